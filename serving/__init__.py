@@ -1,0 +1,1 @@
+"""Avatars over gRPC: client, embedded server, and the files for TensorFlow Serving."""

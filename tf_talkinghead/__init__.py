@@ -1,0 +1,1 @@
+"""Few-shot neural talking heads (Zakharov et al., ICCV 2019): train, personalise, export, serve."""

@@ -1,0 +1,1 @@
+"""From video and photos to landmarks, records, episodes and the landmark drawing."""

@@ -1,0 +1,1 @@
+"""The training loop, the meta-learning step and personalisation."""
