@@ -99,6 +99,8 @@ class DataConfig:
     max_frames: int = 64  # frames kept of a clip, evenly spaced; ours
     clips_per_shard: int = 256  # ours
     crop_margin: float = 0.45  # the square's side is (1 + 2 margin) x the face box's larger side; ours
+    crop_rise: float = 0.12  # the square's centre lies this share of the landmarks' height above theirs: hair; ours
+    least_face_share: float = 0.25  # of a clip's frames that its face must be seen in; ours
     jpeg_quality: int = 95  # ours
     min_face_size: int = 48  # pixels of the source; smaller faces are rejected; ours
     detect_every: int = 10  # frames between two detector runs; ours

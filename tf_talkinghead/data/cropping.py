@@ -1,0 +1,61 @@
+"""One square per clip: where the head is, cut out of every frame alike, so that the background stands still.
+
+Coordinates: pixel `i` covers `[i, i + 1)`, so a landmark at pixel index `p` lies at `p + 1/2`, and a
+square's fractions run from 0 at its left (top) edge to 1 at its right (bottom) edge.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.config import DataConfig
+
+
+class CropBox(NamedTuple):
+    """A square of whole pixels; it may reach over the picture's border."""
+
+    x: int  # left edge
+    y: int  # top edge
+    side: int
+
+
+def crop_box(points: np.ndarray, config: DataConfig) -> CropBox:
+    """The clip's square from all its points, float [T, 68, 2] in pixels.
+
+    Its side is `(1 + 2 crop_margin)` times the median of the larger side of the landmarks' box; it grows when
+    the head moves so far that the landmarks' 5th to 95th percentile would come within a tenth of its edge. Its
+    centre lies above that of the landmarks by `crop_rise` times their height, since hair has no landmarks.
+    """
+    low, high = points.min(axis=1), points.max(axis=1)  # [T, 2]
+    width, height = np.median(high - low, axis=0)
+    reach_low, reach_high = np.percentile(low, 5, axis=0), np.percentile(high, 95, axis=0)
+    centre = (reach_low + reach_high) / 2 + 0.5 - (0, config.crop_rise * height)
+    needed = 2 * np.maximum(reach_high + 0.5 - centre, centre - reach_low - 0.5).max() / 0.8
+    side = max(2, round(float(max((1 + 2 * config.crop_margin) * max(width, height), needed))))
+    return CropBox(round(float(centre[0]) - side / 2), round(float(centre[1]) - side / 2), side)
+
+
+def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
+    """The square of a uint8 picture [H, W, 3] at `size` pixels, uint8 [size, size, 3]; beyond the border it repeats."""
+    height, width = image.shape[:2]
+    left, top = max(box.x, 0), max(box.y, 0)
+    right, bottom = min(box.x + box.side, width), min(box.y + box.side, height)
+    if right <= left or bottom <= top:
+        raise ValueError(f"crop: {box} lies outside a picture of {width} x {height}")
+    inside = image[top:bottom, left:right]
+    margins = (top - box.y, box.y + box.side - bottom, left - box.x, box.x + box.side - right)
+    if any(margins):
+        inside = cv2.copyMakeBorder(inside, *margins, cv2.BORDER_REPLICATE)
+    how = cv2.INTER_AREA if box.side >= size else cv2.INTER_CUBIC
+    return cv2.resize(inside, (size, size), interpolation=how)
+
+
+def to_fractions(points: np.ndarray, box: CropBox) -> np.ndarray:
+    """Points in pixels [..., 2] as fractions of the square, float32."""
+    return ((points + 0.5 - (box.x, box.y)) / box.side).astype(np.float32)
+
+
+def to_pixels(fractions: np.ndarray, box: CropBox) -> np.ndarray:
+    """The inverse of `to_fractions`, float32."""
+    return (fractions * box.side + (box.x, box.y) - 0.5).astype(np.float32)

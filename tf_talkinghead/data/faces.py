@@ -1,0 +1,85 @@
+"""From the frames of one clip, or one photo, to the crops and landmarks that everything else works on."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data import cropping, tracking
+from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.data.landmarks import DlibLandmarks, LandmarkModel
+from tf_talkinghead.errors import NoFaceError
+
+
+@dataclass(frozen=True)
+class FaceClip:
+    """One person's face through a clip."""
+
+    images: np.ndarray  # uint8 RGB [T, size, size, 3]
+    landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
+    box: CropBox  # the crop, in pixels of the source
+    kept: np.ndarray  # int [T], positions of these frames among the frames given: the face is not seen in the others
+    hard_calls: int  # calls of the slow detector
+
+
+@functools.cache
+def default_landmarks() -> DlibLandmarks:
+    """dlib's landmarks, loaded once a process."""
+    return DlibLandmarks()
+
+
+def face_crops(
+    frames: Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]],
+    size: int,
+    config: DataConfig,
+    model: LandmarkModel | None = None,
+    moments=None,
+) -> FaceClip:
+    """Find the face that lasts, and cut it out of each frame that shows it, in one square for all.
+
+    `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives them
+    anew, which is called twice, where keeping them all would take too much memory. `moments` are their
+    numbers in the source where frames were left out. NoFaceError says why a clip is of no use.
+    """
+    if not callable(frames):
+        frames = list(frames)
+    again = frames if callable(frames) else lambda: frames
+    tracker = tracking.follow_faces(again(), model or default_landmarks(), config.detect_every, moments)
+    main = tracking.main_track(tracker.tracks, tracker.frames, config.least_face_share)
+    face_side = main.side
+    if face_side < config.min_face_size:
+        raise NoFaceError(f"face too small: {face_side:.0f} px, at least {config.min_face_size} are needed")
+    points = np.stack(main.points)
+    box = cropping.crop_box(points, config)
+    wanted = set(main.positions)
+    images = [cropping.crop(frame, box, size) for position, frame in enumerate(again()) if position in wanted]
+    fractions = cropping.to_fractions(points, box)
+    return FaceClip(np.stack(images), fractions, box, np.array(main.positions), tracker.hard_calls)
+
+
+def head_angles(points: np.ndarray) -> np.ndarray:
+    """Rough yaw, pitch and roll of heads in degrees, float32 [..., 3], from landmarks [..., 68, 2].
+
+    Yaw from where the nose tip lies between the jaw's ends, pitch from where the nose's base lies between
+    eyes and mouth, roll from the line of the eyes: good for a histogram, not for measuring. Yaw is positive
+    towards the picture's right, pitch downwards, roll clockwise.
+    """
+    eyes = np.stack([points[..., 36:42, :].mean(-2), points[..., 42:48, :].mean(-2)], axis=-2)
+    across = eyes[..., 1, :] - eyes[..., 0, :]
+    roll = np.arctan2(across[..., 1], across[..., 0])
+    right = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-6)
+    down = np.stack([-right[..., 1], right[..., 0]], axis=-1)
+
+    def along(axis, index):
+        return (points[..., index, :] * axis).sum(-1)
+
+    left, end, nose = along(right, 1), along(right, 15), along(right, 30)
+    yaw = np.arcsin(np.clip((2 * nose - left - end) / np.maximum(end - left, 1e-6), -1, 1))
+    eye_level, base, mouth = (eyes.mean(-2) * down).sum(-1), along(down, 33), (along(down, 51) + along(down, 57)) / 2
+    pitch = np.arcsin(np.clip((base - eye_level) / np.maximum(mouth - eye_level, 1e-6) - _LEVEL_NOSE, -0.5, 0.5) * 2)
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.float32)
+
+
+_LEVEL_NOSE = 0.58  # where the nose's base lies between eyes and mouth when a head is level; median of 50 clips

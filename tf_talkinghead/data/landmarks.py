@@ -1,0 +1,204 @@
+"""The 68 face landmarks: one small interface, and dlib behind it.
+
+Points are float32 `[68, 2]`, (x, y) in pixels of the image given, the centre of the first pixel at
+(0, 0), in the iBUG order (METHOD: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, lips 48-67).
+
+Detecting is slow (30 ms at 512 px) and predicting points in a known square is fast (1 ms), so a face is
+detected seldom and followed between: `follow` takes the square from the points of the frame before. A
+square derived from points is steadier than the detector's own, whose sizes come in steps of a fifth, so a
+detected face goes through the same derivation: points then depend little on how the face was found.
+
+Another source of landmarks is any object with the methods of LandmarkModel.
+"""
+
+import importlib.util
+import pathlib
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.errors import InputError
+
+# Fitted on 90 detections in 19 clips: the detector's square seen from the points it leads to, in units
+# of the points' root-mean-square distance from their mean.
+_SIDE, _RIGHT, _DOWN = 2.762, -0.020, -0.120
+_STEADY_SIDE = (150, 400)  # pixels; faces outside are resampled to _RESAMPLED_SIDE before points are predicted,
+_RESAMPLED_SIDE = 200  # since dlib rounds points to whole pixels, and large ones cost time
+_DETECTOR_SIDE = 100  # pixels a known face is given when it is detected again; the detector's least is 80
+_FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
+_CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
+_RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED[i] of the original
+    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
+    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
+    + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
+)
+
+
+class Square(NamedTuple):
+    """A face's square in pixels."""
+
+    x: float  # of the centre
+    y: float
+    side: float
+
+
+class Face(NamedTuple):
+    """A face found in an image."""
+
+    square: Square
+    points: np.ndarray  # float32 [68, 2], pixels
+
+
+class LandmarkModel(Protocol):
+    """What the rest needs to know about faces. Images are uint8 RGB [H, W, 3]."""
+
+    name: str  # goes into the dataset's settings: other landmarks make another dataset
+
+    def detect(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        """All faces, largest first; with `near`, those about as large as it, sooner."""
+
+    def detect_hard(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
+        """All faces by a slower and better method; an empty list where there is none."""
+
+    def follow(self, image: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The points of the face that had `points` a moment ago."""
+
+
+class DlibLandmarks:
+    """dlib's gradient detector, its CNN detector as the fallback, and a 68-point shape predictor.
+
+    `model_path` names another predictor file of 68 points in dlib's format; by default the one of the
+    face_recognition_models package, trained on iBUG 300-W, which excludes commercial use.
+    """
+
+    def __init__(self, model_path=None):
+        import dlib  # here, so that whoever only reads records does not load it
+
+        self._dlib = dlib
+        path = pathlib.Path(model_path) if model_path else model_file("shape_predictor_68_face_landmarks.dat")
+        if not path.is_file():
+            raise InputError(f"landmark model {path}: no such file")
+        try:
+            self._predictor = dlib.shape_predictor(str(path))
+        except RuntimeError as error:
+            raise InputError(f"landmark model {path}: not a dlib shape predictor ({error})") from error
+        self.name = path.name
+        self._detector = dlib.get_frontal_face_detector()
+        self._cnn = None
+
+    def detect(self, image, near=None):
+        grey = _grey(image)
+        height, width = grey.shape
+        if near is None:
+            found = self._run_detector(grey, min(1.0, _FIRST_SIDE / max(height, width)))
+            # A face under 80 px escapes the detector: look again in finer pixels.
+            return found or self._run_detector(grey, min(2.0, 2 * _FIRST_SIDE / max(height, width)))
+        scale = min(1.5, _DETECTOR_SIDE / near.square.side)
+        if scale * max(height, width) <= _FIRST_SIDE:
+            return self._run_detector(grey, scale)
+        x, y, window = _window(grey, near.square, 3.0)
+        return [_shifted(face, x, y) for face in self._run_detector(np.ascontiguousarray(window), scale)]
+
+    def detect_hard(self, image, near=None):
+        if self._cnn is None:
+            path = model_file("mmod_human_face_detector.dat")
+            self._cnn = self._dlib.cnn_face_detection_model_v1(str(path))
+        x, y, window = (0, 0, image) if near is None else _window(image, near.square, 3.0)
+        side = _CNN_SIDE if near is None else 3.0 * _DETECTOR_SIDE
+        scale = min(1.0, side / max(window.shape[:2]))
+        found = self._cnn(_resized(window, scale), 0)
+        squares = [_square(item.rect, scale) for item in found]
+        faces = self._faces(_grey(window), squares)
+        return [_shifted(face, x, y) for face in faces]
+
+    def follow(self, image, points):
+        grey = image if image.ndim == 2 else _grey(image)
+        return self._predict(grey, square_of(self._predict(grey, square_of(points))))
+
+    def _run_detector(self, grey, scale):
+        squares = [_square(rect, scale) for rect in self._detector(_resized(grey, scale), 0)]
+        return self._faces(grey, squares)
+
+    def _faces(self, grey, squares):
+        faces = []
+        for square in sorted(squares, key=lambda square: -square.side):
+            points = self.follow(grey, self._predict(grey, square))
+            faces.append(Face(square_of(points), points))
+        return faces
+
+    def _predict(self, grey, square):
+        """The 68 points in one square, float32 [68, 2]."""
+        x, y, scale = 0, 0, 1.0
+        if not _STEADY_SIDE[0] <= square.side <= _STEADY_SIDE[1]:
+            x, y, grey = _window(grey, square, 1.6)
+            scale = _RESAMPLED_SIDE / square.side
+            grey = _resized(grey, scale)
+        # Pixel centres: position p of the image is (p + 1/2) scale - 1/2 of the resampled one.
+        cx, cy = ((np.array([square.x - x, square.y - y]) + 0.5) * scale - 0.5).tolist()
+        half = square.side * scale / 2
+        rect = self._dlib.rectangle(round(cx - half), round(cy - half), round(cx + half), round(cy + half))
+        shape = self._predictor(np.ascontiguousarray(grey), rect)
+        if shape.num_parts != 68:
+            raise InputError(f"landmark model {self.name}: expected 68 points, got {shape.num_parts}")
+        points = np.array([(point.x, point.y) for point in shape.parts()], np.float32)
+        return ((points + 0.5) / scale - 0.5 + (x, y)).astype(np.float32)
+
+
+def model_file(name: str) -> pathlib.Path:
+    """A file of the face_recognition_models package, found without importing it (that needs pkg_resources)."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None:
+        raise InputError("package face_recognition_models is not installed: pip install face_recognition_models")
+    return pathlib.Path(spec.submodule_search_locations[0]) / "models" / name
+
+
+def square_of(points: np.ndarray) -> Square:
+    """The square the detector would put round `points` [68, 2]."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    size = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
+    return Square(float(mean[0]) + _RIGHT * size, float(mean[1]) + _DOWN * size, max(_SIDE * size, 1.0))
+
+
+def eye_distance(points: np.ndarray) -> np.ndarray:
+    """Distance between the eyes' centres, of points [..., 68, 2], in their unit."""
+    return np.linalg.norm(points[..., 36:42, :].mean(-2) - points[..., 42:48, :].mean(-2), axis=-1)
+
+
+def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
+    """Points [..., 68, 2] of the mirrored picture, relabelled so that the left eye is again the left eye."""
+    flipped = points[..., _RELABELLED, :].copy()
+    flipped[..., 0] = width - flipped[..., 0]
+    return flipped
+
+
+def _grey(image):
+    """The mean of the channels, as dlib makes grey of colour, uint8 [H, W]."""
+    return cv2.transform(image, np.full((1, 3), 1 / 3, np.float32))
+
+
+def _resized(image, scale):
+    if scale == 1.0:
+        return np.ascontiguousarray(image)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    height, width = image.shape[:2]
+    return cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=how)
+
+
+def _window(image, square, spread):
+    """The part of the image within `spread` sides of a square: its left, top and pixels."""
+    half = spread * square.side / 2
+    height, width = image.shape[:2]
+    left, top = (int(np.clip(value - half, 0, size - 1)) for value, size in ((square.x, width), (square.y, height)))
+    right, bottom = (int(np.clip(np.ceil(value + half), 1, size)) for value, size in ((square.x, width), (square.y, height)))
+    return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def _square(rect, scale):
+    x, y = (((a + b) / 2 + 0.5) / scale - 0.5 for a, b in ((rect.left(), rect.right()), (rect.top(), rect.bottom())))
+    return Square(x, y, rect.width() / scale)
+
+
+def _shifted(face, x, y):
+    square = face.square
+    return Face(Square(square.x + x, square.y + y, square.side), face.points + np.float32([x, y]))

@@ -1,0 +1,192 @@
+"""Faces through a clip: detect seldom, follow between, keep the one that lasts.
+
+A face is detected every `every` frames of the source and its points are followed in between. A face that
+the detector no longer confirms, and the slower detector neither, is given up from the last confirmed
+frame on; a cut ends every face. Calls of the slow detector are counted and limited to five a clip.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.data import landmarks
+from tf_talkinghead.data.landmarks import Face, LandmarkModel
+from tf_talkinghead.errors import NoFaceError
+
+HARD_CALLS = 5  # of the slow detector, per clip
+_MISSES = 2  # detector runs in a row that do not see a face before it is given up
+_LOOKS = 20  # detector runs without any face before a clip is given up
+_CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
+_MOVED, _GROWN = 0.5, 1.5  # of the square's side, between two looks, before it is another face
+_DRIFTED = 0.06  # mean distance of followed from detected points, in sides, from which the detected are taken
+_RIVAL = 0.8  # a second face this long-lived and this large, beside the first, leaves the clip's face open
+
+
+@dataclass
+class Track:
+    """One face through consecutive frames."""
+
+    positions: list[int] = field(default_factory=list)  # of the frames it is seen in
+    points: list[np.ndarray] = field(default_factory=list)  # float32 [68, 2] each, pixels
+    confirmed: int = 0  # frames up to and with the last confirmed one
+    misses: int = 0
+
+    @property
+    def face(self) -> Face:
+        return Face(landmarks.square_of(self.points[-1]), self.points[-1])
+
+    @property
+    def side(self) -> float:
+        """Median side of its square, pixels."""
+        return float(np.median([landmarks.square_of(points).side for points in self.points]))
+
+    def add(self, position, points, confirmed):
+        self.positions.append(position)
+        self.points.append(points)
+        if confirmed:
+            self.confirmed, self.misses = len(self.points), 0
+
+    def cut_to_confirmed(self):
+        del self.positions[self.confirmed :], self.points[self.confirmed :]
+
+
+class FaceTracker:
+    """All faces of a stream of frames; `step` once per frame, then `current` for the main face."""
+
+    def __init__(self, model: LandmarkModel, every: int = 10):
+        self.model, self.every = model, every
+        self.live: list[Track] = []
+        self.tracks: list[Track] = []
+        self.detections = self.hard_calls = self.frames = 0
+        self._next_look, self._looks, self._thumbnail = 0, 0, None
+
+    def step(self, image: np.ndarray, moment: int | None = None) -> None:
+        """Take in the next frame, uint8 RGB; `moment` is its number in the source where frames were left out."""
+        moment = self.frames if moment is None else moment
+        if self._is_cut(image):
+            self.live = []
+        followed = [self.model.follow(image, track.points[-1]) for track in self.live]
+        lost = any(not _same(track.face, _face(points)) for track, points in zip(self.live, followed))
+        if lost or moment >= self._next_look:
+            self._look(image, followed)
+            self._next_look = moment + self.every
+        else:
+            for track, points in zip(self.live, followed):
+                track.add(self.frames, points, confirmed=False)
+        self.frames += 1
+
+    @property
+    def current(self) -> np.ndarray | None:
+        """Points [68, 2] of the longest-lived face that the newest frame shows, or None."""
+        shown = [track for track in self.live if track.positions and track.positions[-1] == self.frames - 1]
+        return max(shown, key=lambda track: len(track.points)).points[-1] if shown else None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether many looks have found no face at all."""
+        return not self.tracks and self._looks >= _LOOKS
+
+    def _look(self, image, followed):
+        """Run the detector and settle which face is which."""
+        main = max(self.live, key=lambda track: len(track.points), default=None)
+        found = self.model.detect(image, main.face if main else None)
+        self.detections += 1
+        self._looks += 1
+        if main is None and not found and self._may_call_hard(first=True):
+            found = self.model.detect_hard(image)
+        still = []
+        for track, points in zip(self.live, followed):
+            match = _best(track, found)
+            if match is None and self._may_call_hard():
+                match = _best(track, self.model.detect_hard(image, track.face))
+            else:
+                found = [face for face in found if face is not match]
+            if match is not None:
+                gap = np.linalg.norm(points - match.points, axis=-1).mean() / match.square.side
+                track.add(self.frames, match.points if gap > _DRIFTED else points, confirmed=True)
+            else:
+                track.misses += 1
+                if track.misses >= _MISSES or not _same(track.face, _face(points)):
+                    track.cut_to_confirmed()
+                    continue
+                track.add(self.frames, points, confirmed=False)
+            still.append(track)
+        for face in found:
+            track = Track()
+            track.add(self.frames, face.points, confirmed=True)
+            self.tracks.append(track)
+            still.append(track)
+        self.live = still
+
+    def _may_call_hard(self, first=False):
+        """Count a call of the slow detector, if one is left; two are kept for losing sight of a face."""
+        if self.hard_calls >= HARD_CALLS - (2 if first else 0):
+            return False
+        self.hard_calls += 1
+        return True
+
+    def _is_cut(self, image):
+        thumbnail = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        return before is not None and float(np.abs(thumbnail - before).mean()) > _CUT
+
+
+def follow_faces(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 10, moments=None) -> FaceTracker:
+    """A tracker that has seen all `frames`, whose numbers in the source are `moments` (0, 1, 2, ... by default)."""
+    tracker = FaceTracker(model, every)
+    for position, frame in enumerate(frames):
+        tracker.step(frame, None if moments is None else int(moments[position]))
+        if tracker.hopeless:
+            break
+    return tracker
+
+
+def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 10) -> np.ndarray:
+    """The main face's points in every frame, float32 [T, 68, 2] in pixels, NaN where it is not seen.
+
+    NoFaceError when no frame shows a face, or when two faces leave open which one is meant.
+    """
+    frames = list(frames)
+    main = main_track(follow_faces(frames, model, every).tracks, len(frames))
+    points = np.full((len(frames), 68, 2), np.nan, np.float32)
+    points[main.positions] = main.points
+    return points
+
+
+def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Track:
+    """The face that lasts longest (of equals the larger); NoFaceError says why there is none."""
+    tracks = [track for track in tracks if track.points]
+    if not tracks:
+        raise NoFaceError("no face found")
+    main = max(tracks, key=lambda track: (len(track.points), track.side))
+    if len(main.points) < least_share * frames:
+        raise NoFaceError(f"no face lasts: the longest is seen in {len(main.points)} of {frames} frames")
+    for other in tracks:
+        beside = len(set(other.positions) & set(main.positions)) >= _RIVAL * len(main.points)
+        if other is not main and beside and other.side >= _RIVAL * main.side:
+            raise NoFaceError("several faces, as large and as long in view as each other")
+    if len(tracks) > 1 and frames == 1:  # a photo: nothing lasts longer, so the largest it is
+        main = max(tracks, key=lambda track: track.side)
+    return main
+
+
+def _face(points):
+    return Face(landmarks.square_of(points), points)
+
+
+def _same(before, after):
+    a, b = before.square, after.square
+    moved = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
+    return moved < _MOVED and 1 / _GROWN < a.side / b.side < _GROWN
+
+
+def _best(track, faces):
+    """The detected face that is `track`'s, or None."""
+    own = track.face.square
+    return min(
+        (face for face in faces if _same(track.face, face)),
+        key=lambda face: np.hypot(face.square.x - own.x, face.square.y - own.y),
+        default=None,
+    )
