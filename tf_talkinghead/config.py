@@ -66,6 +66,7 @@ class MetaConfig:
     learning_rate: float = 5e-5  # E, G, P; paper 5e-5
     discriminator_learning_rate: float = 2e-4  # V, W, w_0, b; paper 2e-4
     discriminator_steps: int = 2  # D updates for one E + G update; paper 2
+    rate_decay: float = 0.0  # share of all steps, at the end, over which both rates fall linearly to 0; ours, paper 0
     adam_beta_1: float = 0.0  # an author's later code
     adam_beta_2: float = 0.999  # an author's later code
     adam_epsilon: float = 1e-5  # an author's later code

@@ -1,0 +1,163 @@
+"""Snapshots of a run on disk: written beside and renamed, checked when read, the last N and the best kept.
+
+    <run>/checkpoints/step-00000250/state.npz      every state variable, float32 and integers as they are
+                                    manifest.json  schema, step, scores, sha256 of state.npz
+    <run>/checkpoints/best.json                    {"step": ..., "scores": {...}}
+
+A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder counts only
+with its final name, which it gets by one rename after everything in it was flushed to disk: kill -9 at any
+moment leaves the previous snapshots untouched.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+
+from tf_talkinghead.errors import InputError
+
+SCHEMA = 1
+
+
+class Checkpoints:
+    """The snapshots under `folder`; `keep` newest ones stay, and the best one."""
+
+    def __init__(self, folder, keep=3):
+        self.folder = pathlib.Path(folder)
+        self.keep = keep
+
+    def steps(self):
+        """Steps of the snapshots on disk, ascending (damaged ones included)."""
+        names = self.folder.glob("step-*") if self.folder.is_dir() else ()
+        return sorted(int(path.name[5:]) for path in names if path.name[5:].isdigit())
+
+    def path(self, step):
+        return self.folder / f"step-{step:08d}"
+
+    def save(self, step, arrays, scores=None):
+        """Writes `arrays` (name -> numpy array) as the snapshot of `step`; a returned path is on disk for good."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._clear_leftovers()
+        beside = self.folder / f".step-{step:08d}.{os.getpid()}"
+        beside.mkdir()
+        with open(beside / "state.npz", "wb") as file:
+            np.savez(file, **arrays)
+            _flush(file)
+        manifest = {"schema": SCHEMA, "step": step, "scores": scores or {}, "sha256": _digest(beside / "state.npz")}
+        with open(beside / "manifest.json", "w") as file:
+            json.dump(manifest, file, indent=2)
+            _flush(file)
+        final = self.path(step)
+        if final.exists():  # the same step again, after a resume from an older snapshot
+            shutil.rmtree(final)
+        os.rename(beside, final)
+        _flush_folder(self.folder)
+        return final
+
+    def mark_best(self, step, scores):
+        """Remembers the snapshot of `step` as the best one."""
+        beside = self.folder / f".best.{os.getpid()}"
+        with open(beside, "w") as file:
+            json.dump({"step": step, "scores": scores}, file)
+            _flush(file)
+        os.replace(beside, self.folder / "best.json")
+
+    def best(self):
+        """(step, scores) of the best snapshot, or (None, {})."""
+        try:
+            found = json.loads((self.folder / "best.json").read_text())
+            return found["step"], found["scores"]
+        except (OSError, ValueError, KeyError):
+            return None, {}
+
+    def prune(self):
+        """Removes all but the newest `keep` snapshots and the best."""
+        best, _ = self.best()
+        for step in self.steps()[: -self.keep]:
+            if step != best:
+                shutil.rmtree(self.path(step))
+
+    def load(self, step):
+        """(arrays, manifest) of one snapshot; InputError names the file where it is damaged or of another schema."""
+        folder = self.path(step)
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            if manifest["schema"] != SCHEMA:
+                raise InputError(f"{folder}: checkpoint schema {manifest['schema']}, this version reads {SCHEMA}")
+            if _digest(folder / "state.npz") != manifest["sha256"]:
+                raise InputError(f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)")
+            with np.load(folder / "state.npz") as stored:
+                return {name: stored[name] for name in stored.files}, manifest
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder}: damaged checkpoint ({error})") from error
+
+    def load_newest(self, repair=True):
+        """(arrays, manifest) of the newest sound snapshot, (None, None) where there is none.
+
+        A damaged one is reported on stderr and the one before is taken; with `repair` (one process of a run
+        may have it) the damaged one is moved aside to `damaged-...`.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return self.load(step)
+            except InputError as error:
+                print(f"warning: {error}; falling back to the snapshot before it", file=sys.stderr)
+                if repair:
+                    aside = self.folder / f"damaged-{step:08d}"
+                    shutil.rmtree(aside, ignore_errors=True)
+                    os.rename(self.path(step), aside)
+        return None, None
+
+    def _clear_leftovers(self):
+        """Removes what a killed process left half written."""
+        for path in self.folder.glob(".step-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def snapshot(variables):
+    """name -> numpy array of a mapping name -> variable (Keras or TensorFlow)."""
+    return {name: np.asarray(_raw(variable).numpy()) for name, variable in variables.items()}
+
+
+def restore(variables, arrays, growing=()):
+    """Assigns `arrays` to `variables`, both name -> value; every name and shape must match.
+
+    `growing`: names whose first axis may have become longer (W and its row state, after a dataset grew): the
+    stored rows are kept, the new rows stay as they were made. InputError names what does not match.
+    """
+    missing, unknown = sorted(variables.keys() - arrays.keys()), sorted(arrays.keys() - variables.keys())
+    if missing or unknown:
+        raise InputError(f"checkpoint of another network: lacks {missing[:3]}, has unknown {unknown[:3]}")
+    for name, variable in variables.items():
+        variable, array = _raw(variable), arrays[name]
+        if name in growing and array.shape[1:] == tuple(variable.shape[1:]) and array.shape[0] < variable.shape[0]:
+            array = np.concatenate([array, variable.numpy()[array.shape[0] :]])
+        if array.shape != tuple(variable.shape):
+            raise InputError(f"checkpoint of another network: {name} is {list(array.shape)}, expected {variable.shape.as_list()}")
+        variable.assign(array)
+
+
+def _raw(variable):
+    return variable.value if hasattr(variable, "value") and not callable(variable.value) else variable
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(file):
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _flush_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
