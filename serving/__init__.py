@@ -1,1 +1,1 @@
-"""Avatars over gRPC: client, embedded server, and the files for TensorFlow Serving."""
+"""Avatars over gRPC: an embedded server with TensorFlow Serving's API, a client, and TensorFlow Serving's own files."""

@@ -1,0 +1,259 @@
+"""The client of an avatar server: numpy in, numpy out.
+
+    with AvatarClient("localhost:8500", "eileen") as avatar:
+        frames = avatar.render(landmarks)                # float32 [T, 68, 2] -> uint8 [T, H, W, 3]
+        for frame in avatar.stream(points): ...          # iterator of [68, 2] -> iterator of [H, W, 3], in order
+        avatar.card()["reference_landmarks"]
+
+Works against TensorFlow Serving and the embedded server alike: it knows signatures, not models. Every call has a
+deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with backoff inside that deadline. Someone who
+lives in the shared bank is rendered by naming the bank's file, `AvatarClient(address, "eileen", bank="bank.vectors.npz")`.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import io
+import itertools
+import json
+import os
+import random
+import time
+
+import grpc
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from tf_talkinghead.errors import InputError, TalkingHeadError
+
+BANK_MODEL = "bank"
+MAX_MESSAGE_BYTES = 256 << 20  # gRPC's default of 4 MB holds 20 raw frames of 256 px
+ROWS_PER_REQUEST = 8  # where the card names no max_batch_size
+FIRST_BACKOFF, LARGEST_BACKOFF = 0.02, 1.0  # seconds
+_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+class AvatarError(TalkingHeadError):
+    """The server could not be reached or refused; `code` is the grpc.StatusCode."""
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """PEM files: the authority the server is checked against and, for mutual TLS, the client's own pair."""
+
+    ca: str
+    key: str = ""
+    certificate: str = ""
+    server_name: str = ""  # where the certificate names another host than the address
+
+    def credentials(self):
+        if bool(self.key) != bool(self.certificate):
+            raise InputError("TLS: a client key needs its certificate, and the other way round")
+        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
+
+
+class AvatarClient:
+    """Draws `person` on the server at `address` ("host:port").
+
+    Args:
+      bank: path of `bank.vectors.npz`, for someone served by the shared bank.
+      label, version: which version answers, "stable" or "canary" or a number; the latest by default.
+      jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.
+      timeout: seconds for a request, retries included.
+      tls: a `Tls`, where the server wants it.
+      in_flight: requests under way at once in `stream` and in long `render` calls.
+      rows_per_request: frames of one request in `render`; the card's max_batch_size by default.
+    """
+
+    def __init__(
+        self, address, person, bank=None, *, label=None, version=None, jpeg=True, timeout=30.0, tls=None, in_flight=4,
+        rows_per_request=None,
+    ):  # fmt: skip
+        if label is not None and version is not None:
+            raise InputError("name a label or a version, not both")
+        self.address, self.person, self.timeout = address, person, timeout
+        self._model = person if bank is None else BANK_MODEL
+        self._vector, self._bank_card = (None, None) if bank is None else _from_bank(bank, person)
+        self._label, self._version, self._jpeg = label, version, jpeg
+        self._rows, self._in_flight = rows_per_request, in_flight
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ]
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            if tls.server_name:
+                options.append(("grpc.ssl_target_name_override", tls.server_name))
+            self._channel = grpc.secure_channel(address, tls.credentials(), options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._pool = concurrent.futures.ThreadPoolExecutor(in_flight, thread_name_prefix="avatar")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def close(self):
+        """Ends the requests under way and the connection."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._channel.close()
+
+    def render(self, landmarks):
+        """Frames uint8 [T, H, W, 3] for landmarks float32 [T, 68, 2] (fractions of the crop).
+
+        Raises InputError for landmarks that are of another shape or not finite, AvatarError for the server's refusals.
+        """
+        landmarks = _checked(landmarks)
+        if not len(landmarks):
+            raise InputError("landmarks: expected at least one frame, got none")
+        rows = self._rows_per_request() if len(landmarks) > 1 else 1
+        parts = [landmarks[start : start + rows] for start in range(0, len(landmarks), rows)]
+        if len(parts) == 1:
+            return self._request(parts[0])
+        return np.concatenate(list(self._in_order(parts)))
+
+    def stream(self, landmarks):
+        """One frame uint8 [H, W, 3] for each [68, 2] that `landmarks` yields, in its order.
+
+        Reads at most `in_flight` ahead of what has been taken, so an endless iterator (a webcam) is fine.
+        """
+        parts = (_checked(np.asarray(points, np.float32)[None]) for points in landmarks)
+        return (frames[0] for frames in self._in_order(parts))
+
+    def card(self):
+        """The avatar's card, a dict: who, how made, resolution, reference landmarks."""
+        if self._bank_card is not None:
+            return dict(self._bank_card)
+        outputs = self._call("describe", {"query": np.zeros([1], np.int32)}, ["card"])
+        return json.loads(outputs["card"][0])
+
+    def _in_order(self, parts):
+        """The frames of each part, in order, with `in_flight` requests under way."""
+        parts = iter(parts)
+        waiting = collections.deque()
+        try:
+            for part in itertools.islice(parts, self._in_flight):
+                waiting.append(self._pool.submit(self._request, part))
+            while waiting:
+                frames = waiting.popleft().result()
+                for part in itertools.islice(parts, 1):
+                    waiting.append(self._pool.submit(self._request, part))
+                yield frames
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _rows_per_request(self):
+        if self._rows is None:
+            self._rows = int(self.card().get("max_batch_size", ROWS_PER_REQUEST))
+        return self._rows
+
+    def _request(self, landmarks):
+        """Frames for one request's landmarks, already checked."""
+        inputs = {"landmarks": landmarks}
+        if self._vector is not None:
+            inputs["person"] = np.repeat(self._vector[None], len(landmarks), axis=0)
+        if self._jpeg:
+            outputs = self._call("render_jpeg", inputs, ["jpeg_bytes", "ok"])
+            frames = np.stack([_decoded(data) for data in outputs["jpeg_bytes"]])
+        else:
+            outputs = self._call("serving_default", inputs, ["frames", "ok"])
+            frames = outputs["frames"]
+        if not outputs["ok"].all():
+            row = int(np.argmin(outputs["ok"]))
+            raise AvatarError(
+                f"{self.person}: the server could not use the landmarks of row {row}", grpc.StatusCode.INVALID_ARGUMENT
+            )
+        return frames
+
+    def _call(self, signature, inputs, outputs):
+        """The outputs (alias -> array) of one Predict call, tried again while that may help."""
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = self._model, signature
+        if self._label is not None:
+            request.model_spec.version_label = self._label
+        if self._version is not None:
+            request.model_spec.version.value = self._version
+        request.output_filter.extend(outputs)
+        for alias, value in inputs.items():
+            request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+        deadline = time.monotonic() + self.timeout
+        for attempt in itertools.count():
+            try:
+                response = self._stub.Predict(request, timeout=max(0.001, deadline - time.monotonic()))
+                return {alias: tf.make_ndarray(response.outputs[alias]) for alias in outputs}
+            except grpc.RpcError as error:
+                pause = min(LARGEST_BACKOFF, FIRST_BACKOFF * 2**attempt) * random.uniform(0.5, 1.0)
+                if not _worth_retrying(error) or time.monotonic() + pause > deadline:
+                    raise self._explained(error, signature) from error
+            except ValueError as error:  # a closed channel
+                raise AvatarError(f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED) from error
+            time.sleep(pause)
+
+    def _explained(self, error, signature):
+        """The server's refusal as an AvatarError that says what to do."""
+        code = error.code()
+        hints = {
+            grpc.StatusCode.UNAVAILABLE: "is the server running, and the address right?",
+            grpc.StatusCode.NOT_FOUND: f"{self._model!r} is not served there; was it published to the server's models folder?",
+            grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {self.timeout:g} s; a longer timeout may help",
+            grpc.StatusCode.FAILED_PRECONDITION: f"the model has no signature {signature!r}; was it exported by this project?",
+            grpc.StatusCode.RESOURCE_EXHAUSTED: "the server is overloaded, or the request too large",
+        }
+        hint = f" ({hints[code]})" if code in hints else ""
+        return AvatarError(f"{self.person} at {self.address}: {code.name}: {error.details()}{hint}", code)
+
+
+def _worth_retrying(error):
+    # a message over the size limit is RESOURCE_EXHAUSTED too, and will be as large the next time
+    return error.code() in _RETRIED and "larger than max" not in (error.details() or "")
+
+
+def _checked(landmarks):
+    landmarks = np.asarray(landmarks, np.float32)
+    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
+        raise InputError(f"landmarks: expected [T, 68, 2], got {list(landmarks.shape)}")
+    finite = np.isfinite(landmarks).all(axis=(1, 2))
+    if not finite.all():
+        raise InputError(f"landmarks: frame {int(np.argmin(finite))} has numbers that are not finite")
+    return landmarks
+
+
+def _decoded(data):
+    return np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _read(path):
+    if not path:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _from_bank(path, person):
+    """(the person's AdaIN vector float16 [A], their card or None) from `bank.vectors.npz` and `bank.cards.json`."""
+    try:
+        with np.load(path) as vectors:
+            if person not in vectors:
+                raise InputError(f"{path}: nobody called {person!r}; it holds {', '.join(sorted(vectors)) or 'nobody'}")
+            vector = vectors[person].astype(np.float16)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a bank of vectors ({error})") from error
+    cards = os.path.join(os.path.dirname(path), "bank.cards.json")
+    if not os.path.exists(cards):
+        return vector, None
+    with open(cards, encoding="utf-8") as file:
+        return vector, json.load(file).get(person)

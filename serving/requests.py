@@ -1,0 +1,151 @@
+"""A PredictRequest as checked arrays, and arrays as a PredictResponse.
+
+The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused before anything
+is allocated by the request's own numbers: a tensor of ten bytes may claim a shape of a terabyte.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from serving.servables import DEFAULT_SIGNATURE
+from serving.status import failed_precondition, invalid_argument
+
+MAX_ROWS = 1024  # rows of one request, whatever the model; the client sends at most a few dozen
+
+
+@dataclasses.dataclass
+class Call:
+    """What a Predict call asks of a servable, checked: alias -> array, and the aliases wanted back."""
+
+    signature_name: str
+    inputs: dict
+    outputs: tuple
+
+
+def model_name_of(request):
+    """The model's name; INVALID_ARGUMENT where the request names none."""
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    if not request.model_spec.name:
+        raise invalid_argument("ModelSpec has no name specified.")
+    return request.model_spec.name
+
+
+def parse(servable, request, max_rows=MAX_ROWS):
+    """`request` as a `Call` on `servable`, or StatusError."""
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    _check_aliases(signature, request)
+    inputs = {}
+    for alias, spec in signature.inputs.items():
+        inputs[alias] = _array(alias, spec, request.inputs[alias], max_rows)
+    if len({len(value) for value in inputs.values()}) > 1:
+        sizes = ", ".join(f"{alias}: {len(value)}" for alias, value in inputs.items())
+        raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size ({sizes})")
+    return Call(name, inputs, _outputs(signature, request))
+
+
+def _check_aliases(signature, request):
+    sent, expected = set(request.inputs), set(signature.inputs)
+    if sent == expected:
+        return
+
+    def listed(names):
+        return "{" + ",".join(sorted(names)) + "}"
+
+    raise invalid_argument(
+        f"input size does not match signature: {len(sent)}!={len(expected)} "
+        f"len({listed(sent)}) != len({listed(expected)}). Sent extra: {listed(sent - expected)}. "
+        f"Missing but required: {listed(expected - sent)}."
+    )
+
+
+def _outputs(signature, request):
+    wanted = tuple(request.output_filter)
+    for position, alias in enumerate(wanted):
+        if alias not in signature.outputs:
+            known = ",".join(signature.outputs)
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{known}}}."
+            )
+        if alias in wanted[:position]:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+    return wanted or tuple(signature.outputs)
+
+
+def _array(alias, spec, proto, max_rows):
+    """The tensor proto as an array of the dtype and shape the signature states."""
+    try:
+        dtype = tf.as_dtype(proto.dtype)
+    except TypeError:
+        raise invalid_argument(f"tensor parsing error: {alias}") from None
+    if dtype != spec.dtype:
+        raise invalid_argument(f"{alias}: expects {spec.dtype.name} but {dtype.name} is provided")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+        raise invalid_argument(f"tensor parsing error: {alias}")
+    _check_shape(alias, spec, shape, max_rows)
+    try:
+        if proto.tensor_content and len(proto.tensor_content) != math.prod(shape) * dtype.size:
+            raise ValueError("the content does not fill the shape")
+        return tf.make_ndarray(proto).reshape(shape)
+    except (ValueError, TypeError, KeyError, UnicodeError, OverflowError):
+        raise invalid_argument(f"tensor parsing error: {alias}") from None
+
+
+def _check_shape(alias, spec, shape, max_rows):
+    expected = spec.shape
+    if expected is None:
+        if not shape:
+            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+    elif len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+        want = ",".join("?" if size is None else str(size) for size in expected)
+        got = ",".join(map(str, shape))
+        raise invalid_argument(f"{alias}: expects shape [{want}] but [{got}] is provided")
+    if shape[0] > max_rows:
+        raise invalid_argument(f"Task size {shape[0]} is larger than maximum input batch size {max_rows}")
+    if math.prod(shape) > max_rows * 1_000_000:
+        raise invalid_argument(f"{alias}: shape {list(shape)} is too large")
+
+
+def first_non_finite_row(inputs):
+    """(alias, row) of the first floating-point row that is not finite, or None."""
+    for alias, value in inputs.items():
+        if value.dtype.kind == "f":
+            finite = np.isfinite(value.reshape(len(value), -1)).all(axis=1) if len(value) else np.ones(0, bool)
+            if not finite.all():
+                return alias, int(np.argmin(finite))
+    return None
+
+
+def respond(servable, call, outputs):
+    """The PredictResponse for `outputs` (alias -> array) of `call`."""
+    response = predict_pb2.PredictResponse()
+    spec = response.model_spec
+    spec.name, spec.signature_name, spec.version.value = servable.name, call.signature_name, servable.version
+    for alias, value in outputs.items():
+        write_tensor(response.outputs[alias], value)
+    return response
+
+
+def write_tensor(proto, value):
+    """Writes an array into a TensorProto: numbers as raw little-endian content, strings one by one."""
+    if value.dtype.kind in "OSU":
+        proto.dtype = tf.string.as_datatype_enum
+        proto.string_val.extend(value.reshape(-1))
+    else:
+        proto.dtype = tf.as_dtype(value.dtype).as_datatype_enum
+        proto.tensor_content = value.tobytes()
+    for size in value.shape:
+        proto.tensor_shape.dim.add(size=size)
+
+
+def joined(parts):
+    """The rows of `parts`, arrays of one kind, as one array."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,144 @@
+"""One loaded model version: its signatures and a thread-safe `run`.
+
+A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody asked for are
+not computed, and closing the session gives its memory back (functions of `tf.saved_model.load` stay in the eager
+context for good, so a server that sees many versions would grow).
+"""
+
+import dataclasses
+import pathlib
+import threading
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving import config_protos
+from serving.status import from_tensorflow
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_METHOD = "tensorflow/serving/predict"
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+BATCHING_FILE = "batching_params.pbtxt"
+MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
+MEMORY_FACTOR = 1.2  # TensorFlow Serving's estimate: file size times this
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What one input must be: `dtype` and `shape` (None where free, None as a whole where unknown)."""
+
+    tensor: str
+    dtype: tf.DType
+    shape: tuple | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A named entry point: input alias -> InputSpec, output alias -> tensor name."""
+
+    inputs: dict
+    outputs: dict
+
+
+def estimated_bytes(path):
+    """Memory the version at `path` will take, by TensorFlow Serving's rule: all its files times 1.2."""
+    total = sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file())
+    return int(total * MEMORY_FACTOR)
+
+
+class Servable:
+    """Version `version` of model `name`, loaded from the SavedModel folder `path`.
+
+    Raises what TensorFlow raises where the folder is not a SavedModel.
+    """
+
+    def __init__(self, name, version, path):
+        self.name, self.version, self.path = name, version, str(path)
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                self.meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], self.path)
+        except BaseException:
+            self._session.close()
+            raise
+        self.signatures = {
+            key: _signature(value)
+            for key, value in self.meta_graph.signature_def.items()
+            if value.method_name == PREDICT_METHOD
+        }
+        self._callables = {}
+        self._lock = threading.Lock()
+
+    def run(self, signature_name, inputs, outputs):
+        """`outputs` (aliases) of the signature for `inputs` (alias -> array), as alias -> array.
+
+        Raises StatusError with TensorFlow's own code where an operation fails.
+        """
+        call = self._callable(signature_name, outputs)
+        feeds = [inputs[alias] for alias in self.signatures[signature_name].inputs]
+        try:
+            return dict(zip(outputs, call(*feeds)))
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error) from error
+
+    def _callable(self, signature_name, outputs):
+        key = (signature_name, outputs)
+        with self._lock:
+            if key not in self._callables:
+                signature = self.signatures[signature_name]
+                self._callables[key] = self._session.make_callable(
+                    [signature.outputs[alias] for alias in outputs],
+                    [spec.tensor for spec in signature.inputs.values()],
+                )
+            return self._callables[key]
+
+    def warmup_requests(self):
+        """The PredictRequests of the version's warm-up file, oldest first; empty where there is none."""
+        file = pathlib.Path(self.path) / WARMUP_FILE
+        if not file.is_file():
+            return
+        records = tf.data.TFRecordDataset(str(file)).take(MAX_WARMUP_RECORDS)
+        for record in records.as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.HasField("predict_log"):
+                yield log.predict_log.request
+
+    def batching_parameters(self):
+        """The version's own BatchingParameters, or None where it states none."""
+        file = pathlib.Path(self.path) / BATCHING_FILE
+        return config_protos.parse_file(file, config_protos.BatchingParameters) if file.is_file() else None
+
+    def close(self):
+        """Gives the memory back. No `run` may be under way."""
+        with self._lock:
+            self._callables.clear()
+        self._session.close()
+
+
+def _signature(definition):
+    inputs = {}
+    for alias, info in sorted(definition.inputs.items()):
+        shape = None
+        if not info.tensor_shape.unknown_rank:
+            shape = tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
+        inputs[alias] = InputSpec(info.name, tf.as_dtype(info.dtype), shape)
+    return Signature(inputs, {alias: info.name for alias, info in sorted(definition.outputs.items())})
+
+
+def rows_of(inputs):
+    """The batch size of `inputs` (alias -> array), all of one length."""
+    return len(next(iter(inputs.values())))
+
+
+def run_in_parts(servable, signature_name, inputs, outputs, largest):
+    """As `servable.run`, at most `largest` rows at a time, so that one big request cannot take all memory."""
+    rows = rows_of(inputs)
+    if rows <= largest:
+        return servable.run(signature_name, inputs, outputs)
+    parts = [
+        servable.run(signature_name, {alias: value[start : start + largest] for alias, value in inputs.items()}, outputs)
+        for start in range(0, rows, largest)
+    ]
+    return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}

@@ -1,0 +1,99 @@
+"""Small SavedModels with the signatures of an exported person, for tests of serving.
+
+A frame says who made it: channel 0 is the version, channel 1 the first landmark's x and channel 2 its y (or, in the
+bank form, the person vector's first number), each times 255. So a test can tell which version, which row and which
+person answered.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+SIZE = 8
+VECTOR = 4  # A of the toy bank
+
+
+class ToyAvatar(tf.Module):
+    """Renders flat `SIZE` x `SIZE` pictures; `weights` floats give the model a size in memory."""
+
+    def __init__(self, name, version, bank=False, weights=1):
+        super().__init__()
+        self.version = tf.Variable(float(version), trainable=False)
+        self.weights = tf.Variable(tf.zeros([weights]), trainable=False)
+        self.card = json.dumps({"person": name, "version": version, "resolution": SIZE})
+        self.bank = bank
+
+    def signatures(self):
+        landmarks = tf.TensorSpec([None, 68, 2], tf.float32, "landmarks")
+        query = tf.TensorSpec([None], tf.int32, "query")
+        specs = {"landmarks": landmarks}
+        if self.bank:
+            specs["person"] = tf.TensorSpec([None, VECTOR], tf.float16, "person")
+        return {
+            "serving_default": tf.function(self.render).get_concrete_function(**specs),
+            "render_jpeg": tf.function(self.render_jpeg).get_concrete_function(**specs),
+            "describe": tf.function(self.describe).get_concrete_function(query=query),
+        }
+
+    def render(self, landmarks, person=None):
+        ok = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2])
+        first = tf.where(ok[:, None], landmarks[:, 0, :], tf.fill(tf.shape(landmarks[:, 0, :]), 0.5))
+        third = first[:, 1] if person is None else tf.cast(person[:, 0], tf.float32)
+        mark = tf.fill(tf.shape(third), self.version + 0.0 * self.weights[0])
+        pixel = tf.stack([mark, 255.0 * first[:, 0], 255.0 * third], axis=-1)
+        pixel = tf.cast(tf.clip_by_value(tf.round(pixel), 0.0, 255.0), tf.uint8)
+        return {"frames": tf.tile(pixel[:, None, None, :], [1, SIZE, SIZE, 1]), "ok": ok}
+
+    def render_jpeg(self, landmarks, person=None):
+        made = self.render(landmarks, person)
+        encode = lambda frame: tf.io.encode_jpeg(frame, quality=100, chroma_downsampling=False)
+        jpegs = tf.map_fn(encode, made["frames"], fn_output_signature=tf.string)
+        return {"jpeg_bytes": jpegs, "ok": made["ok"]}
+
+    def describe(self, query):
+        return {"card": tf.fill(tf.shape(query), self.card)}
+
+
+def warmup_log(name, rows, bank=False):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.inputs["landmarks"].CopyFrom(tf.make_tensor_proto(np.full([rows, 68, 2], 0.5, np.float32)))
+    if bank:
+        request.inputs["person"].CopyFrom(tf.make_tensor_proto(np.zeros([rows, VECTOR], np.float16)))
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+
+
+def publish(models, name, version, bank=False, max_batch_size=8, weights=1):
+    """Writes `<models>/<name>/<version>/` atomically, with warm-up and batching file; returns its path."""
+    folder = pathlib.Path(models) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = folder / f".{version}"
+    toy = ToyAvatar(name, version, bank, weights)
+    tf.saved_model.save(toy, str(hidden), signatures=toy.signatures())
+    sizes = sorted({1, 2, 4, max_batch_size})
+    extra = hidden / "assets.extra"
+    extra.mkdir()
+    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
+        for size in sizes:
+            writer.write(warmup_log(name, size, bank).SerializeToString())
+    (hidden / "batching_params.pbtxt").write_text(
+        f"max_batch_size {{ value: {max_batch_size} }}\nbatch_timeout_micros {{ value: 2000 }}\n"
+        + "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+    )
+    final = folder / str(version)
+    os.rename(hidden, final)
+    return final
+
+
+def landmarks(x, y=0.5, rows=1):
+    """float32 [rows, 68, 2], all points at (x, y)."""
+    return np.broadcast_to(np.float32([x, y]), [rows, 68, 2]).copy()
+
+
+def level(value):
+    """The channel value of `value` (0..1)."""
+    return int(np.round(np.float32(255.0) * np.float32(value)))
