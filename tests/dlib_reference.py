@@ -1,0 +1,40 @@
+"""dlib called directly, as the independent reference of the face tests."""
+
+import functools
+import importlib.util
+import os
+
+import dlib
+import numpy as np
+
+
+def model_file(name):
+    folder = importlib.util.find_spec("face_recognition_models").submodule_search_locations[0]
+    return os.path.join(folder, "models", name)
+
+
+@functools.cache
+def predictor():
+    return dlib.shape_predictor(model_file("shape_predictor_68_face_landmarks.dat"))
+
+
+@functools.cache
+def recogniser():
+    return dlib.face_recognition_model_v1(model_file("dlib_face_recognition_resnet_model_v1.dat"))
+
+
+def detection(image, upsample=1):
+    """dlib's full_object_detection of the first face in uint8 RGB `image`."""
+    box = dlib.get_frontal_face_detector()(image, upsample)[0]
+    return predictor()(image, box)
+
+
+def points(detection):
+    """Its 68 points in pixels, float64 [68,2]."""
+    return np.array([(part.x, part.y) for part in detection.parts()], np.float64)
+
+
+def fractions(detection, image):
+    """The same as fractions of the image, float32 [68,2]."""
+    height, width = image.shape[:2]
+    return ((points(detection) + 0.5) / (width, height)).astype(np.float32)

@@ -1,0 +1,87 @@
+"""SSIM against skimage's, PSNR and L1 against numbers worked by hand, the face mask against a square."""
+
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from tf_talkinghead import metrics
+from tf_talkinghead.errors import InputError
+
+
+def skimage_ssim(a, b):
+    return structural_similarity(
+        a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=-1
+    )
+
+
+def test_ssim_equals_skimage_on_a_real_face(portrait):
+    rng = np.random.default_rng(0)
+    face = portrait[40:296, 100:356]
+    noisy = np.clip(face + rng.normal(0, 20, face.shape), 0, 255).astype(np.uint8)
+    shifted = np.roll(face, 3, axis=1)
+    ours = metrics.ssim(np.stack([face, face, face]), np.stack([noisy, shifted, face]))
+    assert ours == pytest.approx([skimage_ssim(face, noisy), skimage_ssim(face, shifted), 1.0], abs=1e-6)
+    assert ours[0] < 0.9 and ours[1] < 0.9
+
+
+def test_ssim_equals_skimage_on_real_clips(real_data):
+    from tf_talkinghead.data.video import read_video
+
+    clip = sorted((real_data / "videos").glob("*.mp4"))[0]
+    frames = [frame for frame, _ in zip(read_video(clip).frames, range(12), strict=False)]
+    a, b = np.stack(frames[:4]), np.stack(frames[8:12])
+    expected = [skimage_ssim(x, y) for x, y in zip(a, b, strict=True)]
+    assert metrics.ssim(a, b) == pytest.approx(expected, abs=1e-4)
+
+
+def test_ssim_over_a_mask_sees_only_the_mask(portrait):
+    face = portrait[None, 40:168, 100:228]
+    spoilt = face.copy()
+    spoilt[:, :, 90:] = 0
+    mask = np.zeros(face.shape[:3], bool)
+    mask[:, 20:100, 20:80] = True
+    assert metrics.ssim(face, spoilt)[0] < 0.8
+    assert metrics.ssim(face, spoilt, mask)[0] == pytest.approx(1)
+    assert math.isnan(metrics.ssim(face, spoilt, np.zeros_like(mask))[0])
+
+
+def test_l1_and_psnr_by_hand():
+    a = np.zeros((1, 16, 16, 3), np.uint8)
+    b = np.full_like(a, 51)  # a fifth of the range everywhere
+    assert metrics.l1(a, b) == pytest.approx([0.2])
+    assert metrics.psnr(a, b) == pytest.approx([20 * math.log10(5)])
+    assert np.isinf(metrics.psnr(a, a)).all()
+    half = np.zeros((1, 16, 16), bool)
+    half[:, :8] = True
+    b[:, :8] = 255
+    assert metrics.l1(a, b, half) == pytest.approx([1.0])
+    assert metrics.l1(a, b) == pytest.approx([0.6])
+
+
+def test_face_mask_is_the_grown_hull():
+    inside = np.random.default_rng(0).uniform(0.3, 0.7, (64, 2))
+    square = np.array([(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)])
+    mask = metrics.face_mask(np.concatenate([inside, square])[None], 200, margin=0.10)[0]
+    rows, columns = np.where(mask)
+    # 100 pixels wide, grown by 10 %: 45 to 155, give or take the pixel on the line.
+    assert (rows.min(), columns.min()) == pytest.approx((45, 45), abs=1)
+    assert (rows.max(), columns.max()) == pytest.approx((154, 154), abs=1)
+    assert mask[45:155, 45:155].mean() > 0.98
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (np.zeros((1, 16, 16, 3), np.uint8), np.zeros((1, 16, 18, 3), np.uint8)),
+        (np.zeros((1, 16, 16, 3), np.float32), np.zeros((1, 16, 16, 3), np.float32)),
+        (np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)),
+    ],
+)
+def test_wrong_shapes_and_types_are_refused(a, b):
+    for metric in (metrics.ssim, metrics.psnr, metrics.l1):
+        with pytest.raises(InputError, match="uint8 batches"):
+            metric(a, b)
+    with pytest.raises(InputError, match="11 pixels"):
+        metrics.ssim(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8))
