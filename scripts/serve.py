@@ -17,7 +17,8 @@ from absl import flags
 
 from scripts import command
 from serving import models_config
-from serving.server import AvatarServer, ServerOptions
+from serving.options import ServerOptions
+from serving.server import AvatarServer
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS

@@ -1,71 +1,46 @@
-"""Which model versions are loaded, and who is using them.
+"""Loads, swaps and unloads model versions, as the configuration, the folders and the callers ask for.
 
-The life of a version is TensorFlow Serving's: START, LOADING, AVAILABLE, UNLOADING, END. A new version is loaded and
-warmed up before it is named the latest, and an old one is closed only when the last call on it has ended, so a swap
-fails no request. With `lazy`, versions stay in START until somebody asks for them, and the least recently used are
-closed again when `memory_cap` bytes would be exceeded (TensorFlow Serving has neither).
+A new version is loaded and warmed up before it becomes the latest, and an old one is closed only when the last call
+on it has ended, so a swap fails no request. With `lazy`, versions wait in START until somebody asks for them, and the
+least recently used are closed again where `memory_cap` bytes would be exceeded (TensorFlow Serving has neither).
 """
 
 import contextlib
-import dataclasses
-import itertools
 import threading
 import time
 
-import tensorflow as tf
 from absl import logging
-from tensorflow_serving.apis import get_model_status_pb2
 
-from serving import batching, requests, versions
-from serving.servables import Servable, estimated_bytes, rows_of
-from serving.status import (
-    Code,
-    StatusError,
-    deadline_exceeded,
-    failed_precondition,
-    from_tensorflow,
-    invalid_argument,
-    not_found,
-)
-from tf_talkinghead.errors import TalkingHeadError
+from serving import loading, versions
+from serving.loading import State
+from serving.registry import Registry
+from serving.status import Code, StatusError, deadline_exceeded, failed_precondition, not_found
 
-State = get_model_status_pb2.ModelVersionStatus
 LOAD_RETRIES = 5  # TensorFlow Serving's --max_num_load_retries
 RETRY_SECONDS = 60.0  # its --load_retry_interval_micros
-ENDED_KEPT = 8  # ended versions a model's status still tells of
-
-
-@dataclasses.dataclass(eq=False)
-class Loaded:
-    """One version of a model, loaded or not."""
-
-    name: str
-    version: int
-    path: str
-    state: int = State.START
-    error: StatusError | None = None
-    servable: Servable | None = None
-    options: batching.BatchingOptions | None = None  # for batching: the version's own, where it states some
-    users: int = 0  # calls under way
-    last_used: float = 0.0
-    bytes: int = 0
-    attempts: int = 0
-    retry_at: float = 0.0
 
 
 class Manager:
-    """All models of one server. `on_change(name, serving)` is told whenever a model gets or loses its last version."""
+    """All models of one server.
+
+    Args:
+      metrics: the server's Metrics.
+      on_change: called with (model name, whether it answers) when that may have changed.
+      on_close: called with the Loaded about to be closed.
+      lazy, memory_cap: load on first use, and keep at most so many (estimated) bytes.
+      loose_labels: a new label may point at a version that is not available yet.
+    """
 
     def __init__(self, metrics, on_change=None, on_close=None, lazy=False, memory_cap=None, loose_labels=False):
+        self.registry = Registry(lazy)
         self._metrics = metrics
         self._on_change = on_change or (lambda name, serving: None)
         self._on_close = on_close or (lambda loaded: None)
         self._lazy, self._memory_cap, self._loose_labels = lazy, memory_cap, loose_labels
         self._configs = {}  # model name -> ModelConfig
-        self._models = {}  # model name -> {version: Loaded}; models no longer configured stay, ended
-        self._labels = {}  # model name -> {label: version}
-        self._changed = threading.Condition()  # guards everything above and in Loaded
+        self._changed = self.registry.changed
         self._sync = threading.RLock()  # one reload or poll at a time
+        self._telling = threading.Lock()
 
     # -- configuration ------------------------------------------------------------------------------------------
 
@@ -81,16 +56,16 @@ class Manager:
         configs = {model.name: model for model in config.model_config_list.config}
         with self._sync:
             if not labels_follow:
-                self._labels = self._checked_labels(configs)
+                self.registry.labels = self._checked_labels(configs)
             added = set(configs) - set(self._configs)
             self._configs = configs
             plan = self._load_aspired()
             if labels_follow:
-                self._labels = {name: dict(model.version_labels) for name, model in configs.items()}
+                self.registry.labels = {name: dict(model.version_labels) for name, model in configs.items()}
             self._unload_others(plan)
-            missing = sorted(name for name in added if not self.serving(name))
-        if missing:
+            missing = sorted(name for name in added if not self.registry.serving(name))
             reasons = "; ".join(f"{name}: {self._why_missing(name)}" for name in missing)
+        if missing:
             raise StatusError(Code.UNKNOWN, f"Some models did not become available: {{{reasons}}}")
 
     def poll(self):
@@ -98,16 +73,17 @@ class Manager:
         with self._sync:
             self._unload_others(self._load_aspired())
 
-    def model_names(self):
-        return sorted(self._configs)
+    def ready(self):
+        """Whether every configured model answers."""
+        return all(self.registry.serving(name) for name in list(self._configs))
 
     def _checked_labels(self, configs):
         labels = {}
         for name, model in configs.items():
             for label, version in model.version_labels.items():
-                moved = self._labels.get(name, {}).get(label, version) != version
-                loaded = self._models.get(name, {}).get(version)
-                available = loaded is not None and (loaded.state == State.AVAILABLE or self._sleeping(loaded))
+                moved = self.registry.labels.get(name, {}).get(label, version) != version
+                loaded = self.registry.models.get(name, {}).get(version)
+                available = loaded is not None and self.registry.usable(loaded)
                 if not available and (moved or not self._loose_labels):
                     raise failed_precondition(
                         f"Request to assign label to version {version} of model {name}, "
@@ -117,53 +93,43 @@ class Manager:
         return labels
 
     def _load_aspired(self):
-        """Loads what policies ask for; returns model name -> the versions to keep."""
+        """Loads what the version policies ask for; returns model name -> the versions to keep."""
         plan = {}
         for name, config in sorted(self._configs.items()):
             on_disk = versions.versions_on_disk(config.base_path)
-            aspired = versions.aspired_versions(config.model_version_policy, on_disk)
-            plan[name] = aspired
-            for version in sorted(aspired):
+            plan[name] = versions.aspired_versions(config.model_version_policy, on_disk)
+            for version in sorted(plan[name]):
                 self._aspire(name, version, on_disk[version])
         return plan
 
     def _aspire(self, name, version, path):
         with self._changed:
-            known = self._models.setdefault(name, {})
+            known = self.registry.models.setdefault(name, {})
             loaded = known.get(version)
             if loaded is None or (loaded.state == State.END and loaded.error is None):
-                loaded = known[version] = Loaded(name, version, path, bytes=estimated_bytes(path))
+                loaded = known[version] = loading.new_version(name, version, path)
             elif loaded.state != State.END or loaded.attempts > LOAD_RETRIES or time.monotonic() < loaded.retry_at:
                 return
         if self._lazy and loaded.error is None:
             self._tell(name)
             return
-        try:
+        with contextlib.suppress(StatusError):  # it is logged, and the version's status
             self._load(loaded)
-        except StatusError as error:
-            logging.error("Loading %s version %d failed: %s", name, version, error.message)
 
     def _unload_others(self, plan):
-        for name in list(self._models):
+        for name in list(self.registry.models):
             aspired = plan.get(name, set())
             with self._changed:
-                live = [one for one in self._models[name].values() if one.state != State.END]
+                live = [one for one in self.registry.models[name].values() if one.state != State.END]
                 leaving = [one for one in live if one.version not in aspired]
-                usable = [one for one in live if one.version in aspired and one.error is None]
-                if aspired and not usable and leaving:  # nothing new works: the newest old one stays
-                    leaving.remove(max(leaving, key=lambda one: one.version))
+                if aspired and leaving and all(one in leaving for one in live):
+                    leaving.remove(max(leaving, key=lambda one: one.version))  # nothing new works: the newest old stays
             for loaded in leaving:
                 self._unload(loaded)
-            self._forget_ended(name)
-
-    def _forget_ended(self, name):
-        with self._changed:
-            ended = sorted(version for version, one in self._models[name].items() if one.state == State.END)
-            for version in ended[:-ENDED_KEPT]:
-                del self._models[name][version]
+            self.registry.forget_ended(name)
 
     def _why_missing(self, name):
-        known = self._models.get(name, {})
+        known = self.registry.models.get(name, {})
         for version in sorted(known, reverse=True):
             if known[version].error is not None:
                 return f"version {version}: {known[version].error.message}"
@@ -172,63 +138,53 @@ class Manager:
     # -- loading and unloading ----------------------------------------------------------------------------------
 
     def _load(self, loaded):
-        """Loads and warms up one version; StatusError, also kept as the version's status, where that fails."""
+        """Loads one version; StatusError, also kept as the version's status, where that fails."""
         with self._changed:
             loaded.state = State.LOADING
             loaded.attempts += 1
         start = time.monotonic()
-        servable = None
         try:
-            servable = Servable(loaded.name, loaded.version, loaded.path)
-            parameters = servable.batching_parameters()
-            own = batching.options_from_proto(parameters, loaded.path) if parameters is not None else None
-            self._metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
-            self._warm_up(servable, own)
-        except Exception as error:  # a broken folder must not end the server; it is this version's status
-            if servable is not None:
-                servable.close()
-            self._metrics.load_attempts.add(loaded.path, "fail")
-            failure = _as_status(error)
+            servable, options = loading.load(loaded, self._metrics)
+        except StatusError as error:
+            logging.error("Loading %s version %d failed: %s", loaded.name, loaded.version, error.message)
             with self._changed:
-                loaded.state, loaded.error = State.END, failure
+                loaded.state, loaded.error, loaded.reserved = State.END, error, False
                 loaded.retry_at = time.monotonic() + RETRY_SECONDS
                 self._changed.notify_all()
-            raise failure from error
-        self._metrics.load_attempts.add(loaded.path, "success")
-        with self._changed:
-            loaded.servable, loaded.options, loaded.error = servable, own, None
-            loaded.state = State.AVAILABLE
-            loaded.last_used = time.monotonic()
-            self._changed.notify_all()
+            self._tell(loaded.name)
+            raise
         logging.info("Loaded %s version %d in %.1f s", loaded.name, loaded.version, time.monotonic() - start)
+        with self._changed:
+            loaded.servable, loaded.options, loaded.error = servable, options, None
+            loaded.state, loaded.last_used = State.AVAILABLE, time.monotonic()
+            self._changed.notify_all()
         self._tell(loaded.name)
 
-    def _warm_up(self, servable, own):
-        start = time.monotonic()
-        largest = own.max_execution_batch_size if own else requests.MAX_ROWS
-        for request in servable.warmup_requests():
-            call = requests.parse(servable, request)
-            if rows_of(call.inputs) > largest:
-                raise invalid_argument(f"a warm-up request has more than {largest} rows")
-            servable.run(call.signature_name, call.inputs, call.outputs)
-        self._metrics.warmup_latency.observe(1e6 * (time.monotonic() - start), servable.path, "success")
-
-    def _unload(self, loaded, end_state=State.END):
-        """Closes a version once the last call on it has ended."""
+    def _unload(self, loaded):
+        """Closes a version for good, once the last call on it has ended."""
         with self._changed:
+            self._changed.wait_for(lambda: loaded.state != State.LOADING and not loaded.evicting)
             loaded.state = State.UNLOADING
+            self._changed.notify_all()
         self._tell(loaded.name)
         with self._changed:
             self._changed.wait_for(lambda: loaded.users == 0)
-            servable, loaded.servable = loaded.servable, None
+        self._close(loaded)
+        with self._changed:
+            loaded.state = State.END
+            self._changed.notify_all()
+
+    def _close(self, loaded):
+        servable, loaded.servable = loaded.servable, None
+        loaded.reserved = False
         if servable is not None:
             self._on_close(loaded)
             servable.close()
             logging.info("Unloaded %s version %d", loaded.name, loaded.version)
-        with self._changed:
-            loaded.state = end_state
-            self._changed.notify_all()
-        self._tell(loaded.name)
+
+    def _tell(self, name):
+        with self._telling:  # so that the last word is the latest
+            self._on_change(name, self.registry.serving(name))
 
     def close(self):
         """Unloads everything, waiting for the calls under way."""
@@ -240,12 +196,12 @@ class Manager:
 
     @contextlib.contextmanager
     def use(self, spec, deadline=None):
-        """The version a ModelSpec asks for, held for the time of the block. Raises StatusError."""
+        """The Loaded a ModelSpec asks for, held open for the time of the block. Raises StatusError."""
         with self._changed:
-            loaded = self._find(spec)
+            loaded = self.registry.find(spec)
             loaded.users += 1
         try:
-            if loaded.state != State.AVAILABLE:
+            while loaded.state != State.AVAILABLE:
                 self._wake(loaded, deadline)
             loaded.last_used = time.monotonic()
             yield loaded
@@ -254,54 +210,34 @@ class Manager:
                 loaded.users -= 1
                 self._changed.notify_all()
 
-    def _find(self, spec):
-        known = self._models.get(spec.name, {})
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version_label":
-            version = self._labels.get(spec.name, {}).get(spec.version_label)
-            if version is None:
-                raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-        elif choice == "version":
-            version = spec.version.value
-        else:
-            version = max((one.version for one in known.values() if self._usable(one)), default=None)
-        loaded = known.get(version)
-        if loaded is None or not self._usable(loaded):
-            asked = f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {version})"
-            raise not_found(f"Servable not found for request: {asked}")
-        return loaded
-
-    def _usable(self, loaded):
-        return loaded.state == State.AVAILABLE or self._sleeping(loaded)
-
-    def _sleeping(self, loaded):
-        return self._lazy and loaded.error is None and loaded.state in (State.START, State.LOADING)
-
     def _wake(self, loaded, deadline):
-        """Loads a version on its first use; the first caller does it and the others wait."""
+        """Loads a version on its first use: the first caller does it, the others wait."""
         with self._changed:
-            mine = loaded.state == State.START
-            if mine:
-                loaded.state = State.LOADING
-            while loaded.state == State.LOADING and not mine:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise deadline_exceeded("the deadline passed while the model was being loaded")
-                self._changed.wait(left)
-        if mine:
-            try:
-                self._make_room(loaded, deadline)
-            except StatusError:
-                with self._changed:
-                    loaded.state = State.START
-                    self._changed.notify_all()
-                raise
-            self._load(loaded)
-        elif loaded.state != State.AVAILABLE:
-            raise loaded.error or not_found(f"Servable not found for request: Specific({loaded.name}, {loaded.version})")
+            if loaded.state == State.LOADING or loaded.evicting:
+                self._wait(deadline, "the model was being loaded")
+                return
+            if loaded.state != State.START:
+                gone = f"Servable not found for request: Specific({loaded.name}, {loaded.version})"
+                raise loaded.error or not_found(gone)
+            loaded.state = State.LOADING
+        try:
+            self._make_room(loaded, deadline)
+        except StatusError:
+            with self._changed:
+                loaded.state = State.START
+                self._changed.notify_all()
+            raise
+        self._load(loaded)
+
+    def _wait(self, deadline, during):
+        """Waits for a change, until `deadline`. Call it holding `_changed`."""
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise deadline_exceeded(f"the deadline passed while {during}")
+        self._changed.wait(left)
 
     def _make_room(self, newcomer, deadline):
-        """Closes the least recently used idle versions until `newcomer` fits under the memory cap."""
+        """Reserves memory for `newcomer`, closing the least recently used idle versions where the cap demands it."""
         if self._memory_cap is None:
             return
         if newcomer.bytes > self._memory_cap:
@@ -311,69 +247,17 @@ class Manager:
             )
         while True:
             with self._changed:
-                everyone = itertools.chain.from_iterable(known.values() for known in self._models.values())
-                held = [one for one in everyone if one is not newcomer and one.servable is not None]
+                held = [one for one in self.registry.everyone() if one.reserved]
                 if sum(one.bytes for one in held) + newcomer.bytes <= self._memory_cap:
+                    newcomer.reserved = True
                     return
                 idle = [one for one in held if one.users == 0 and one.state == State.AVAILABLE]
                 if not idle:
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        raise deadline_exceeded("the deadline passed while the model waited for memory")
-                    self._changed.wait(0.5 if left is None else min(left, 0.5))
+                    self._wait(deadline, "the model waited for memory")
                     continue
                 oldest = min(idle, key=lambda one: one.last_used)
-                oldest.state = State.UNLOADING
-            self._unload(oldest, end_state=State.START)
-
-    # -- status -------------------------------------------------------------------------------------------------
-
-    def serving(self, name):
-        """Whether some version of the model answers (or would be loaded to answer)."""
-        with self._changed:
-            return any(self._usable(one) for one in self._models.get(name, {}).values())
-
-    def ready(self):
-        """Whether every configured model answers."""
-        return all(self.serving(name) for name in self._configs)
-
-    def _tell(self, name):
-        self._on_change(name, self.serving(name))
-
-    def status(self, spec):
-        """GetModelStatusResponse for a ModelSpec; NOT_FOUND where nothing is known of it."""
-        response = get_model_status_pb2.GetModelStatusResponse()
-        with self._changed:
-            known = self._models.get(spec.name, {})
-            choice = spec.WhichOneof("version_choice")
-            wanted = sorted(known, reverse=True)
-            if choice is not None:
-                version = spec.version.value
-                if choice == "version_label":
-                    version = self._labels.get(spec.name, {}).get(spec.version_label)
-                    if version is None:
-                        raise invalid_argument(f"Unrecognized servable version label: {spec.version_label}")
-                if version not in known:
-                    raise not_found(f"Could not find version {version} of model {spec.name}")
-                wanted = [version]
-            if not wanted:
-                raise not_found(f"Could not find any versions of model {spec.name}")
-            for version in wanted:
-                loaded = known[version]
-                row = response.model_version_status.add(version=version, state=loaded.state)
-                if loaded.error is not None:
-                    row.status.error_code = loaded.error.code.value[0]
-                    row.status.error_message = loaded.error.message
-                else:
-                    row.status.SetInParent()
-        return response
-
-
-def _as_status(error):
-    if isinstance(error, StatusError):
-        return error
-    if isinstance(error, tf.errors.OpError):
-        return from_tensorflow(error)
-    if isinstance(error, TalkingHeadError):
-        return invalid_argument(str(error))
-    return StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
+                oldest.state, oldest.evicting = State.UNLOADING, True
+            self._close(oldest)
+            with self._changed:
+                oldest.state, oldest.evicting = State.START, False
+                self._changed.notify_all()

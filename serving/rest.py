@@ -22,8 +22,8 @@ _HTTP_CODES = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400}
 class RestServer:
     """Listens on `port` (0: does nothing) while started; `metrics_path` None serves no metrics."""
 
-    def __init__(self, host, port, manager, metrics, metrics_path):
-        self._manager, self._metrics, self._metrics_path = manager, metrics, metrics_path
+    def __init__(self, host, port, registry, metrics, metrics_path):
+        self._registry, self._metrics, self._metrics_path = registry, metrics, metrics_path
         self._server = None
         if port:
             handler = type("Handler", (_Handler,), {"rest": self})
@@ -57,7 +57,7 @@ class RestServer:
         elif label:
             spec.version_label = label
         try:
-            response = self._manager.status(spec)
+            response = self._registry.status(spec)
         except StatusError as error:
             return _HTTP_CODES.get(error.code, 500), "application/json", json.dumps({"error": error.message})
         text = json_format.MessageToJson(

@@ -10,7 +10,6 @@ work against either. It is a development default and stays small: no Classify, R
 """
 
 import concurrent.futures
-import dataclasses
 import os
 import threading
 import time
@@ -19,55 +18,24 @@ import grpc
 from absl import logging
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import batching, config_protos, models_config, requests, servables
+from serving import batching, config_protos, models_config, requests, servables, services
 from serving.manager import Manager
-from serving.metrics import Metrics
+from serving.metrics import DEFAULT_PATH, Metrics
+from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
 from serving.rest import RestServer
 from serving.status import Code, StatusError, deadline_exceeded, invalid_argument
 from tf_talkinghead.errors import InputError
 
-MAX_MESSAGE_BYTES = 16 << 20  # of one request; 544 bytes a frame, 52 KB where it carries a person's vector
 DEFAULT_PART_ROWS = 64  # rows run at a time without batching, where the model states no limit of its own
-
-
-@dataclasses.dataclass(frozen=True)
-class ServerOptions:
-    """Names and defaults are tensorflow_model_server's; the first and the last three are ours."""
-
-    models: str = ""  # a models folder: everyone in it is served, and watched
-    port: int = 8500
-    rest_api_port: int = 0  # 0: none
-    model_name: str = "default"
-    model_base_path: str = ""
-    model_config_file: str = ""
-    model_config_file_poll_wait_seconds: float = 0.0  # 0: read once
-    file_system_poll_wait_seconds: float = 1.0  # 0: look once
-    enable_batching: bool | None = None  # None: on with `models`, otherwise off
-    enable_per_model_batching_parameters: bool | None = None  # None: on with `models`, otherwise off
-    batching_parameters_file: str = ""
-    ssl_config_file: str = ""
-    monitoring_config_file: str = ""
-    grpc_max_threads: int = 0  # calls under way at once; 0: four a core
-    grpc_channel_arguments: str = ""  # "name=value,..."
-    allow_version_labels_for_unavailable_models: bool = False
-    host: str = "0.0.0.0"
-    lazy_loading: bool = False  # load a model when it is first asked for
-    memory_cap_mb: int = 0  # with lazy_loading: close the least recently used beyond this; 0: no cap
 
 
 class AvatarServer:
     """The server described by `options`. Its constructor checks them and raises InputError."""
 
-    def __init__(self, options):
+    def __init__(self, options: ServerOptions):
         self.options = options
         sources = [options.models, options.model_config_file, options.model_base_path]
         if sum(map(bool, sources)) != 1:
@@ -78,9 +46,9 @@ class AvatarServer:
         self._batching_on = embedded if options.enable_batching is None else options.enable_batching
         per_model = options.enable_per_model_batching_parameters
         self._per_model = embedded if per_model is None else per_model
-        self._batching, threads, self._pool_name = _batching_of(options, self._batching_on)
+        self._batching, threads, self._pool_name = batching_of(options, self._batching_on)
         self._config = self._read_config()
-        self._credentials = _credentials_of(options)
+        self._credentials = credentials_of(options)
         self.metrics = Metrics()
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._scheduler = batching.BatchScheduler(threads, self._on_dequeue) if self._batching_on else None
@@ -107,12 +75,11 @@ class AvatarServer:
         self._grpc = grpc.server(
             concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=threads,
-            options=_channel_arguments(options.grpc_channel_arguments),
+            options=channel_arguments(options.grpc_channel_arguments),
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(self), self._grpc)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(self), self._grpc)
+        services.add_to(self._grpc, self)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(_reflected_names(), self._grpc)
+        reflection.enable_server_reflection(services.reflected_names(), self._grpc)
         self.port = self._listen()
         self._set_health("", False)
         try:
@@ -273,58 +240,6 @@ class AvatarServer:
         self.metrics.queueing_latency.observe(1e6 * seconds, self._pool_name)
 
 
-class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, server):
-        self._server = server
-
-    def Predict(self, request, context):
-        start = time.monotonic()
-        left = context.time_remaining()
-        deadline = None if left is None else start + left
-        metrics, name = self._server.metrics, request.model_spec.name
-        try:
-            response = self._server.predict(request, deadline, context.add_callback)
-        except StatusError as error:
-            # a name nobody serves is the caller's invention: it gets no line of its own
-            known = error.code != Code.NOT_FOUND
-            metrics.requests.add(name if known else "", error.code.name)
-            context.abort(error.code, error.message)
-        metrics.requests.add(name, "OK")
-        metrics.request_latency.observe(1e6 * (time.monotonic() - start), name, "Predict", "GRPC")
-        return response
-
-    def GetModelMetadata(self, request, context):
-        return _answer(context, self._server.metadata, request)
-
-
-class _Models(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, server):
-        self._server = server
-
-    def GetModelStatus(self, request, context):
-        return _answer(context, self._status, request)
-
-    def _status(self, request):
-        requests.model_name_of(request)
-        return self._server.manager.status(request.model_spec)
-
-    def HandleReloadConfigRequest(self, request, context):
-        return _answer(context, self._reload, request)
-
-    def _reload(self, request):
-        self._server.reload(request.config)
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()
-        return response
-
-
-def _answer(context, function, request):
-    try:
-        return function(request)
-    except StatusError as error:
-        context.abort(error.code, error.message)
-
-
 class _Clock:
     """Says once in `period` seconds that something is due; never for 0."""
 
@@ -339,65 +254,10 @@ class _Clock:
         return True
 
 
-def _batching_of(options, enabled):
-    """(BatchingOptions, threads, pool name) of the server-wide batching file."""
-    if not options.batching_parameters_file:
-        return batching.BatchingOptions(), None, batching.DEFAULT_POOL_NAME
-    if not enabled:
-        raise InputError("--batching_parameters_file is set without setting --enable_batching")
-    path = options.batching_parameters_file
-    proto = config_protos.parse_file(path, config_protos.BatchingParameters)
-    threads = proto.num_batch_threads.value or None
-    pool = proto.thread_pool_name.value or batching.DEFAULT_POOL_NAME
-    return batching.options_from_proto(proto, path), threads, pool
-
-
-def _credentials_of(options):
-    if not options.ssl_config_file:
-        return None
-    ssl = config_protos.parse_file(options.ssl_config_file, config_protos.SSLConfig)
-    if not ssl.server_key or not ssl.server_cert:
-        raise InputError(f"{options.ssl_config_file}: server_key and server_cert must hold PEM text")
-    if ssl.client_verify and not ssl.custom_ca:
-        raise InputError(f"{options.ssl_config_file}: client_verify needs custom_ca, whose clients are let in")
-    return grpc.ssl_server_credentials(
-        [(ssl.server_key.encode(), ssl.server_cert.encode())],
-        root_certificates=ssl.custom_ca.encode() or None,
-        require_client_auth=ssl.client_verify,
-    )
-
-
 def _rest_of(options, server):
     path = None
     if options.monitoring_config_file:
         monitoring = config_protos.parse_file(options.monitoring_config_file, config_protos.MonitoringConfig)
         if monitoring.prometheus_config.enable:
-            path = monitoring.prometheus_config.path or "/monitoring/prometheus/metrics"
-    return RestServer(options.host, options.rest_api_port, server.manager, server.metrics, path)
-
-
-def _channel_arguments(text):
-    """"name=value,..." as gRPC options; a request's size is bounded unless it says otherwise."""
-    arguments = {
-        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-        "grpc.max_send_message_length": -1,
-        "grpc.so_reuseport": 0,  # a second server on the same port is an error, not a coin toss
-    }
-    for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
-        if not name or not value:
-            raise InputError(f"--grpc_channel_arguments: expected name=value, got {part!r}")
-        arguments[name] = int(value) if value.lstrip("-").isdigit() else value
-    return list(arguments.items())
-
-
-def _reflected_names():
-    services = prediction_service_pb2.DESCRIPTOR.services_by_name.values()
-    return [
-        *(service.full_name for service in services),
-        "tensorflow.serving.ModelService",
-        health.SERVICE_NAME,
-        reflection.SERVICE_NAME,
-    ]
-
-
+            path = monitoring.prometheus_config.path or DEFAULT_PATH
+    return RestServer(options.host, options.rest_api_port, server.manager.registry, server.metrics, path)

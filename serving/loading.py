@@ -1,0 +1,79 @@
+"""One version of a model on its way through START, LOADING, AVAILABLE, UNLOADING and END."""
+
+import dataclasses
+import time
+
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_status_pb2
+
+from serving import batching, requests
+from serving.servables import Servable, estimated_bytes, rows_of
+from serving.status import Code, StatusError, from_tensorflow, invalid_argument
+from tf_talkinghead.errors import TalkingHeadError
+
+State = get_model_status_pb2.ModelVersionStatus
+
+
+@dataclasses.dataclass(eq=False)
+class Loaded:
+    """One version of a model, loaded or not."""
+
+    name: str
+    version: int
+    path: str
+    bytes: int  # estimated, when loaded
+    state: int = State.START
+    error: StatusError | None = None
+    servable: Servable | None = None
+    options: batching.BatchingOptions | None = None  # for batching: the version's own, where it states some
+    users: int = 0  # calls under way
+    last_used: float = 0.0
+    attempts: int = 0
+    retry_at: float = 0.0
+    reserved: bool = False  # memory is set aside for it
+    evicting: bool = False  # being closed for memory only: it may be asked for again
+
+
+def new_version(name, version, path):
+    """A version that is known and not loaded."""
+    return Loaded(name, version, path, estimated_bytes(path))
+
+
+def load(loaded, metrics):
+    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file; StatusError where that fails."""
+    start = time.monotonic()
+    servable = None
+    try:
+        servable = Servable(loaded.name, loaded.version, loaded.path)
+        parameters = servable.batching_parameters()
+        own = batching.options_from_proto(parameters, loaded.path) if parameters is not None else None
+        metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
+        _warm_up(servable, own, metrics)
+    except Exception as error:  # a broken folder must not end the server: it becomes this version's status
+        if servable is not None:
+            servable.close()
+        metrics.load_attempts.add(loaded.path, "fail")
+        raise _as_status(error) from error
+    metrics.load_attempts.add(loaded.path, "success")
+    return servable, own
+
+
+def _warm_up(servable, own, metrics):
+    start = time.monotonic()
+    largest = own.max_execution_batch_size if own else requests.MAX_ROWS
+    for request in servable.warmup_requests():
+        call = requests.parse(servable, request)
+        if rows_of(call.inputs) > largest:
+            raise invalid_argument(f"a warm-up request has more than {largest} rows")
+        servable.run(call.signature_name, call.inputs, call.outputs)
+    metrics.warmup_latency.observe(1e6 * (time.monotonic() - start), servable.path, "success")
+
+
+def _as_status(error):
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, tf.errors.OpError):
+        return from_tensorflow(error)
+    if isinstance(error, TalkingHeadError):
+        return invalid_argument(str(error))
+    return StatusError(Code.UNKNOWN, f"{type(error).__name__}: {error}")

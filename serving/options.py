@@ -1,0 +1,78 @@
+"""The embedded server's options, under tensorflow_model_server's names, and the files they point at."""
+
+import dataclasses
+
+import grpc
+
+from serving import batching, config_protos
+from tf_talkinghead.errors import InputError
+
+MAX_MESSAGE_BYTES = 16 << 20  # of one request; 544 bytes a frame, 26 KB more where it carries a person's vector
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerOptions:
+    """Names and defaults are tensorflow_model_server's; the first and the last three are ours."""
+
+    models: str = ""  # a models folder: everyone in it is served, and watched
+    port: int = 8500
+    rest_api_port: int = 0  # 0: none
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: float = 0.0  # 0: read once
+    file_system_poll_wait_seconds: float = 1.0  # 0: look once
+    enable_batching: bool | None = None  # None: on with `models`, otherwise off
+    enable_per_model_batching_parameters: bool | None = None  # None: on with `models`, otherwise off
+    batching_parameters_file: str = ""
+    ssl_config_file: str = ""
+    monitoring_config_file: str = ""
+    grpc_max_threads: int = 0  # calls under way at once; 0: four a core
+    grpc_channel_arguments: str = ""  # "name=value,..."
+    allow_version_labels_for_unavailable_models: bool = False
+    host: str = "0.0.0.0"
+    lazy_loading: bool = False  # load a model when it is first asked for
+    memory_cap_mb: int = 0  # with lazy_loading: close the least recently used beyond this; 0: no cap
+
+
+def batching_of(options, enabled):
+    """(BatchingOptions, threads, pool name) of the server-wide batching file."""
+    if not options.batching_parameters_file:
+        return batching.BatchingOptions(), None, batching.DEFAULT_POOL_NAME
+    if not enabled:
+        raise InputError("--batching_parameters_file is set without setting --enable_batching")
+    path = options.batching_parameters_file
+    proto = config_protos.parse_file(path, config_protos.BatchingParameters)
+    threads = proto.num_batch_threads.value or None
+    pool = proto.thread_pool_name.value or batching.DEFAULT_POOL_NAME
+    return batching.options_from_proto(proto, path), threads, pool
+
+
+def credentials_of(options):
+    if not options.ssl_config_file:
+        return None
+    ssl = config_protos.parse_file(options.ssl_config_file, config_protos.SSLConfig)
+    if not ssl.server_key or not ssl.server_cert:
+        raise InputError(f"{options.ssl_config_file}: server_key and server_cert must hold PEM text")
+    if ssl.client_verify and not ssl.custom_ca:
+        raise InputError(f"{options.ssl_config_file}: client_verify needs custom_ca, whose clients are let in")
+    return grpc.ssl_server_credentials(
+        [(ssl.server_key.encode(), ssl.server_cert.encode())],
+        root_certificates=ssl.custom_ca.encode() or None,
+        require_client_auth=ssl.client_verify,
+    )
+
+
+def channel_arguments(text):
+    """"name=value,..." as gRPC options; a request's size is bounded unless it says otherwise."""
+    arguments = {
+        "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+        "grpc.max_send_message_length": -1,
+        "grpc.so_reuseport": 0,  # a second server on the same port is an error, not a coin toss
+    }
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if not name or not value:
+            raise InputError(f"--grpc_channel_arguments: expected name=value, got {part!r}")
+        arguments[name] = int(value) if value.lstrip("-").isdigit() else value
+    return list(arguments.items())
