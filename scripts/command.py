@@ -2,20 +2,39 @@
 
 import sys
 
-from absl import app
+from absl import app, flags
 
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import TalkingHeadError
 
+_HELP = ("--help", "-help", "--h", "-h", "-?")
+
 
 def run(main):
-    """Run `main(argv)` under absl; a user's error becomes one line on stderr and exit code 1."""
+    """Run `main(argv)` under absl; a user's error becomes one line on stderr and exit code 1, --help exit code 0."""
 
     def guarded(argv):
         try:
             return main(argv)
         except (TalkingHeadError, ConfigError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+            return _refuse(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv):
+    if any(argument in _HELP for argument in argv[1:]):
+        app.usage(writeto_stdout=True)
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_refuse(f"{' '.join(str(error).split())} (--help lists the flags)"))
+
+
+def _refuse(error):
+    print(f"error: {error}", file=sys.stderr)
+    return 1
