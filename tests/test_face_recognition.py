@@ -87,3 +87,27 @@ def test_no_faces_give_no_vectors():
 def test_wrong_shapes_are_refused():
     with pytest.raises(InputError, match=r"\[B,68,2\]"):
         face_recognition.face_chips(np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, 5, 2)))
+
+
+def test_the_shipped_mean_is_that_of_a_face():
+    mean = face_recognition.face_mean()
+    assert mean.shape == (128,) and np.isfinite(mean).all()
+    assert 1.2 < np.linalg.norm(mean) < 1.5  # about the length of a vector: most of it is common to all people
+
+
+def test_the_shipped_mean_separates_people(real_data):
+    """Two frames of each of some clips: one person near, two people far; uncentred they could not be told apart."""
+    from tf_talkinghead.config import DataConfig
+    from tf_talkinghead.data.faces import face_crops
+    from tf_talkinghead.data.video import read_video
+
+    pairs = []
+    for name in ("lp_d0", "lp_d12", "lp_d19", "tps_driving"):
+        found = face_crops(list(read_video(real_data / "videos" / f"{name}.mp4", 2).frames), 256, DataConfig())
+        pairs.append(face_recognition.face_vectors(found.images, found.landmarks))
+    first, last = np.stack([pair[0] for pair in pairs]), np.stack([pair[-1] for pair in pairs])
+    centred = face_recognition.centred_cosine(first[:, None], last[None])
+    raw = face_recognition.centred_cosine(first[:, None], last[None], 0)
+    different = ~np.eye(len(pairs), dtype=bool)
+    assert np.diag(centred).min() > 0.4 > 0.3 > centred[different].max()
+    assert raw[different].min() > 0.8
