@@ -25,9 +25,9 @@ class FaceClip:
 
 
 @functools.cache
-def default_landmarks() -> DlibLandmarks:
-    """dlib's landmarks, loaded once a process."""
-    return DlibLandmarks()
+def default_landmarks(model_path: str | None = None) -> DlibLandmarks:
+    """dlib's landmarks, by default with its own 68-point file, loaded once a process."""
+    return DlibLandmarks(model_path)
 
 
 def face_crops(

@@ -84,6 +84,9 @@ class DlibLandmarks:
         except RuntimeError as error:
             raise InputError(f"landmark model {path}: not a dlib shape predictor ({error})") from error
         self.name = path.name
+        parts = self._predictor(np.zeros((64, 64), np.uint8), dlib.rectangle(8, 8, 56, 56)).num_parts
+        if parts != 68:
+            raise InputError(f"landmark model {path}: expected 68 points, got {parts}")
         self._detector = dlib.get_frontal_face_detector()
         self._cnn = None
 
@@ -139,8 +142,6 @@ class DlibLandmarks:
         half = square.side * scale / 2
         rect = self._dlib.rectangle(round(cx - half), round(cy - half), round(cx + half), round(cy + half))
         shape = self._predictor(np.ascontiguousarray(grey), rect)
-        if shape.num_parts != 68:
-            raise InputError(f"landmark model {self.name}: expected 68 points, got {shape.num_parts}")
         points = np.array([(point.x, point.y) for point in shape.parts()], np.float32)
         return ((points + 0.5) / scale - 0.5 + (x, y)).astype(np.float32)
 

@@ -16,11 +16,13 @@ from tf_talkinghead.data.landmarks import Face, LandmarkModel
 from tf_talkinghead.errors import NoFaceError
 
 HARD_CALLS = 5  # of the slow detector, per clip
-_MISSES = 2  # detector runs in a row that do not see a face before it is given up
+_MISSES = 3  # detector runs in a row that do not see a face before it is given up
 _LOOKS = 20  # detector runs without any face before a clip is given up
 _CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
-_MOVED, _GROWN = 0.5, 1.5  # of the square's side, between two looks, before it is another face
+_MOVED, _GROWN = 1.0, 1.5  # of the square's side, from one frame to the next, before it is another face
+_LEAPT, _SWOLLEN = 0.12, 1.15  # the same, before a followed face is looked for anew: it may have been lost
 _DRIFTED = 0.06  # mean distance of followed from detected points, in sides, from which the detected are taken
+_WRONG = 0.15  # the same, from which the unconfirmed frames before are dropped
 _RIVAL = 0.8  # a second face this long-lived and this large, beside the first, leaves the clip's face open
 
 
@@ -68,10 +70,10 @@ class FaceTracker:
         if self._is_cut(image):
             self.live = []
         followed = [self.model.follow(image, track.points[-1]) for track in self.live]
-        lost = any(not _same(track.face, _face(points)) for track, points in zip(self.live, followed))
-        if lost or moment >= self._next_look:
-            self._look(image, followed)
-            self._next_look = moment + self.every
+        leapt = any(not _same(track.face, _face(points), _LEAPT, _SWOLLEN) for track, points in zip(self.live, followed))
+        if leapt or moment >= self._next_look:
+            missed = self._look(image, followed)
+            self._next_look = moment + (1 if missed else self.every)
         else:
             for track, points in zip(self.live, followed):
                 track.add(self.frames, points, confirmed=False)
@@ -89,7 +91,7 @@ class FaceTracker:
         return not self.tracks and self._looks >= _LOOKS
 
     def _look(self, image, followed):
-        """Run the detector and settle which face is which."""
+        """Run the detector and settle which face is which; whether one was missed."""
         main = max(self.live, key=lambda track: len(track.points), default=None)
         found = self.model.detect(image, main.face if main else None)
         self.detections += 1
@@ -105,10 +107,12 @@ class FaceTracker:
                 found = [face for face in found if face is not match]
             if match is not None:
                 gap = np.linalg.norm(points - match.points, axis=-1).mean() / match.square.side
+                if gap > _WRONG and _same(track.face, _face(points), _LEAPT, _SWOLLEN):
+                    track.cut_to_confirmed()  # it had drifted off; after a leap only this frame is wrong
                 track.add(self.frames, match.points if gap > _DRIFTED else points, confirmed=True)
             else:
                 track.misses += 1
-                if track.misses >= _MISSES or not _same(track.face, _face(points)):
+                if track.misses > _MISSES or not _same(track.face, _face(points), _LEAPT, _SWOLLEN):
                     track.cut_to_confirmed()
                     continue
                 track.add(self.frames, points, confirmed=False)
@@ -119,6 +123,7 @@ class FaceTracker:
             self.tracks.append(track)
             still.append(track)
         self.live = still
+        return any(track.misses for track in still)
 
     def _may_call_hard(self, first=False):
         """Count a call of the slow detector, if one is left; two are kept for losing sight of a face."""
@@ -176,10 +181,11 @@ def _face(points):
     return Face(landmarks.square_of(points), points)
 
 
-def _same(before, after):
+def _same(before, after, moved=_MOVED, grown=_GROWN):
+    """Whether two faces may be one: their squares differ by less than `moved` sides and `grown` times."""
     a, b = before.square, after.square
-    moved = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
-    return moved < _MOVED and 1 / _GROWN < a.side / b.side < _GROWN
+    distance = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
+    return distance < moved and 1 / grown < a.side / b.side < grown
 
 
 def _best(track, faces):

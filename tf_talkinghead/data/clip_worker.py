@@ -1,0 +1,226 @@
+"""One clip, from its file to its record, in a process of its own.
+
+Video and image libraries are C code that meets whatever lies on a disk. So a clip is prepared in a child
+process: should it crash there, the child is started again, and a clip that crashes it twice is rejected,
+while the pipeline goes on. The child ends by itself when its parent is gone (its input ends).
+
+What is left of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record` (serialised). Each
+appears in one step, the outcome last, so a killed preparation leaves whole clips or nothing.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_talkinghead import config as configuration
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data.inputs import Clip
+from tf_talkinghead.errors import InputError, TalkingHeadError
+
+_IN_MEMORY = 256 << 20  # bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip."""
+
+    name: str
+    identity: str
+    video: str
+    reason: str  # why it was rejected; empty when it was kept
+    frames: int = 0
+    length: int = 0  # bytes of its record
+    face: float = 0.0  # median side of the face's square in the source, pixels
+    angles: tuple[float, float, float] = (0.0, 0.0, 0.0)  # median yaw, pitch, roll, degrees
+    hard_calls: int = 0  # of the slow detector
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all clips of a preparation share."""
+
+    root: str  # the input folder
+    work: str  # where outcomes go
+    config: DataConfig
+    landmark_model: str | None = None
+
+
+def outcome_path(work, name: str) -> pathlib.Path:
+    """Where a clip's outcome lies; its record lies beside it as `.record`."""
+    digest = hashlib.sha1(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return pathlib.Path(work, digest[:2], f"{digest[2:]}.json")
+
+
+def read_outcome(work, name: str) -> Outcome | None:
+    """The clip's outcome, or None when it has not been prepared."""
+    try:
+        return Outcome(**json.loads(outcome_path(work, name).read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def write_whole(path: pathlib.Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all; InputError when the disk is full or not writable."""
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        if partial:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+        raise InputError(f"{path.parent}: cannot write ({error.strerror}); nothing is lost: make room and start again") from error
+
+
+def prepare_clip(job: Job, clip: Clip) -> Outcome:
+    """Prepare one clip, write its record and outcome, and return the outcome. Bad input is an outcome, not an error."""
+    record, outcome = _record(job, clip)
+    path = outcome_path(job.work, clip.name)
+    if record is not None:
+        write_whole(path.with_suffix(".record"), record)
+    write_whole(path, (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
+    return outcome
+
+
+def _record(job, clip):
+    """The serialised record (None if rejected) and the outcome of a clip."""
+    from tf_talkinghead.data import faces, landmarks, records, video  # here: the pipeline's own processes need none of it
+
+    path = pathlib.Path(job.root, clip.name)
+    try:
+        source = video.probe(path)
+        wanted = video.spread(source.times, job.config.max_frames)
+        face = faces.face_crops(
+            _frames(source, wanted), job.config.size, job.config, faces.default_landmarks(job.landmark_model), wanted
+        )
+        quality = job.config.jpeg_quality
+        frames = [records.encode_frame(image, quality) for image in face.images]
+        record = records.serialize(
+            records.Record(frames, face.landmarks, clip.name, clip.video, clip.identity, source.fps, face.box)
+        )
+    except TalkingHeadError as error:
+        return None, Outcome(*clip, reason=str(error).removeprefix(f"{path}: "))
+    except Exception as error:  # whatever a library makes of this file: it is left out and named, the rest goes on
+        return None, Outcome(*clip, reason=f"{type(error).__name__}: {str(error)[:120]}")
+    angles = np.median(faces.head_angles(face.landmarks), axis=0)
+    sides = [landmarks.square_of(points).side for points in face.landmarks]
+    return record, Outcome(
+        *clip,
+        reason="",
+        frames=len(frames),
+        length=len(record),
+        face=round(float(np.median(sides)) * face.box.side, 1),
+        angles=tuple(round(float(angle), 1) for angle in angles),
+        hard_calls=face.hard_calls,
+    )
+
+
+def _frames(source, wanted):
+    """The wanted frames as a list, or a function that decodes them anew when they are too much to keep."""
+    from tf_talkinghead.data import video
+
+    decoder = video.decode(source, wanted)
+    frames, size = [], 0
+    for frame in decoder:
+        frames.append(frame)
+        size += frame.nbytes
+        if size > _IN_MEMORY:
+            return lambda: video.decode(source, wanted)
+    return frames
+
+
+class ClipProcess:
+    """A child process that prepares clips, started again when it dies."""
+
+    def __init__(self, job: Job):
+        self.job, self._child = job, None
+
+    def prepare(self, clip: Clip) -> None:
+        """Have one clip prepared. InputError when its outcome cannot be written."""
+        answer = self._ask(clip) or self._ask(clip)
+        if answer is None:
+            outcome = Outcome(*clip, reason="it crashes the program that reads it")
+            write_whole(outcome_path(self.job.work, clip.name), (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
+        elif answer["error"]:
+            raise InputError(answer["error"])
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child:
+            self._child.stdin.close()
+            self._child.wait()
+            self._child.stdout.close()
+            self._child = None
+
+    def _ask(self, clip):
+        """The child's answer, or None when it died."""
+        try:
+            if self._child is None:
+                self._start()
+            self._child.stdin.write(json.dumps(clip) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if line:
+            return json.loads(line)
+        with contextlib.suppress(BrokenPipeError):
+            self._child.stdin.close()
+        self._child.wait()
+        self._child.stdout.close()
+        self._child = None
+        return None
+
+    def _start(self):
+        root = pathlib.Path(__file__).resolve().parents[2]
+        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        self._child.stdin.write(json.dumps(dataclasses.asdict(self.job)) + "\n")
+        self._child.stdin.flush()
+
+
+def serve(requests, answers) -> None:
+    """The child: a job, then clips, one JSON a line; one answer a clip."""
+    job = json.loads(next(requests))
+    augment = configuration.AugmentConfig(**job["config"].pop("augment"))
+    job["config"] = DataConfig(**job["config"], augment=augment)
+    job = Job(**job)
+    for line in requests:
+        error = ""
+        try:
+            prepare_clip(job, Clip(*json.loads(line)))
+        except TalkingHeadError as problem:
+            error = str(problem)
+        answers.write(json.dumps({"error": error}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    import cv2
+
+    cv2.setNumThreads(1)  # one core a process: the pipeline runs one process a core
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    serve(sys.stdin, channel)

@@ -1,0 +1,114 @@
+"""`dataset.json`: what a prepared dataset holds, beside its shards.
+
+It is written last and replaced in one step, and readers open only the shards it names, so an unfinished
+preparation is never read. It has no dates or timings: the same data give the same bytes. A clip's entry
+says where its record lies, so that episodes read clips in any order without going through a shard.
+"""
+
+import dataclasses
+import json
+import pathlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tf_talkinghead.data import records
+from tf_talkinghead.data.records import HEADER, RECORD_SCHEMA, Record
+from tf_talkinghead.errors import InputError
+
+INDEX_NAME = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a clip lies, and what one wants to know of it without reading it."""
+
+    clip: str
+    video: int  # row of W
+    shard: int  # index into Dataset.shards
+    offset: int  # of the serialised record in the shard's file, bytes
+    length: int  # of the serialised record, bytes
+    frames: int  # T
+    face: float  # median side of the face's square in the source, pixels
+    angles: tuple[float, float, float]  # median yaw, pitch and roll, degrees
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The content of dataset.json, and where it was read."""
+
+    folder: pathlib.Path
+    settings: dict  # what the records depend on: size, max_frames, crop_margin, ...
+    videos: list[tuple[str, str]]  # (identity, video) of each row of W; only ever appended to
+    shards: list[str]  # file names
+    clips: list[Entry]
+    rejected: int
+
+    @property
+    def size(self) -> int:
+        """Pixels of a frame's side."""
+        return self.settings["size"]
+
+    @property
+    def identities(self) -> list[str]:
+        """Names of all people, sorted."""
+        return sorted({identity for identity, _ in self.videos})
+
+    def video_index(self, identity: str, video: str) -> int:
+        """The row of W of a video; KeyError when there is none."""
+        try:
+            return self.videos.index((identity, video))
+        except ValueError:
+            raise KeyError((identity, video)) from None
+
+    def read(self, entry: Entry) -> Record:
+        """One clip, read directly from its place."""
+        path = self.folder / self.shards[entry.shard]
+        with open(path, "rb") as file:
+            file.seek(entry.offset - HEADER)
+            head = file.read(HEADER)
+            if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
+                raise InputError(f"{path}: does not match {INDEX_NAME}: copy the dataset whole, or prepare it anew")
+            return records.parse(file.read(entry.length))
+
+    def records(self) -> Iterator[Record]:
+        """All clips in the order of the shards."""
+        return records.read_records(self.folder / name for name in self.shards)
+
+
+def to_json(dataset: Dataset) -> str:
+    """The text of dataset.json: one line a video and a clip, no dates, so the same data give the same bytes."""
+    counts = {
+        "identities": len(dataset.identities),
+        "videos": len(dataset.videos),
+        "clips": len(dataset.clips),
+        "frames": sum(entry.frames for entry in dataset.clips),
+        "rejected": dataset.rejected,
+    }
+    head = {"schema": RECORD_SCHEMA, "counts": counts, "settings": dataset.settings, "shards": dataset.shards}
+    text = json.dumps(head, indent=1)[:-2]
+    columns = [field.name for field in dataclasses.fields(Entry)]
+    rows = [json.dumps([getattr(entry, name) for name in columns]) for entry in dataset.clips]
+    videos = [json.dumps(video) for video in dataset.videos]
+    text += ',\n "videos": [\n  ' + ",\n  ".join(videos) + "\n ]"
+    text += f',\n "clip_columns": {json.dumps(columns)},\n "clips": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
+    return text
+
+
+def load_dataset(folder) -> Dataset:
+    """The dataset that `scripts.prepare_dataset` left in `folder`; InputError when there is none, or of another schema."""
+    folder = pathlib.Path(folder)
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        raise InputError(f"{folder}: no {INDEX_NAME} in it: make a dataset with python -m scripts.prepare_dataset --output={folder}")
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    schema = tree.get("schema") if isinstance(tree, dict) else None
+    if schema != RECORD_SCHEMA:
+        raise InputError(f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: prepare the dataset anew, in another folder")
+    entries = [Entry(**dict(zip(tree["clip_columns"], row))) for row in tree["clips"]]
+    entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]
+    videos = [tuple(video) for video in tree["videos"]]
+    return Dataset(folder, tree["settings"], videos, tree["shards"], entries, tree["counts"]["rejected"])

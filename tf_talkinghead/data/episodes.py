@@ -1,0 +1,188 @@
+"""Episodes of meta-learning (Sec. 3.2): K context frames and one target frame of the same clip.
+
+Episode number `n` is a function of the seed and `n` alone: which video, which of its clips, which frames,
+which variation. Step `s` of a batch of B on worker `w` of `m` takes the episodes
+`(s m + w) B ... (s m + w) B + B - 1`. So a run starts again at any step without going through the steps
+before, and m workers with batches of B see exactly what one with batches of m B sees. An epoch is one
+episode of each video, in an order of its own.
+
+Pictures leave the pipeline as uint8; the training step scales them and draws the landmarks.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead.config import AugmentConfig, Config, DataConfig
+from tf_talkinghead.data import augment, records
+from tf_talkinghead.data.augment import Variation
+from tf_talkinghead.data.dataset import Dataset, Entry, load_dataset
+from tf_talkinghead.errors import InputError
+
+_ORDER, _EPISODE = 0, 1  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode, decided but not read."""
+
+    entry: Entry
+    frames: np.ndarray  # int [K + 1], positions in the clip, the target last
+    variation: Variation
+
+
+class Schedule:
+    """Which episode has which number."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        shots: int,
+        seed: int,
+        config: DataConfig,
+        identities=None,
+        exclude=None,
+        augmented: bool = True,
+    ):
+        """`identities` restricts the videos to these people, `exclude` leaves people out; unknown names are refused."""
+        self.shots, self.seed = shots, seed
+        self.augment = config.augment if augmented else AugmentConfig()
+        self.clips: dict[int, list[Entry]] = {}  # row of W -> its clips
+        people = _chosen_people(dataset, identities, exclude)
+        for entry in dataset.clips:
+            long_enough = entry.frames > shots or config.short_clips == "repeat"
+            if dataset.videos[entry.video][0] in people and long_enough:
+                self.clips.setdefault(entry.video, []).append(entry)
+        self.rows = np.array(sorted(self.clips))
+        if not len(self.rows):
+            raise InputError(
+                f"{dataset.folder}: no clip to train on: of {len(dataset.clips)} clips none is of the {len(people)} people "
+                f"asked for and has more than {shots} frames (data.short_clips = {config.short_clips!r})"
+            )
+        self._cached = (-1, self.rows)  # epoch and its order
+
+    def __len__(self) -> int:
+        """Episodes in an epoch: videos that take part."""
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Episode:
+        """Episode `number`, 0 and up without end."""
+        epoch, place = divmod(int(number), len(self.rows))
+        random = _random(self.seed, _EPISODE, int(number))
+        clips = self.clips[int(self._epoch_order(epoch)[place])]
+        entry = clips[random.integers(len(clips))]
+        frames = _frames(random, entry.frames, self.shots)
+        return Episode(entry, frames, augment.draw(random, self.augment))
+
+    def _epoch_order(self, epoch):
+        cached = self._cached  # read and written as a whole, since several threads ask
+        if cached[0] != epoch:
+            cached = self._cached = (epoch, _random(self.seed, _ORDER, epoch).permutation(self.rows))
+        return cached[1]
+
+
+def episodes(
+    dataset_dir,
+    config: Config,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    identities=None,
+    exclude=None,
+    augment: bool = True,
+    num_workers: int = 1,
+    worker: int = 0,
+) -> tf.data.Dataset:
+    """Batches of episodes without end, from step `start_step` on; `batch_size` is this worker's.
+
+    Elements: `context_images` uint8 [B, K, H, W, 3], `context_landmarks` float32 [B, K, 68, 2], `image` uint8
+    [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W), `identity` string [B].
+
+    Raises:
+      InputError: no dataset there, no clip to train on, or records smaller than `config.model.image_size`.
+    """
+    dataset = load_dataset(dataset_dir)
+    size = config.model.image_size
+    check(dataset, size)
+    schedule = Schedule(dataset, config.meta.shots, seed, config.data, identities, exclude, augment)
+    shots = config.meta.shots
+
+    def read(number):
+        return read_episode(dataset, schedule[number], size)
+
+    def load(local):
+        step, place = local // batch_size, local % batch_size
+        number = (step * num_workers + worker) * batch_size + place
+        types = (tf.uint8, tf.float32, tf.int32, tf.string)
+        images, landmarks, index, identity = tf.numpy_function(read, [number], types)
+        images = tf.ensure_shape(images, [shots + 1, size, size, 3])
+        landmarks = tf.ensure_shape(landmarks, [shots + 1, 68, 2])
+        return {
+            "context_images": images[:-1],
+            "context_landmarks": landmarks[:-1],
+            "image": images[-1],
+            "landmarks": landmarks[-1],
+            "index": tf.ensure_shape(index, []),
+            "identity": tf.ensure_shape(identity, []),
+        }
+
+    numbers = tf.data.Dataset.range(start_step * batch_size, np.iinfo(np.int64).max)
+    loaded = numbers.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return loaded.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def check(dataset: Dataset, size: int) -> None:
+    """InputError unless the dataset's shards are there and its pictures can be shown at `size` pixels."""
+    if dataset.size < size:
+        raise InputError(
+            f"{dataset.folder}: records of {dataset.size} px are too small for {size} px: "
+            f"prepare the videos again with --size={size}"
+        )
+    for name in dataset.shards:
+        if not (dataset.folder / name).is_file():
+            raise InputError(f"{dataset.folder}: {name} is missing: copy the dataset whole, or prepare it anew")
+
+
+def read_episode(dataset: Dataset, episode: Episode, size: int):
+    """Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32, identity bytes.
+
+    Only the frames of the episode are decoded. Larger records are varied at their own size and then
+    averaged over areas, which keeps the sharpness that resampling would cost.
+    """
+    record = dataset.read(episode.entry)
+    decoded = {}
+    for position in set(episode.frames.tolist()):
+        image = episode.variation.image(records.decode_frame(record.frames[position]))
+        decoded[position] = _shrunk(image, size)
+    images = np.stack([decoded[position] for position in episode.frames.tolist()])
+    landmarks = episode.variation.landmarks(record.landmarks[episode.frames])
+    return images, landmarks, np.int32(episode.entry.video), record.identity.encode("utf-8", "surrogateescape")
+
+
+def _shrunk(image, size):
+    return image if image.shape[0] == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def _frames(random, count, shots):
+    """K + 1 positions below `count`, the target last: all different when the clip allows, else the target only once."""
+    if count > shots:
+        return random.choice(count, shots + 1, replace=False)
+    shuffled = random.permutation(count)
+    target, others = shuffled[-1:], shuffled[:-1] if count > 1 else shuffled
+    return np.concatenate([np.resize(others, shots), target])
+
+
+def _chosen_people(dataset, identities, exclude):
+    known = set(dataset.identities)
+    chosen = known if identities is None else set(identities)
+    unknown = (chosen | set(exclude or ())) - known
+    if unknown:
+        raise InputError(f"{dataset.folder}: no such people: {', '.join(sorted(unknown)[:5])}")
+    return chosen - set(exclude or ())
+
+
+def _random(seed, stream, number):
+    """A generator that depends on these three alone."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, stream, number])))

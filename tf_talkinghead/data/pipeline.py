@@ -1,0 +1,161 @@
+"""The two Beam pipelines of a preparation, and the runner they are given.
+
+Locally it is FnApiRunner by name, with one process a core: Beam's DirectRunner would first try a runner
+that downloads a binary. With arguments of one's own (--runner=FlinkRunner ...) it is any Beam runner. What
+is passed through Beam is small, a clip's name or a shard's; pictures go from disk to disk.
+"""
+
+import json
+import logging
+import os
+import pathlib
+import re
+import sys
+import threading
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from tqdm import tqdm
+
+from tf_talkinghead.data.clip_worker import ClipProcess, Job, Outcome, outcome_path, write_whole
+from tf_talkinghead.data.inputs import Clip
+from tf_talkinghead.errors import InputError
+
+_STOP = "preparation stopped: "  # marks a user's error on its way through a runner's traceback
+
+
+class _PrepareClips(beam.DoFn):
+    """Clip -> nothing: its outcome lies on disk."""
+
+    def __init__(self, job: Job):
+        self.job = job
+
+    def setup(self):
+        self.process_of_clips = ClipProcess(self.job)
+
+    def process(self, clip):
+        try:
+            self.process_of_clips.prepare(Clip(*clip))
+        except InputError as error:
+            raise RuntimeError(f"{_STOP}{error}\n") from error
+        _count(self.job.work)
+
+    def teardown(self):
+        self.process_of_clips.close()
+
+
+class _WriteShards(beam.DoFn):
+    """(file name, outcomes) -> nothing: the shard and a note of its records' places lie on disk."""
+
+    def __init__(self, job: Job, output: str):
+        self.job, self.output = job, output
+
+    def process(self, shard):
+        from tf_talkinghead.data import records
+
+        name, clips = shard
+        note = _note_path(self.job, name)
+        partial = note.with_suffix(f".{os.getpid()}.partial")
+        try:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            paths = (outcome_path(self.job.work, clip).with_suffix(".record") for clip in clips)
+            places = records.write_shard(partial, (path.read_bytes() for path in paths))
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, pathlib.Path(self.output, name))
+            write_whole(note, json.dumps({"clips": clips, "places": places}).encode())
+        except Exception as error:
+            partial.unlink(missing_ok=True)
+            raise RuntimeError(f"{_STOP}{name}: cannot be written ({str(error)[:200]}); start again to go on\n") from error
+        _count(self.job.work)
+
+
+def run_clips(job: Job, clips: list[Clip], workers: int, beam_args: Sequence[str], progress: bool, done: int = 0) -> None:
+    """Prepare `clips`; `done` others were ready before and only count in the progress bar."""
+    if clips:
+        _run(_PrepareClips(job), [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done)
+
+
+def run_shards(
+    job: Job, output, shards: dict[str, list[Outcome]], workers: int, beam_args: Sequence[str], progress: bool
+) -> dict[str, list[tuple[int, int]]]:
+    """Write the shards that are not there yet; (offset, length) of the records of each."""
+    wanted = {name: [outcome.name for outcome in group] for name, group in shards.items()}
+    pending = [(name, clips) for name, clips in wanted.items() if not _is_written(job, output, name, clips)]
+    if pending:
+        done = len(wanted) - len(pending)
+        _run(_WriteShards(job, str(output)), pending, job, workers, beam_args, progress, "shards", done)
+    return {name: [tuple(place) for place in _note(job, name)["places"]] for name in wanted}
+
+
+def _is_written(job, output, name, clips):
+    return _note_path(job, name).is_file() and pathlib.Path(output, name).is_file() and _note(job, name)["clips"] == clips
+
+
+def _note_path(job, name):
+    return pathlib.Path(job.work).parent / "shards" / f"{name}.json"
+
+
+def _note(job, name):
+    return json.loads(_note_path(job, name).read_text("utf-8"))
+
+
+def _run(work, items, job, workers, beam_args, progress, unit, done):
+    """Run one DoFn over all items on the chosen runner, with a progress bar."""
+    workers = min(workers or len(os.sched_getaffinity(0)), len(items))
+    if beam_args:
+        options, runner = PipelineOptions(list(beam_args)), None
+    else:
+        mode = "multi_processing" if workers > 1 else "in_memory"
+        options = PipelineOptions([f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"])
+        runner = FnApiRunner()
+    for name in ("apache_beam", "root"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _Progress(job.work, len(items) + done, done, unit, progress):
+        try:
+            pipeline = beam.Pipeline(runner=runner, options=options)
+            pipeline | "items" >> beam.Create(items, reshuffle=True) | unit >> beam.ParDo(work)
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            found = re.search(re.escape(_STOP) + r"(.*)", str(error))
+            if found:
+                raise InputError(found[1].strip()) from error
+            raise
+
+
+class _Progress:
+    """A bar on stderr that follows a file to which every worker appends one byte an item."""
+
+    def __init__(self, work, total, done, unit, shown):
+        self.path = _count_path(work)
+        self.bar = tqdm(total=total, initial=done, unit=" " + unit, desc=unit, disable=not shown, file=sys.stderr)
+        self.done, self.ended = done, threading.Event()
+
+    def __enter__(self):
+        self.path.unlink(missing_ok=True)
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+        self.bar.close()
+
+    def _follow(self):
+        while True:
+            ended = self.ended.wait(0.5)
+            count = self.path.stat().st_size if self.path.exists() else 0
+            self.bar.update(self.done + count - self.bar.n)
+            if ended:
+                return
+
+
+def _count_path(work):
+    return pathlib.Path(work).parent / "progress"
+
+
+def _count(work):
+    with open(_count_path(work), "ab") as file:
+        file.write(b".")

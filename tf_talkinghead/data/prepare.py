@@ -1,0 +1,202 @@
+"""A tree of video becomes a dataset: an Apache Beam pipeline over clips, then one over shards.
+
+    prepare("videos/", "datasets/mine", preset("paper").data)
+
+Everything under way lies in `<output>/.work`: one outcome a clip (clip_worker.py) and one note a shard.
+Started again after any end, the preparation goes on from there; `dataset.json` is written last. What comes
+out depends on the input and the settings alone, not on the number of workers or on interruptions. Given
+an output that is finished, the clips it lacks are added in new shards; rejected ones are tried again.
+"""
+
+import csv
+import dataclasses
+import fcntl
+import io
+import json
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data import clip_worker, inputs, pipeline
+from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome, write_whole
+from tf_talkinghead.data.inputs import Rejection
+from tf_talkinghead.errors import InputError
+
+WORK_NAME = ".work"
+
+
+def prepare(
+    root,
+    output,
+    config: DataConfig,
+    manifest=None,
+    where: str | None = None,
+    landmark_model: str | None = None,
+    workers: int = 0,
+    beam_args: Sequence[str] = (),
+    progress: bool = True,
+):
+    """Prepare the clips below `root` into the folder `output`, and return its Dataset.
+
+    `manifest` and `where` as in inputs.list_clips. `workers` is the number of local processes, 0 for one a
+    core; `beam_args` (such as --runner=FlinkRunner) name another Beam runner, for which both folders must be
+    reachable by that path from every worker.
+
+    Raises:
+      InputError: nothing to prepare, no usable clip, an output that cannot be written or was made with
+        other settings, a full disk. What was done so far stays, and is taken up by the next call.
+    """
+    root, output = pathlib.Path(root).absolute(), pathlib.Path(output).absolute()
+    clips, rejected = inputs.list_clips(root, manifest, where)
+    if output == root or root in output.parents:
+        clips = [clip for clip in clips if output not in (root / clip.name).parents]
+    work = output / WORK_NAME
+    with _locked(work):
+        from tf_talkinghead.data import dataset as index  # after the checks that are quick: it loads TensorFlow
+
+        settings = _settings(config, landmark_model)
+        before = index.load_dataset(output) if (output / index.INDEX_NAME).is_file() else None
+        _check_settings(output, work, before, settings)
+        known = {entry.clip for entry in before.clips} if before else set()
+        new = [clip for clip in clips if clip.name not in known]
+        job = Job(str(root), str(work / "clips"), config, landmark_model)
+        outcomes = _outcomes(job, new, workers, beam_args, progress)
+        rejected = sorted(rejected + [Rejection(o.name, o.reason) for o in outcomes if o.reason])
+        kept = [outcome for outcome in outcomes if not outcome.reason]
+        if not kept and not known:
+            _write_rejected(output, rejected)
+            raise InputError(f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each")
+        shards = _shards(output, before, kept, config.clips_per_shard)
+        places = pipeline.run_shards(job, output, shards, workers, beam_args, progress)
+        dataset = _dataset(output, settings, before, shards, places)
+        _publish(dataset, rejected, known)
+    shutil.rmtree(work, ignore_errors=True)
+    return dataset
+
+
+def _settings(config, landmark_model):
+    """What the records depend on. Other fields of the config are for readers."""
+    names = ("size", "max_frames", "clips_per_shard", "crop_margin", "crop_rise", "jpeg_quality", "min_face_size")
+    names += ("least_face_share", "detect_every")
+    settings = {name: getattr(config, name) for name in names}
+    model = pathlib.Path(landmark_model).name if landmark_model else "shape_predictor_68_face_landmarks.dat"
+    return {**settings, "landmark_model": model}
+
+
+def _locked(work):
+    """The output, ready to be written by this process alone until the returned file is closed."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = open(work / "lock", "w")
+    except OSError as error:
+        raise InputError(f"--output={work.parent}: cannot be written ({error.strerror})") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise InputError(f"--output={work.parent}: another preparation is writing to it") from error
+    return lock
+
+
+def _check_settings(output, work, before, settings):
+    """Refuse an output of other settings; note ours for the next start."""
+    path = work / "settings.json"
+    noted = before.settings if before else json.loads(path.read_text("utf-8")) if path.is_file() else None
+    if noted is not None and noted != settings:
+        names = sorted(name for name in {*noted, *settings} if noted.get(name) != settings.get(name))
+        changes = ", ".join(f"{name}={noted.get(name)} there and {settings.get(name)} now" for name in names)
+        state = "a dataset" if before else "an unfinished dataset"
+        remedy = "choose another folder, or the same settings" if before else "choose another folder, or delete this one"
+        raise InputError(f"--output={output}: has {state} of other settings ({changes}): {remedy}")
+    write_whole(path, json.dumps(settings, indent=1).encode())
+
+
+def _outcomes(job, clips, workers, beam_args, progress) -> list[Outcome]:
+    """The outcome of each clip, preparing those that have none."""
+    pending = [clip for clip in clips if not _is_done(job, clip)]
+    pipeline.run_clips(job, pending, workers, beam_args, progress, done=len(clips) - len(pending))
+    outcomes = [read_outcome(job.work, clip.name) for clip in clips]
+    missing = [clip.name for clip, outcome in zip(clips, outcomes) if outcome is None]
+    if missing:
+        raise InputError(f"{len(missing)} clips were not prepared ({missing[0]}, ...): start again to go on with them")
+    # The same name may now be another person's: the manifest of this call decides, the outcome only holds the face.
+    return outcomes
+
+
+def _is_done(job, clip):
+    outcome = read_outcome(job.work, clip.name)
+    if outcome is None or (outcome.identity, outcome.video) != (clip.identity, clip.video):
+        return False
+    return bool(outcome.reason) or clip_worker.outcome_path(job.work, clip.name).with_suffix(".record").is_file()
+
+
+def _shards(output, before, kept, clips_per_shard):
+    """File name -> outcomes of its clips, for the shards to be written."""
+    groups = [kept[start : start + clips_per_shard] for start in range(0, len(kept), clips_per_shard)]
+    first = len(before.shards) if before else 0
+    total = first + len(groups)
+    return {f"clips-{first + i:05d}-of-{total:05d}.tfrecord": group for i, group in enumerate(groups)}
+
+
+def _dataset(output, settings, before, shards, places):
+    """The index of what was there before and the new shards; rows of W are only appended."""
+    from tf_talkinghead.data.dataset import Dataset, Entry
+
+    videos = list(before.videos) if before else []
+    rows = {video: row for row, video in enumerate(videos)}
+    names = list(before.shards) if before else []
+    entries = list(before.clips) if before else []
+    for name, group in shards.items():
+        names.append(name)
+        for outcome, (offset, length) in zip(group, places[name]):
+            video = (outcome.identity, outcome.video)
+            if video not in rows:
+                rows[video] = len(videos)
+                videos.append(video)
+            entries.append(
+                Entry(
+                    clip=outcome.name,
+                    video=rows[video],
+                    shard=len(names) - 1,
+                    offset=offset,
+                    length=length,
+                    frames=outcome.frames,
+                    face=outcome.face,
+                    angles=tuple(outcome.angles),
+                )
+            )
+    return Dataset(output, settings, videos, names, entries, rejected=0)
+
+
+def _publish(dataset, rejected, known):
+    """Write rejected.csv and preview.png, then dataset.json: with it the dataset is there."""
+    from tf_talkinghead.data import dataset as index
+    from tf_talkinghead.data import preview
+
+    kept = {entry.clip for entry in dataset.clips}
+    tried = {rejection.file for rejection in rejected}
+    earlier = [row for row in _read_rejected(dataset.folder) if row.file not in kept | tried] if known else []
+    rejected = sorted(earlier + rejected)
+    _write_rejected(dataset.folder, rejected)
+    dataset = dataclasses.replace(dataset, rejected=len(rejected))
+    write_whole(dataset.folder / "preview.png", preview.draw(dataset))
+    write_whole(dataset.folder / index.INDEX_NAME, index.to_json(dataset).encode())
+
+
+def _write_rejected(output, rejected):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Rejection._fields)
+    writer.writerows(rejected)
+    write_whole(output / "rejected.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _read_rejected(output):
+    path = output / "rejected.csv"
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [Rejection(*row) for row in list(csv.reader(file))[1:]]

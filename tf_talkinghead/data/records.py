@@ -1,0 +1,119 @@
+"""Records: what a prepared dataset consists of. The writer and the parser stand here and nowhere else.
+
+A record is one clip, a serialised tf.train.Example in a TFRecord file:
+
+| feature | content |
+|---|---|
+| `frames` | T encoded JPEGs, square |
+| `landmarks` | T x 68 x 2 floats, (x, y) as fractions of the crop |
+| `clip`, `video`, `identity` | names; the clip's is its path relative to the input |
+| `fps` | frames a second of the source, 0 for a photo |
+| `crop` | x, y, side of the crop in the source's pixels |
+| `schema` | RECORD_SCHEMA |
+
+`dataset.py` has the index beside the shards.
+"""
+
+import pathlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.errors import InputError
+
+RECORD_SCHEMA = 1
+HEADER, FOOTER = 12, 4  # bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip."""
+
+    frames: list[bytes]  # T encoded JPEGs
+    landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
+    clip: str
+    video: str
+    identity: str
+    fps: float
+    crop: CropBox
+
+    def images(self, positions: Iterable[int] | None = None) -> np.ndarray:
+        """The decoded frames, all or those at `positions`, uint8 RGB [., size, size, 3]."""
+        positions = range(len(self.frames)) if positions is None else positions
+        return np.stack([decode_frame(self.frames[position]) for position in positions])
+
+
+def serialize(record: Record) -> bytes:
+    """The bytes of a record, the same for the same record always."""
+    landmarks = np.asarray(record.landmarks, np.float32)
+    if landmarks.shape != (len(record.frames), 68, 2):
+        raise ValueError(f"landmarks: expected [{len(record.frames)}, 68, 2], got {list(landmarks.shape)}")
+    names = {"clip": record.clip, "video": record.video, "identity": record.identity}
+    features = {name: _bytes([text.encode("utf-8", "surrogateescape")]) for name, text in names.items()}
+    features["frames"] = _bytes(record.frames)
+    features["landmarks"] = tf.train.Feature(float_list=tf.train.FloatList(value=landmarks.ravel()))
+    features["fps"] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.fps]))
+    features["crop"] = tf.train.Feature(int64_list=tf.train.Int64List(value=record.crop))
+    features["schema"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[RECORD_SCHEMA]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def parse(serialized: bytes) -> Record:
+    """The record that `serialize` made bytes of; InputError for another schema."""
+    feature = tf.train.Example.FromString(serialized).features.feature
+    schema = list(feature["schema"].int64_list.value)
+    if schema != [RECORD_SCHEMA]:
+        raise InputError(f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew")
+    clip, video, identity = (
+        feature[name].bytes_list.value[0].decode("utf-8", "surrogateescape") for name in ("clip", "video", "identity")
+    )
+    return Record(
+        frames=list(feature["frames"].bytes_list.value),
+        landmarks=np.asarray(feature["landmarks"].float_list.value, np.float32).reshape(-1, 68, 2),
+        clip=clip,
+        video=video,
+        identity=identity,
+        fps=feature["fps"].float_list.value[0],
+        crop=CropBox(*feature["crop"].int64_list.value),
+    )
+
+
+def _bytes(values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def encode_frame(image: np.ndarray, quality: int) -> bytes:
+    """A uint8 RGB picture as JPEG, its colour at full resolution."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
+
+
+def decode_frame(encoded: bytes) -> np.ndarray:
+    """The JPEG's picture, uint8 RGB [size, size, 3]."""
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
+    """Write serialised records as a TFRecord file; the (offset, length) of each in it."""
+    places, offset = [], 0
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for item in serialized:
+            writer.write(item)
+            places.append((offset + HEADER, len(item)))
+            offset += HEADER + len(item) + FOOTER
+    return places
+
+
+def read_records(paths) -> Iterator[Record]:
+    """All records of one or several TFRecord files, checked and parsed, in order."""
+    paths = [paths] if isinstance(paths, (str, pathlib.Path)) else list(paths)
+    for path in paths:
+        try:
+            for item in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                yield parse(item)
+        except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+            raise InputError(f"{path}: cannot be read as a TFRecord file ({error.message})") from error
