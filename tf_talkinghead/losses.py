@@ -1,0 +1,86 @@
+"""The loss terms (Sec. 3.2 and 4), each a pure function of tensors; weights are applied by the callers.
+
+Every L1 is the mean over elements, summed over layers, averaged over the batch. All sums run in float32 whatever
+the inputs' dtype. Which variables a term moves follows from what it is given: nothing here reaches a network, except
+`content_loss`, which holds frozen ones.
+"""
+
+import tensorflow as tf
+
+
+def l1(a, b):
+    """Mean absolute difference over all elements, a scalar."""
+    return tf.reduce_mean(tf.abs(_float(a) - _float(b)))
+
+
+def content(real, fake):
+    """L1 between two lists of activations, summed over the list. No gradient reaches the real ones."""
+    return tf.add_n([l1(tf.stop_gradient(r), f) for r, f in zip(real, fake, strict=True)])
+
+
+def feature_matching(real, fake):
+    """L1 between V's activations after each block for the real and the rendered frame: weight 10 in the paper."""
+    return content(real, fake)
+
+
+def adversarial(score_fake):
+    """-D(x_hat, y, i), averaged over the batch: what E, G and P minimise."""
+    return -tf.reduce_mean(_float(score_fake))
+
+
+def discriminator_hinge(score_real, score_fake):
+    """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)), averaged over the batch: what V, W, w_0 and b minimise."""
+    return tf.reduce_mean(tf.nn.relu(1.0 + _float(score_fake)) + tf.nn.relu(1.0 - _float(score_real)))
+
+
+def match(e_hat, W_i):
+    """L1 between e_hat [B, N] and the rows W_i [B, N]; moves both."""
+    return l1(e_hat, W_i)
+
+
+def pixel(x, x_hat):
+    """L1 between images in [-1, 1]."""
+    return l1(x, x_hat)
+
+
+def gradient(x, x_hat):
+    """L1 between the images' horizontal differences, plus that between their vertical ones."""
+    x, x_hat = _float(x), _float(x_hat)
+    horizontal = l1(x[:, :, 1:] - x[:, :, :-1], x_hat[:, :, 1:] - x_hat[:, :, :-1])
+    vertical = l1(x[:, 1:] - x[:, :-1], x_hat[:, 1:] - x_hat[:, :-1])
+    return horizontal + vertical
+
+
+def structure(x, x_hat):
+    """1 - SSIM (Gaussian window of 11, as everywhere), averaged over the batch; images in [-1, 1]."""
+    return 1.0 - tf.reduce_mean(tf.image.ssim(_float(x), _float(x_hat), max_val=2.0))
+
+
+def face_boxes(landmarks, margin):
+    """Square boxes [B, 4] (top, left, bottom, right; fractions) around landmarks [B, 68, 2].
+
+    The side is the larger side of the landmarks' box grown by `margin` of it on every side.
+    """
+    low, high = tf.reduce_min(landmarks, axis=1), tf.reduce_max(landmarks, axis=1)  # [B, 2] (x, y)
+    centre = (low + high) / 2
+    half = tf.reduce_max(high - low, axis=-1, keepdims=True) * (0.5 + margin)
+    return tf.concat([(centre - half)[:, ::-1], (centre + half)[:, ::-1]], axis=-1)
+
+
+def crop_faces(images, boxes, size):
+    """The boxes of images [B, H, W, 3] resampled to [B, size, size, 3]; differentiable in the images.
+
+    Fractions refer to the picture's edges (0 is the left edge of the first pixel), as landmarks do.
+    """
+    height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+    scale = tf.stack([height, width, height, width])
+    # crop_and_resize counts from pixel centres and puts its first and last samples on the box's edges: move the edges
+    # in by half a sample, then from edge-based to centre-based coordinates.
+    inset = (boxes[:, 2:] - boxes[:, :2]) / (2 * size)
+    boxes = boxes + tf.concat([inset, -inset], axis=-1)
+    boxes = (boxes * scale - 0.5) / (scale - 1.0)
+    return tf.image.crop_and_resize(_float(images), boxes, tf.range(tf.shape(images)[0]), [size, size])
+
+
+def _float(tensor):
+    return tf.cast(tensor, tf.float32)
