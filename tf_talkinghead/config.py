@@ -44,6 +44,8 @@ class LossConfig:
     perceptual: str = "vgg"  # "vgg" (paper: VGG19 and VGGFace) or "dlib" (ours: pixels and dlib's face network)
     vgg19: float = 1.5e-1  # paper 1.5e-1
     vggface: float = 2.5e-2  # paper 2.5e-2
+    vgg19_weights: str = ""  # VGG19's file; empty is Keras's own, cached or downloaded; ours
+    vggface_weights: str = ""  # VGGFace's file, which has no default; ours
     pixel: float = 0.0  # L1 of pixels; ours, paper 0
     gradient: float = 0.0  # L1 of horizontal and vertical differences; ours, paper 0
     face: float = 0.0  # L1 of dlib face-network activations on the face box; ours, paper 0

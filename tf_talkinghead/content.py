@@ -1,0 +1,57 @@
+"""The content term: what LossConfig asks for, built once, then a pure function of (x, x_hat, landmarks)."""
+
+import tensorflow as tf
+
+from tf_talkinghead import losses
+from tf_talkinghead.models import perceptual
+
+
+def content_loss(config, image_size):
+    """The content term of `config`, a LossConfig.
+
+    `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face. `perceptual="dlib"` needs no
+    weights beyond the requirements: pixels, their differences, structure and dlib's face network on the face.
+    A term whose weight is 0 costs nothing and is absent. Raises MissingWeightsError, naming the option, where a
+    network's weight file is absent.
+
+    Args:
+      config: LossConfig.
+      image_size: H = W of the images.
+
+    Returns:
+      A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over the batch;
+      x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives gradients.
+    """
+    networks = _networks(config)
+
+    def terms(x, x_hat, landmarks):
+        x, x_hat = (tf.ensure_shape(tf.cast(image, tf.float32), [None, image_size, image_size, 3]) for image in (x, x_hat))
+        x = tf.stop_gradient(x)
+        result = {}
+        for name, function in (("pixel", losses.pixel), ("gradient", losses.gradient), ("structure", losses.structure)):
+            if getattr(config, name):
+                result[name] = getattr(config, name) * function(x, x_hat)
+        for name, (network, on_face) in networks.items():
+            pair = tf.concat([x, x_hat], axis=0)
+            if on_face:
+                boxes = losses.face_boxes(tf.stop_gradient(landmarks), config.face_box_margin)
+                pair = losses.crop_faces(pair, tf.concat([boxes, boxes], axis=0), network.image_size)
+            activations = network.activations((pair + 1.0) * 127.5)
+            real, fake = zip(*(tf.split(activation, 2) for activation in activations), strict=True)
+            result[name] = getattr(config, name) * losses.content(real, fake)
+        return result
+
+    return terms
+
+
+def _networks(config):
+    """The frozen networks of the terms in use: name -> (network, whether it looks at the face only)."""
+    networks = {}
+    if config.perceptual == "vgg":
+        if config.vgg19:
+            networks["vgg19"] = (perceptual.vgg19(config.vgg19_weights or None), False)
+        if config.vggface:
+            networks["vggface"] = (perceptual.vggface(config.vggface_weights or None), True)
+    if config.face:
+        networks["face"] = (perceptual.face_network(), True)
+    return networks
