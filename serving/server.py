@@ -10,7 +10,9 @@ work against either. It is a development default and stays small: no Classify, R
 """
 
 import concurrent.futures
+import errno
 import os
+import socket
 import threading
 import time
 
@@ -96,11 +98,12 @@ class AvatarServer:
     def _listen(self):
         address = f"{self.options.host}:{self.options.port}"
         try:
+            _check_free(self.options.host, self.options.port)
             if self._credentials is None:
                 return self._grpc.add_insecure_port(address)
             return self._grpc.add_secure_port(address, self._credentials)
-        except RuntimeError as error:
-            raise InputError(f"--port={self.options.port}: cannot listen there (is it in use?)") from error
+        except (RuntimeError, OSError) as error:
+            raise InputError(f"{address}: cannot listen there (is the port in use?)") from error
 
     def stop(self, grace=30.0):
         """Refuses new calls, gives those under way `grace` seconds, then unloads everything."""
@@ -252,6 +255,18 @@ class _Clock:
             return False
         self._last = time.monotonic()
         return True
+
+
+def _check_free(host, port):
+    """OSError where any address of `host` has `port` taken: gRPC is content with one free address of several."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ():
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # others: a family this machine does not have
+                raise
 
 
 def _rest_of(options, server):

@@ -1,0 +1,68 @@
+"""Started servers and plain calls, for the tests of the embedded server."""
+
+import contextlib
+import threading
+import time
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving.options import ServerOptions
+from serving.server import AvatarServer
+from tests.toy_models import landmarks
+
+
+@contextlib.contextmanager
+def serving(**options):
+    """A started AvatarServer on a free port, looking at its folders ten times a second."""
+    server = AvatarServer(
+        ServerOptions(**{"host": "localhost", "port": 0, "file_system_poll_wait_seconds": 0.1, **options})
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(grace=5)
+
+
+def stub_of(server):
+    return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(f"localhost:{server.port}"))
+
+
+def request_for(name, inputs=None, signature="serving_default"):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = name, signature
+    for alias, value in ({"landmarks": landmarks(0.2, 0.7)} if inputs is None else inputs).items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+    return request
+
+
+def answering(server, name):
+    """The number of the version that draws."""
+    response = stub_of(server).Predict(request_for(name), timeout=20)
+    return int(tf.make_ndarray(response.outputs["frames"])[0, 0, 0, 0])
+
+
+def wait_until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Gate:
+    """Holds every run of a loaded version shut until opened, and remembers what was run."""
+
+    def __init__(self, server, name, version=1):
+        self.servable = server.manager.registry.models[name][version].servable
+        self._run, self.servable.run = self.servable.run, self._gated
+        self.open, self.entered = threading.Event(), threading.Event()
+        self.seen = []
+
+    def _gated(self, signature_name, inputs, outputs):
+        self.seen.append(np.concatenate([value[(slice(None),) + (0,) * (value.ndim - 1)] for value in inputs.values()]).tolist())
+        self.entered.set()
+        assert self.open.wait(30)
+        return self._run(signature_name, inputs, outputs)

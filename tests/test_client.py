@@ -1,0 +1,203 @@
+"""The client's own promises: retries, deadlines, order, refusals before sending, sentences that help."""
+
+import concurrent.futures
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving import client as client_module
+from serving.client import AvatarClient, AvatarError
+from tests.toy_models import landmarks
+from tf_talkinghead.errors import InputError, TalkingHeadError
+
+Code = grpc.StatusCode
+
+
+class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Answers with frames that show the first landmark's x; `script` holds codes to refuse the next calls with."""
+
+    def __init__(self):
+        self.script, self.requests, self.delay = [], [], lambda request: 0.0
+        self.ok = True
+        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
+        self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
+        self._server.start()
+
+    def Predict(self, request, context):
+        self.requests.append(request)
+        if self.script:
+            code, details = self.script.pop(0)
+            context.abort(code, details)
+        time.sleep(self.delay(request))
+        x = tf.make_ndarray(request.inputs["landmarks"])[:, 0, 0]
+        response = predict_pb2.PredictResponse()
+        frames = np.broadcast_to(np.uint8(x * 255)[:, None, None, None], [len(x), 2, 2, 3])
+        response.outputs["frames"].CopyFrom(tf.make_tensor_proto(frames))
+        response.outputs["ok"].CopyFrom(tf.make_tensor_proto([self.ok] * len(x)))
+        return response
+
+    def stop(self):
+        self._server.stop(0)
+
+
+@pytest.fixture
+def fake():
+    server = FakeServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def avatar(fake):
+    with AvatarClient(fake.address, "anna", jpeg=False, rows_per_request=4) as made:
+        yield made
+
+
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
+def test_what_may_pass_is_tried_again(fake, avatar, code):
+    fake.script = [(code, "busy")] * 3
+    assert avatar.render(landmarks(0.5)).shape == (1, 2, 2, 3)
+    assert len(fake.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "code", [Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.INTERNAL, Code.DEADLINE_EXCEEDED]
+)
+def test_everything_else_is_not(fake, avatar, code):
+    fake.script = [(code, "the server's words")] * 3
+    with pytest.raises(AvatarError, match="the server's words") as error:
+        avatar.render(landmarks(0.5))
+    assert error.value.code == code and len(fake.requests) == 1
+    assert isinstance(error.value, TalkingHeadError)
+
+
+def test_a_message_over_the_limit_is_not_sent_again(fake, avatar):
+    fake.script = [(Code.RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)")] * 3
+    with pytest.raises(AvatarError):
+        avatar.render(landmarks(0.5))
+    assert len(fake.requests) == 1
+
+
+def test_retries_end_with_the_deadline(fake):
+    fake.script = [(Code.UNAVAILABLE, "busy")] * 1000
+    with AvatarClient(fake.address, "anna", jpeg=False, timeout=0.5) as avatar:
+        start = time.monotonic()
+        with pytest.raises(AvatarError, match="is the server running"):
+            avatar.render(landmarks(0.5))
+        assert time.monotonic() - start <= 0.6
+    assert 3 < len(fake.requests) < 60  # it waited longer and longer
+
+
+def test_no_server_is_said_so():
+    with AvatarClient("localhost:1", "anna", timeout=0.3) as avatar:
+        with pytest.raises(AvatarError, match=r"anna at localhost:1: UNAVAILABLE.*is the server running") as error:
+            avatar.card()
+    assert error.value.code == Code.UNAVAILABLE
+
+
+def test_a_slow_server_meets_the_deadline(fake):
+    fake.delay = lambda request: 2.0
+    with AvatarClient(fake.address, "anna", jpeg=False, timeout=0.2) as avatar:
+        with pytest.raises(AvatarError, match="no answer within 0.2 s") as error:
+            avatar.render(landmarks(0.5))
+    assert error.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_frames_come_in_order_whatever_order_the_answers_come_in(fake, avatar):
+    def delay(request):  # the earlier, the slower
+        return 0.1 if tf.make_ndarray(request.inputs["landmarks"])[0, 0, 0] < 0.3 else 0.0
+
+    fake.delay = delay
+    x = np.linspace(0, 1, 24)
+    assert [frame[0, 0, 0] for frame in avatar.stream(landmarks(v)[0] for v in x)] == [int(v * 255) for v in np.float32(x)]
+    clip = np.concatenate([landmarks(value) for value in x])
+    fake.requests.clear()
+    assert avatar.render(clip)[:, 0, 0, 0].tolist() == [int(v * 255) for v in np.float32(x)]
+    assert [r.inputs["landmarks"].tensor_shape.dim[0].size for r in fake.requests] == [4] * 6
+
+
+def test_several_requests_are_in_flight_and_not_more_is_read_than_needed(fake):
+    at_once, most, lock = [0], [0], threading.Lock()
+
+    def delay(request):
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.05)
+        with lock:
+            at_once[0] -= 1
+        return 0.0
+
+    fake.delay = delay
+    taken = []
+
+    def webcam():
+        while True:  # endless
+            taken.append(1)
+            yield landmarks(0.5)[0]
+
+    with AvatarClient(fake.address, "anna", jpeg=False, in_flight=3) as avatar:
+        stream = avatar.stream(webcam())
+        for _ in range(6):
+            next(stream)
+        stream.close()
+    assert 2 <= most[0] <= 3 and len(taken) <= 6 + 3
+
+
+def test_an_error_in_the_stream_reaches_the_caller_after_the_good_frames(fake, avatar):
+    def points():
+        yield landmarks(0.1)[0]
+        yield landmarks(np.nan)[0]
+
+    stream = avatar.stream(points())
+    with pytest.raises(InputError, match="not finite"):
+        list(stream)
+
+
+def test_bad_landmarks_are_refused_before_anything_is_sent(fake, avatar):
+    bad = landmarks(0.5, rows=3)
+    bad[2, 0, 0] = np.inf
+    for wrong, message in ((bad, "frame 2"), (np.zeros([3, 5, 2]), r"\[T, 68, 2\]"), (bad[:0], "at least one")):
+        with pytest.raises(InputError, match=message):
+            avatar.render(wrong)
+    assert fake.requests == []
+
+
+def test_a_row_the_server_could_not_use_is_an_error(fake, avatar):
+    fake.ok = False
+    with pytest.raises(AvatarError, match="row 0"):
+        avatar.render(landmarks(0.5))
+
+
+def test_a_closed_client_says_so(fake):
+    avatar = AvatarClient(fake.address, "anna")
+    avatar.close()
+    with pytest.raises(AvatarError, match="closed"):
+        avatar.card()
+
+
+def test_the_bank_file_is_checked(tmp_path):
+    file = tmp_path / "bank.vectors.npz"
+    np.savez(file, cleo=np.zeros(4, np.float16))
+    (tmp_path / "bank.cards.json").write_text('{"cleo": {"person": "cleo", "mode": "vector"}}')
+    with AvatarClient("localhost:1", "cleo", bank=file) as avatar:
+        assert avatar.card() == {"person": "cleo", "mode": "vector"}
+    with pytest.raises(InputError, match="nobody called 'dan'; it holds cleo"):
+        AvatarClient("localhost:1", "dan", bank=file)
+    with pytest.raises(InputError, match="not a bank of vectors"):
+        AvatarClient("localhost:1", "dan", bank=tmp_path / "absent.npz")
+
+
+def test_the_limits_are_above_grpcs_defaults():
+    assert client_module.MAX_MESSAGE_BYTES > 4 << 20
+
+
+def test_label_and_version_exclude_each_other():
+    with pytest.raises(InputError, match="not both"):
+        AvatarClient("localhost:1", "anna", label="stable", version=3)

@@ -1,0 +1,458 @@
+"""The embedded server's own behaviour: limits, deadlines, draining, watching, TLS, health, reflection.
+
+What it shares with tensorflow_model_server is in test_serving_conformance.py.
+"""
+
+import datetime
+import ipaddress
+import shutil
+import socket
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from serving import models_config
+from serving.client import AvatarClient, AvatarError, Tls
+from serving.options import ServerOptions
+from serving.server import AvatarServer
+from tests import toy_models
+from tests.serving_fixtures import Gate, answering, request_for, serving, stub_of, wait_until
+from tests.toy_models import landmarks, level
+from tf_talkinghead.errors import InputError
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def models(tmp_path):
+    toy_models.publish(tmp_path / "models", "anna", 1)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def one_thread(tmp_path):
+    """A batching file for a single batch thread, which one held run occupies."""
+    file = tmp_path / "batching.config"
+    file.write_text("num_batch_threads { value: 1 }")
+    return str(file)
+
+
+def code_of(call, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as error:
+        call(*arguments, **options)
+    return error.value.code()
+
+
+# -- limits, deadlines, cancellation --------------------------------------------------------------------------------
+
+
+def test_a_full_batch_queue_is_unavailable_and_a_full_server_exhausted(models, one_thread):
+    (models / "anna" / "1" / "batching_params.pbtxt").write_text(
+        "max_batch_size { value: 8 } max_enqueued_batches { value: 1 }"
+    )
+    with serving(models=str(models), grpc_max_threads=3, batching_parameters_file=one_thread) as server:
+        gate, stub = Gate(server, "anna"), stub_of(server)
+        running = stub.Predict.future(request_for("anna"), timeout=30)
+        assert gate.entered.wait(20)
+        queued = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.5, rows=8)}), timeout=30)
+        queue = lambda: [len(q.batches[0]) for q in server._scheduler._queues.values()]
+        wait_until(lambda: queue() == [1])
+        assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
+        # a third call holds the last thread: it waits in another queue, that of another signature
+        third = stub.Predict.future(request_for("anna", signature="render_jpeg"), timeout=30)
+        wait_until(lambda: len(queue()) == 2)
+        assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.RESOURCE_EXHAUSTED
+        gate.open.set()
+        assert len(running.result().outputs) == len(queued.result().outputs) == len(third.result().outputs) == 2
+
+
+def test_the_deadline_is_honoured_and_what_nobody_waits_for_is_not_run(models, one_thread):
+    with serving(models=str(models), batching_parameters_file=one_thread) as server:
+        gate, stub = Gate(server, "anna"), stub_of(server)
+        holder = stub.Predict.future(request_for("anna"), timeout=30)
+        assert gate.entered.wait(20)
+        late = request_for("anna", {"landmarks": landmarks(0.3)})
+        assert code_of(stub.Predict, late, timeout=0.2) == Code.DEADLINE_EXCEEDED
+        gone = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.4)}), timeout=30)
+        wait_until(lambda: any(batch for q in server._scheduler._queues.values() for batch in q.batches))
+        gone.cancel()
+        time.sleep(0.2)
+        good = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.6)}), timeout=30)
+        gate.open.set()
+        assert len(good.result().outputs) == 2
+        ran = {round(value, 3) for batch in gate.seen for value in batch}
+        assert 0.6 in ran and not ran & {0.3, 0.4}
+        holder.result()
+
+
+def test_a_row_that_is_not_finite_never_reaches_a_batch(models):
+    with serving(models=str(models)) as server:
+        gate, stub = Gate(server, "anna"), stub_of(server)
+        gate.open.set()
+        for value in (np.nan, np.inf):
+            bad = landmarks(0.5, rows=2)
+            bad[1, 67, 1] = value
+            with pytest.raises(grpc.RpcError) as error:
+                stub.Predict(request_for("anna", {"landmarks": bad}), timeout=20)
+            assert error.value.code() == Code.INVALID_ARGUMENT and "row 1" in error.value.details()
+        assert gate.seen == []
+
+
+def test_without_batching_ok_tells_of_the_row_that_is_not_finite(models):
+    with serving(models=str(models), enable_batching=False) as server:
+        bad = landmarks(0.2, rows=3)
+        bad[1, 5, 0] = np.inf
+        outputs = stub_of(server).Predict(request_for("anna", {"landmarks": bad}), timeout=20).outputs
+        assert tf.make_ndarray(outputs["ok"]).tolist() == [True, False, True]
+        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [level(0.2), level(0.5), level(0.2)]
+
+
+def test_without_batching_a_large_request_is_run_in_parts(models):
+    with serving(models=str(models), enable_batching=False) as server:
+        gate = Gate(server, "anna")
+        gate.open.set()
+        x = np.float32(np.arange(20) / 20)
+        clip = np.concatenate([landmarks(value) for value in x])
+        outputs = stub_of(server).Predict(request_for("anna", {"landmarks": clip}), timeout=20).outputs
+        assert [len(batch) for batch in gate.seen] == [8, 8, 4]
+        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [level(value) for value in x]
+        empty = stub_of(server).Predict(request_for("anna", {"landmarks": clip[:0]}), timeout=20).outputs
+        assert tf.make_ndarray(empty["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+
+
+def test_messages_and_batches_are_bounded(models):
+    with serving(models=str(models), enable_batching=False) as server:
+        stub = stub_of(server)
+        assert code_of(stub.Predict, request_for("anna", {"landmarks": landmarks(0, rows=1025)})) == Code.INVALID_ARGUMENT
+        huge = request_for("anna", {"landmarks": landmarks(0, rows=40000)})
+        assert huge.ByteSize() > 16 << 20
+        assert code_of(stub.Predict, huge, timeout=30) == Code.RESOURCE_EXHAUSTED
+        claim = request_for("anna")  # 70 bytes that claim 2 ** 50 rows
+        claim.inputs["landmarks"].tensor_content = b""
+        claim.inputs["landmarks"].float_val.append(0.5)
+        claim.inputs["landmarks"].tensor_shape.dim[0].size = 1 << 50
+        assert code_of(stub.Predict, claim, timeout=30) == Code.INVALID_ARGUMENT
+        assert answering(server, "anna") == 1
+
+
+# -- stopping -------------------------------------------------------------------------------------------------------
+
+
+def test_stopping_drains_the_calls_under_way_and_refuses_new_ones(models):
+    with serving(models=str(models)) as server:
+        gate, stub = Gate(server, "anna"), stub_of(server)
+        running = stub.Predict.future(request_for("anna"), timeout=30)
+        assert gate.entered.wait(20)
+        stopper = threading.Thread(target=server.stop, kwargs={"grace": 20})
+        stopper.start()
+
+        def refuses():
+            try:
+                stub_of(server).Predict(request_for("nobody"), timeout=2)
+            except grpc.RpcError as error:
+                return error.code() == Code.UNAVAILABLE
+
+        wait_until(refuses)
+        assert not running.done()
+        gate.open.set()
+        assert len(running.result().outputs) == 2
+        stopper.join(20)
+        assert not stopper.is_alive()
+
+
+# -- watching -------------------------------------------------------------------------------------------------------
+
+
+def test_everyone_in_the_folder_is_served_as_they_come_and_go(models):
+    with serving(models=str(models)) as server:
+        assert answering(server, "anna") == 1
+        toy_models.publish(models, "bob", 5)
+        wait_until(lambda: server.manager.registry.serving("bob"))
+        assert answering(server, "bob") == 5
+        shutil.rmtree(models / "bob")
+        wait_until(lambda: not server.manager.registry.serving("bob"))
+        assert code_of(stub_of(server).Predict, request_for("bob"), timeout=20) == Code.NOT_FOUND
+        assert answering(server, "anna") == 1
+
+
+def test_no_call_fails_while_versions_come_and_go(models):
+    with serving(models=str(models), grpc_max_threads=16) as server:
+        stop, seen, errors = threading.Event(), [], []
+
+        def hammer():
+            stub = stub_of(server)
+            while not stop.is_set():
+                try:
+                    response = stub.Predict(request_for("anna"), timeout=20)
+                    frame = tf.make_ndarray(response.outputs["frames"])[0, 0, 0].tolist()
+                    assert frame == [response.model_spec.version.value, level(0.2), level(0.7)]
+                    seen.append(frame[0])
+                except Exception as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=hammer) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for version in range(2, 6):
+            toy_models.publish(models, "anna", version)
+            wait_until(lambda: seen and seen[-1] == version)
+            shutil.rmtree(models / "anna" / str(version - 1))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert errors == [] and set(seen) == {1, 2, 3, 4, 5}
+
+
+def test_a_version_that_does_not_load_or_warm_up_displaces_nobody(models):
+    with serving(models=str(models)) as server:
+        registry = server.manager.registry
+        (models / "anna" / ".3").mkdir()  # half-written: not even looked at
+        (models / "anna" / "2").mkdir()  # no SavedModel in it
+        wait_until(lambda: 2 in registry.models["anna"] and registry.models["anna"][2].error is not None)
+        assert answering(server, "anna") == 1 and 3 not in registry.models["anna"]
+        broken = toy_models.publish(models, "anna", 4)
+        (broken / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record")
+        toy_models.publish(models, "bob", 1)
+        wait_until(lambda: registry.serving("bob"))
+        wait_until(lambda: 4 in registry.models["anna"] and registry.models["anna"][4].error is not None)
+        assert answering(server, "anna") == 1
+
+
+def test_a_version_is_warmed_up_before_it_is_available(models, monkeypatch):
+    from serving import servables
+
+    rows = []
+    run = servables.Servable.run
+
+    def recorded(self, signature_name, inputs, outputs):
+        rows.append(servables.rows_of(inputs))
+        return run(self, signature_name, inputs, outputs)
+
+    monkeypatch.setattr(servables.Servable, "run", recorded)
+    with serving(models=str(models)) as server:
+        assert rows == [1, 2, 4, 8]
+        assert server.manager.registry.serving("anna")
+
+
+def test_stable_stays_where_the_config_file_put_it(models):
+    models_config.update(models)
+    toy_models.publish(models, "anna", 2)
+    with serving(models=str(models)) as server:
+        for version in (2, 3):
+            if version == 3:
+                toy_models.publish(models, "anna", 3)
+            wait_until(lambda: answering(server, "anna") == version)
+            for label, expected in (("stable", 1), ("canary", version)):
+                with AvatarClient(f"localhost:{server.port}", "anna", label=label) as avatar:
+                    assert avatar.card()["version"] == expected
+        models_config.update(models, promote=["anna"])
+
+        def stable():
+            with AvatarClient(f"localhost:{server.port}", "anna", label="stable") as avatar:
+                return avatar.card()["version"]
+
+        wait_until(lambda: stable() == 3)
+
+
+def test_the_config_file_is_polled(models, tmp_path):
+    toy_models.publish(models, "anna", 2)
+    file = tmp_path / "models.config"
+
+    def write(version):
+        file.write_text(
+            f'model_config_list {{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
+            f" model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
+        )
+
+    write(2)
+    with serving(model_config_file=str(file), model_config_file_poll_wait_seconds=0.1) as server:
+        assert answering(server, "a") == 2
+        file.write_text("not a config {")
+        time.sleep(0.3)
+        assert answering(server, "a") == 2
+        write(1)
+        wait_until(lambda: answering(server, "a") == 1)
+
+
+def test_one_model_by_name_and_folder(models):
+    with serving(model_name="her", model_base_path=str(models / "anna")) as server:
+        assert answering(server, "her") == 1
+
+
+# -- loading on first use -------------------------------------------------------------------------------------------
+
+
+def loaded_names(server):
+    return {one.name for one in server.manager.registry.everyone() if one.servable is not None}
+
+
+def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path):
+    models = tmp_path / "models"
+    for name in ("anna", "bob", "cleo"):
+        toy_models.publish(models, name, 1, weights=400_000)  # 1.6 MB of weights: two of three fit under 5 MB
+    with serving(models=str(models), lazy_loading=True, memory_cap_mb=5) as server:
+        assert loaded_names(server) == set()
+        assert answering(server, "anna") == 1 and loaded_names(server) == {"anna"}
+        answering(server, "bob")
+        answering(server, "anna")
+        assert loaded_names(server) == {"anna", "bob"}
+        answering(server, "cleo")
+        assert loaded_names(server) == {"anna", "cleo"}
+        answering(server, "bob")
+        assert loaded_names(server) == {"cleo", "bob"}
+        toy_models.publish(models, "giant", 1, weights=2_000_000)
+        wait_until(lambda: server.manager.registry.serving("giant"))
+        assert code_of(stub_of(server).Predict, request_for("giant"), timeout=20) == Code.RESOURCE_EXHAUSTED
+        assert answering(server, "cleo") == 1
+
+
+def test_many_callers_at_once_under_a_cap_of_one_model(tmp_path, monkeypatch):
+    from serving import loading
+
+    models = tmp_path / "models"
+    for name in ("anna", "bob"):
+        toy_models.publish(models, name, 1, weights=400_000)
+    loads, load = [], loading.load
+    monkeypatch.setattr(loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics))
+    with serving(models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32) as server:
+        stub = stub_of(server)
+        calls = [stub.Predict.future(request_for("anna"), timeout=60) for _ in range(8)]
+        for call in calls:
+            call.result()
+        assert loads == ["anna"]
+        calls = [stub.Predict.future(request_for(name), timeout=60) for _ in range(5) for name in ("anna", "bob")]
+        for call in calls:
+            assert len(call.result().outputs) == 2
+        assert len(loaded_names(server)) == 1
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------------
+
+
+def pem_pair(folder, name, authority=None):
+    """Writes NAME.key and NAME.crt, signed by `authority` (a pair) or by itself; returns (key, certificate) objects."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    signer, issuer = (key, subject) if authority is None else (authority[0], authority[1].subject)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    (folder / f"{name}.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    )
+    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return key, certificate
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_tls(models, tmp_path, mutual):
+    authority = pem_pair(tmp_path, "authority")
+    pem_pair(tmp_path, "server", authority)
+    pem_pair(tmp_path, "client", authority)
+    quoted = lambda name: '"' + (tmp_path / name).read_text().replace("\n", "\\n") + '"'
+    config = tmp_path / "ssl.config"
+    config.write_text(
+        f"server_key: {quoted('server.key')} server_cert: {quoted('server.crt')}"
+        f" custom_ca: {quoted('authority.crt')} client_verify: {str(mutual).lower()}"
+    )
+    with serving(models=str(models), ssl_config_file=str(config)) as server:
+        address = f"localhost:{server.port}"
+        file = lambda name: str(tmp_path / name)
+        anonymous = Tls(ca=file("authority.crt"))
+        known = Tls(file("authority.crt"), file("client.key"), file("client.crt"))
+        with AvatarClient(address, "anna", tls=known) as avatar:
+            assert avatar.card()["person"] == "anna"
+        for tls, allowed in ((anonymous, not mutual), (None, False)):
+            with AvatarClient(address, "anna", tls=tls, timeout=1.0) as avatar:
+                if allowed:
+                    assert avatar.card()["person"] == "anna"
+                else:
+                    with pytest.raises(AvatarError) as error:
+                        avatar.card()
+                    assert error.value.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+
+
+# -- health, reflection, options ------------------------------------------------------------------------------------
+
+
+def test_health_of_the_server_and_of_each_model(models):
+    with serving(models=str(models)) as server:
+        stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(f"localhost:{server.port}"))
+        check = lambda name: stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status
+        serving_status, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        assert check("") == check("anna") == serving_status
+        assert code_of(check, "nobody") == Code.NOT_FOUND
+        toy_models.publish(models, "bob", 1)
+        wait_until(lambda: server.manager.registry.serving("bob"))
+        wait_until(lambda: check("bob") == serving_status)
+        shutil.rmtree(models / "bob")
+        wait_until(lambda: check("bob") == not_serving)
+        assert check("") == serving_status
+
+
+def test_reflection_lists_the_services(models):
+    with serving(models=str(models)) as server:
+        stub = reflection_pb2_grpc.ServerReflectionStub(grpc.insecure_channel(f"localhost:{server.port}"))
+        ask = reflection_pb2.ServerReflectionRequest
+        answers = list(
+            stub.ServerReflectionInfo(
+                iter(
+                    [ask(list_services=""), ask(file_containing_symbol="tensorflow.serving.PredictionService")],
+                ),
+                timeout=10,
+            )
+        )
+        names = {service.name for service in answers[0].list_services_response.service}
+        assert names == {
+            "tensorflow.serving.PredictionService",
+            "tensorflow.serving.ModelService",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
+        assert answers[1].file_descriptor_response.file_descriptor_proto
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "name one of"),
+        ({"models": "MODELS", "model_base_path": "/x"}, "name one of"),
+        ({"models": "/absent"}, "/absent: not a folder"),
+        ({"models": "MODELS", "memory_cap_mb": 5}, "--memory_cap_mb needs --lazy_loading"),
+        ({"model_base_path": "MODELS", "batching_parameters_file": "/x"}, "without setting --enable_batching"),
+        ({"models": "MODELS", "ssl_config_file": "/absent"}, "/absent: cannot be read"),
+        ({"models": "MODELS", "grpc_channel_arguments": "a"}, "expected name=value"),
+    ],
+)
+def test_impossible_options_are_refused_in_one_sentence(models, options, message):
+    options = {key: str(models) if value == "MODELS" else value for key, value in options.items()}
+    with pytest.raises(InputError, match=message):
+        AvatarServer(ServerOptions(**options)).start()
+
+
+def test_a_port_in_use_is_refused(models):
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="cannot listen there"):
+            AvatarServer(ServerOptions(models=str(models), host="localhost", port=taken.getsockname()[1])).start()
