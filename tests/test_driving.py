@@ -150,6 +150,12 @@ def test_neutral_frame_is_at_rest():
     assert neutral_frame(clip) == 15
 
 
+def test_neutral_frame_is_upright():
+    """A driver who tilts the head most of the time is at rest when upright: else the avatar would lean for ever."""
+    clip = np.stack([turned(COLLINS, roll=roll) for roll in (12, 14, 2, -13, 15, 13)])
+    assert neutral_frame(clip) == 2
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda: scripted_motion(COLLINS[:60]), r"reference must be landmarks \[68, 2\], got shape \[60, 2\]"),
     (lambda: scripted_motion(COLLINS, frames=0), "frames and fps must be above 0"),

@@ -34,6 +34,8 @@ DEPTH = np.array(
 )
 PIVOT_DEPTH = -0.9  # the head turns about the neck, which lies behind every point of the face
 
+NOTICED = {"roll": 0.05, "ahead": 0.06, "eyes": 0.015, "level": 0.03, "mouth": 0.03, "place": 0.15}  # see neutral_frame
+
 SCRIPT = {"turn": 2.8, "nod": 1.6, "blink": 0.6, "talk": 3.0}  # seconds each part takes
 BLINK = ((0.0, 0.10, 0.14, 0.32), (0.0, 1.0, 1.0, 0.0))  # seconds, how far closed: lids shut faster than they open
 SYLLABLES_PER_SECOND = 4.2
@@ -133,19 +135,28 @@ def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
 
 
 def neutral_frame(points):
-    """Index of the frame [T, 68, 2] nearest to a face at rest: looking ahead, eyes open, mouth closed."""
+    """Index of the frame [T, 68, 2] nearest to a face at rest: upright, looking ahead, eyes as open as usual, mouth closed.
+
+    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are shares of the face's width.
+    """
     points = _landmarks(points, "points", 3)
-    scores = []
-    for face in points:
-        flat = (face - face.mean(0)) @ _axes(face) / np.linalg.norm(face[16] - face[0])
-        ahead = abs((flat[27, 0] + flat[30, 0]) - (flat[0, 0] + flat[16, 0]))  # nose off the middle of the jaw
-        eyes = np.mean([flat[lower, 1] - flat[upper, 1] for upper, lower in LIDS])
-        mouth = np.mean(flat[[65, 66, 67], 1] - flat[[63, 62, 61], 1])
-        scores.append((ahead, mouth, -eyes))
-    scores = np.array(scores)
-    # Each against the clip's own usual value, so that narrow eyes or a smile do not decide alone.
-    spread = scores.std(0) + 1e-6
-    return int(np.argmin((scores / spread).sum(-1)))
+    width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1)
+    flat = np.stack([(face - face.mean(0)) @ _axes(face) for face in points]) / width[:, None, None]
+    roll = [np.arctan2(*_axes(face)[::-1, 0]) for face in points]
+    ahead = flat[:, [27, 30], 0].sum(1) - flat[:, [0, 16], 0].sum(1)  # nose off the middle of the jaw's ends
+    eyes = np.mean([flat[:, lower, 1] - flat[:, upper, 1] for upper, lower in LIDS], axis=0)
+    level = flat[:, 33, 1] - flat[:, [39, 42], 1].mean(1)  # the nose's length as seen, which a nod changes
+    mouth = np.mean(flat[:, [65, 66, 67], 1] - flat[:, [63, 62, 61], 1], axis=1)
+    place = points.mean(1) / width.mean()
+    departures = {
+        "roll": roll,
+        "ahead": ahead,
+        "eyes": eyes - np.percentile(eyes, 75),
+        "level": level - np.median(level),
+        "mouth": mouth,
+        "place": np.linalg.norm(place - np.median(place, axis=0), axis=-1),
+    }
+    return int(np.argmin(sum(np.abs(values) / NOTICED[name] for name, values in departures.items())))
 
 
 def adapt(driver, driver_reference, avatar_reference, mode="relative"):
