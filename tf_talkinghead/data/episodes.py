@@ -9,6 +9,9 @@ episode of each video, in an order of its own.
 Pictures leave the pipeline as uint8; the training step scales them and draws the landmarks.
 """
 
+import atexit
+import threading
+import time
 from dataclasses import dataclass
 
 import cv2
@@ -109,6 +112,7 @@ def episodes(
     schedule = Schedule(dataset, config.meta.shots, seed, config.data, identities, exclude, augment)
     shots = config.meta.shots
 
+    @_stopped_at_exit
     def read(number):
         return read_episode(dataset, schedule[number], size)
 
@@ -181,6 +185,38 @@ def _chosen_people(dataset, identities, exclude):
     if unknown:
         raise InputError(f"{dataset.folder}: no such people: {', '.join(sorted(unknown)[:5])}")
     return chosen - set(exclude or ())
+
+
+def _stopped_at_exit(function):
+    """`function`, called by tf.data's threads, kept from running into the interpreter's end, which would abort the process.
+
+    Once the program ends, calls get the last answer at once: nobody waits for it, and an error would be printed.
+    """
+    running, ended, last, changed = 0, False, None, threading.Condition()
+
+    def guarded(*args):
+        nonlocal running, last
+        with changed:
+            if ended and last is not None:
+                return last
+            running += 1
+        try:
+            last = function(*args)
+            return last
+        finally:
+            with changed:
+                running -= 1
+                changed.notify_all()
+
+    def end():
+        nonlocal ended
+        with changed:
+            ended = True
+            changed.wait_for(lambda: running == 0, timeout=5)
+        time.sleep(0.1)  # for calls that are on their way; without a consumer there are soon no more of them
+
+    atexit.register(end)
+    return guarded
 
 
 def _random(seed, stream, number):

@@ -97,7 +97,7 @@ class DlibLandmarks:
             found = self._run_detector(grey, min(1.0, _FIRST_SIDE / max(height, width)))
             # A face under 80 px escapes the detector: look again in finer pixels.
             return found or self._run_detector(grey, min(2.0, 2 * _FIRST_SIDE / max(height, width)))
-        scale = min(1.5, _DETECTOR_SIDE / near.square.side)
+        scale = min(1.5, _DETECTOR_SIDE / max(near.square.side, 1.0))
         if scale * max(height, width) <= _FIRST_SIDE:
             return self._run_detector(grey, scale)
         x, y, window = _window(grey, near.square, 3.0)
@@ -135,7 +135,7 @@ class DlibLandmarks:
         x, y, scale = 0, 0, 1.0
         if not _STEADY_SIDE[0] <= square.side <= _STEADY_SIDE[1]:
             x, y, grey = _window(grey, square, 1.6)
-            scale = _RESAMPLED_SIDE / square.side
+            scale = _RESAMPLED_SIDE / max(square.side, 1.0)
             grey = _resized(grey, scale)
         # Pixel centres: position p of the image is (p + 1/2) scale - 1/2 of the resampled one.
         cx, cy = ((np.array([square.x - x, square.y - y]) + 0.5) * scale - 0.5).tolist()
@@ -158,7 +158,7 @@ def square_of(points: np.ndarray) -> Square:
     """The square the detector would put round `points` [68, 2]."""
     mean = points.mean(axis=0, dtype=np.float64)
     size = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
-    return Square(float(mean[0]) + _RIGHT * size, float(mean[1]) + _DOWN * size, max(_SIDE * size, 1.0))
+    return Square(float(mean[0]) + _RIGHT * size, float(mean[1]) + _DOWN * size, _SIDE * size)
 
 
 def eye_distance(points: np.ndarray) -> np.ndarray:

@@ -68,12 +68,12 @@ class FaceTracker:
         """Take in the next frame, uint8 RGB; `moment` is its number in the source where frames were left out."""
         moment = self.frames if moment is None else moment
         if self._is_cut(image):
-            self.live = []
+            self.live, self._next_look = [], moment
         followed = [self.model.follow(image, track.points[-1]) for track in self.live]
         leapt = any(not _same(track.face, _face(points), _LEAPT, _SWOLLEN) for track, points in zip(self.live, followed))
         if leapt or moment >= self._next_look:
             missed = self._look(image, followed)
-            self._next_look = moment + (1 if missed else self.every)
+            self._next_look = moment + (1 if missed else self.every if self.live else max(1, self.every // 3))
         else:
             for track, points in zip(self.live, followed):
                 track.add(self.frames, points, confirmed=False)
