@@ -1,5 +1,6 @@
 """How every script starts and ends: absl flags in, one line for a user's error, exit code out."""
 
+import re
 import sys
 
 from absl import app, flags
@@ -27,12 +28,13 @@ def run(main):
 
 def _parse(argv):
     if any(argument in _HELP for argument in argv[1:]):
-        app.usage(writeto_stdout=True)
+        app.usage(shorthelp=True, writeto_stdout=True)  # the script's own flags, without absl's
         sys.exit(0)
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        sys.exit(_refuse(f"{' '.join(str(error).split())} (--help lists the flags)"))
+        message = re.sub(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.", r"--\1 is needed.", str(error))
+        sys.exit(_refuse(f"{' '.join(message.split())} (--help lists the flags)"))
 
 
 def _refuse(error):

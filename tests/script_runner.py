@@ -1,4 +1,4 @@
-"""Runs a script several times in one fresh process: absl's flags are global, and loading TensorFlow takes seconds.
+"""Runs scripts several times in one fresh process: absl's flags are global, and loading TensorFlow takes seconds.
 
     refused, helped = run_script("drive", ["--person=a"], ["--help"])
     assert refused.code == 1 and refused.stderr.startswith("error: ")
@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import json
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -27,14 +28,20 @@ class Result(NamedTuple):
 
 def run_script(name, *runs, timeout=240):
     """`python -m scripts.<name>` for each list of arguments, in turn."""
-    command = [sys.executable, "-m", "tests.script_runner", name, json.dumps(runs)]
+    return run_scripts({name: runs}, timeout)[name]
+
+
+def run_scripts(runs, timeout=240):
+    """The same for several scripts, {name: [arguments, ...]} -> {name: [Result, ...]}; each in a fork of its own."""
+    command = [sys.executable, "-m", "tests.script_runner", json.dumps(runs)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr
-    return [Result(*result) for result in json.loads(done.stdout.splitlines()[-1])]
+    results = json.loads(done.stdout.splitlines()[-1])
+    return {name: [Result(*result) for result in ended] for name, ended in results.items()}
 
 
-def _main(name, runs):
+def _run(name, runs):
     script = importlib.import_module(f"scripts.{name}")
     from absl import flags
 
@@ -45,7 +52,7 @@ def _main(name, runs):
     for arguments in runs:
         for flag in flags.FLAGS:
             flags.FLAGS[flag].unparse()
-        sys.argv = [f"scripts/{name}.py", *arguments]
+        sys.argv = [f"scripts.{name}", *arguments]  # absl looks its flags up by this
         stdout, stderr, code = io.StringIO(), io.StringIO(), 0
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             try:
@@ -53,8 +60,22 @@ def _main(name, runs):
             except SystemExit as end:
                 code = end.code or 0
         results.append((code, stdout.getvalue(), stderr.getvalue()))
+    return results
+
+
+def _forked(runs):
+    """Each script in a fork of this process, which has loaded TensorFlow but not used it."""
+    import scripts  # noqa: F401
+
+    for name, lists in runs.items():
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            yield name, pool.apply(_run, (name, lists))
+
+
+def _main(runs):
+    results = {name: _run(name, lists) for name, lists in runs.items()} if len(runs) == 1 else dict(_forked(runs))
     print(json.dumps(results))
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], json.loads(sys.argv[2]))
+    _main(json.loads(sys.argv[1]))
