@@ -10,10 +10,14 @@ Code = grpc.StatusCode
 _CODES = {code.value[0]: code for code in Code}
 
 
+MAX_MESSAGE = 1000  # characters; the sentence travels as a header, of which gRPC takes 8 KB, and may quote the caller
+
+
 class StatusError(Exception):
     """`code` (grpc.StatusCode) and a sentence for the caller."""
 
     def __init__(self, code, message):
+        message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
         super().__init__(message)
         self.code = code
         self.message = message
