@@ -186,17 +186,25 @@ class ClipProcess:
         self._child = None
         return None
 
+    def _messages(self):
+        """Where the child's libraries complain about files: `messages.txt` of the preparation."""
+        path = pathlib.Path(self.job.work).parent / "messages.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "ab")
+
     def _start(self):
         root = pathlib.Path(__file__).resolve().parents[2]
         paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
+        with self._messages() as messages:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                env=environment,
+                text=True,
+            )
         self._child.stdin.write(json.dumps(dataclasses.asdict(self.job)) + "\n")
         self._child.stdin.flush()
 

@@ -5,6 +5,7 @@ that downloads a binary. With arguments of one's own (--runner=FlinkRunner ...) 
 is passed through Beam is small, a clip's name or a shard's; pictures go from disk to disk.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -111,9 +112,10 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
         mode = "multi_processing" if workers > 1 else "in_memory"
         options = PipelineOptions([f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"])
         runner = FnApiRunner()
-    for name in ("apache_beam", "root"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with _Progress(job.work, len(items) + done, done, unit, progress):
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    bar = _Progress(job.work, len(items) + done, done, unit, progress)
+    # Beam's worker processes log their every step on the stderr they are given.
+    with bar, _messages_elsewhere(job.work) if workers > 1 and not beam_args else contextlib.nullcontext():
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
             pipeline | "items" >> beam.Create(items, reshuffle=True) | unit >> beam.ParDo(work)
@@ -125,12 +127,28 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
             raise
 
 
+@contextlib.contextmanager
+def _messages_elsewhere(work):
+    """Send what this process and its children write to file descriptor 2 to the preparation's `messages.txt`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(pathlib.Path(work).parent / "messages.txt", "ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class _Progress:
     """A bar on stderr that follows a file to which every worker appends one byte an item."""
 
     def __init__(self, work, total, done, unit, shown):
         self.path = _count_path(work)
-        self.bar = tqdm(total=total, initial=done, unit=" " + unit, desc=unit, disable=not shown, file=sys.stderr)
+        self.screen = os.fdopen(os.dup(2), "w")
+        self.bar = tqdm(total=total, initial=done, unit=" " + unit, desc=unit, disable=not shown, file=self.screen)
         self.done, self.ended = done, threading.Event()
 
     def __enter__(self):
@@ -142,12 +160,14 @@ class _Progress:
         self.ended.set()
         self.thread.join()
         self.bar.close()
+        self.screen.close()
 
     def _follow(self):
         while True:
             ended = self.ended.wait(0.5)
             count = self.path.stat().st_size if self.path.exists() else 0
-            self.bar.update(self.done + count - self.bar.n)
+            if self.done + count > self.bar.n:
+                self.bar.update(self.done + count - self.bar.n)
             if ended:
                 return
 

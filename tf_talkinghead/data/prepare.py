@@ -13,16 +13,16 @@ import dataclasses
 import fcntl
 import io
 import json
-import os
+import logging
 import pathlib
 import shutil
-import sys
 from collections.abc import Sequence
 
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data import clip_worker, inputs, pipeline
+from tf_talkinghead.data import clip_worker, inputs
 from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome, write_whole
 from tf_talkinghead.data.inputs import Rejection
+from tf_talkinghead.data.landmarks import DlibLandmarks
 from tf_talkinghead.errors import InputError
 
 WORK_NAME = ".work"
@@ -51,8 +51,11 @@ def prepare(
     """
     root, output = pathlib.Path(root).absolute(), pathlib.Path(output).absolute()
     clips, rejected = inputs.list_clips(root, manifest, where)
-    if output == root or root in output.parents:
+    if root in output.parents:  # what we write is no input
         clips = [clip for clip in clips if output not in (root / clip.name).parents]
+        rejected = [rejection for rejection in rejected if output not in (root / rejection.file).parents]
+    if landmark_model:
+        DlibLandmarks(landmark_model)  # refused here, not once a clip
     work = output / WORK_NAME
     with _locked(work):
         from tf_talkinghead.data import dataset as index  # after the checks that are quick: it loads TensorFlow
@@ -70,11 +73,21 @@ def prepare(
             _write_rejected(output, rejected)
             raise InputError(f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each")
         shards = _shards(output, before, kept, config.clips_per_shard)
-        places = pipeline.run_shards(job, output, shards, workers, beam_args, progress)
+        places = _pipeline().run_shards(job, output, shards, workers, beam_args, progress)
         dataset = _dataset(output, settings, before, shards, places)
         _publish(dataset, rejected, known)
     shutil.rmtree(work, ignore_errors=True)
     return dataset
+
+
+def _pipeline():
+    """The Beam half; importing Beam warns of Google Cloud packages that nothing here needs."""
+    logging.disable(logging.WARNING)
+    try:
+        from tf_talkinghead.data import pipeline
+    finally:
+        logging.disable(logging.NOTSET)
+    return pipeline
 
 
 def _settings(config, landmark_model):
@@ -117,12 +130,11 @@ def _check_settings(output, work, before, settings):
 def _outcomes(job, clips, workers, beam_args, progress) -> list[Outcome]:
     """The outcome of each clip, preparing those that have none."""
     pending = [clip for clip in clips if not _is_done(job, clip)]
-    pipeline.run_clips(job, pending, workers, beam_args, progress, done=len(clips) - len(pending))
+    _pipeline().run_clips(job, pending, workers, beam_args, progress, done=len(clips) - len(pending))
     outcomes = [read_outcome(job.work, clip.name) for clip in clips]
     missing = [clip.name for clip, outcome in zip(clips, outcomes) if outcome is None]
     if missing:
         raise InputError(f"{len(missing)} clips were not prepared ({missing[0]}, ...): start again to go on with them")
-    # The same name may now be another person's: the manifest of this call decides, the outcome only holds the face.
     return outcomes
 
 

@@ -20,6 +20,7 @@ def draw(dataset: Dataset) -> bytes:
     sheet, plots = figure.subfigures(2, 1, height_ratios=(7.7, 3.3))
     axes = sheet.subplots()
     axes.imshow(contact_sheet(dataset))
+    axes.set_anchor("N")
     axes.set_axis_off()
     axes.set_title(f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files rejected")
     lengths, faces, angles = plots.subplots(1, 3)

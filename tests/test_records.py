@@ -1,0 +1,123 @@
+"""Records and dataset.json: round trips, determinism, refusals."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_talkinghead.data import dataset, records
+from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.errors import InputError
+
+
+def make_record(clip="anna/été 1.mp4", count=4, size=16, seed=0, identity="anna"):
+    random = np.random.default_rng(seed)
+    frames = [records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95) for _ in range(count)]
+    points = random.normal(0.5, 0.3, (count, 68, 2)).astype(np.float32)
+    return records.Record(frames, points, clip, clip, identity, 29.97, CropBox(-3, 4, 99))
+
+
+def make_dataset(folder, groups, size=16):
+    """A dataset of shards with the given records."""
+    entries, videos = [], []
+    for shard, group in enumerate(groups):
+        places = records.write_shard(folder / f"clips-{shard}.tfrecord", map(records.serialize, group))
+        for record, (offset, length) in zip(group, places):
+            if (record.identity, record.video) not in videos:
+                videos.append((record.identity, record.video))
+            row = videos.index((record.identity, record.video))
+            entries.append(dataset.Entry(record.clip, row, shard, offset, length, len(record.frames), 80.0, (1.0, 2.0, 3.0)))
+    made = dataset.Dataset(folder, {"size": size}, videos, [f"clips-{i}.tfrecord" for i in range(len(groups))], entries, 2)
+    (folder / dataset.INDEX_NAME).write_text(dataset.to_json(made))
+    return made
+
+
+def _same(a, b):
+    assert dataclasses.replace(a, landmarks=0, fps=0) == dataclasses.replace(b, landmarks=0, fps=0)
+    np.testing.assert_array_equal(a.landmarks, b.landmarks)
+    assert a.fps == pytest.approx(b.fps, rel=1e-6)
+
+
+def test_a_record_comes_back_from_its_shard_as_it_was(tmp_path):
+    group = [make_record("a.mp4"), make_record("b/\udcff.mp4", count=1, seed=1)]  # also a name that is not UTF-8
+    places = records.write_shard(tmp_path / "shard", map(records.serialize, group))
+    for written, read in zip(group, records.read_records(tmp_path / "shard"), strict=True):
+        _same(written, read)
+    data = (tmp_path / "shard").read_bytes()
+    assert [data[offset : offset + length] for offset, length in places] == [records.serialize(r) for r in group]
+
+
+def test_same_record_same_bytes():
+    assert records.serialize(make_record()) == records.serialize(make_record())
+
+
+def test_schema_is_a_plain_tf_example():
+    parsed = tf.io.parse_single_example(
+        records.serialize(make_record()),
+        {"frames": tf.io.RaggedFeature(tf.string), "landmarks": tf.io.FixedLenSequenceFeature([68, 2], tf.float32, True)},
+    )
+    np.testing.assert_array_equal(parsed["landmarks"], make_record().landmarks)
+    assert tf.io.decode_jpeg(parsed["frames"][0]).shape == (16, 16, 3)
+
+
+def test_frames_decode_to_rgb():
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[..., 0] = 200
+    decoded = records.decode_frame(records.encode_frame(image, 95))
+    np.testing.assert_allclose(decoded, image, atol=3)
+    np.testing.assert_allclose(tf.io.decode_jpeg(records.encode_frame(image, 95)), image, atol=3)
+
+
+def test_landmarks_must_match_frames():
+    record = make_record()
+    with pytest.raises(ValueError, match="landmarks"):
+        records.serialize(dataclasses.replace(record, landmarks=record.landmarks[:-1]))
+
+
+def test_another_schema_is_refused(monkeypatch):
+    old = records.serialize(make_record())
+    monkeypatch.setattr(records, "RECORD_SCHEMA", 2)
+    with pytest.raises(InputError, match="expected schema 2, got .1."):
+        records.parse(old)
+
+
+def test_damaged_shard(tmp_path):
+    records.write_shard(tmp_path / "shard", [records.serialize(make_record())])
+    data = bytearray((tmp_path / "shard").read_bytes())
+    data[100] ^= 1
+    (tmp_path / "shard").write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
+        list(records.read_records(tmp_path / "shard"))
+
+
+def test_dataset_round_trip_and_direct_reading(tmp_path):
+    groups = [[make_record("a.mp4"), make_record("b.mp4", seed=1)], [make_record("c.mp4", seed=2, identity="bo")]]
+    made = make_dataset(tmp_path, groups)
+    loaded = dataset.load_dataset(tmp_path)
+    assert loaded == made
+    for entry, record in zip(loaded.clips, groups[0] + groups[1]):
+        _same(loaded.read(entry), record)
+    assert [record.clip for record in loaded.records()] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert loaded.identities == ["anna", "bo"] and loaded.video_index("bo", "c.mp4") == 2
+    with pytest.raises(KeyError):
+        loaded.video_index("bo", "a.mp4")
+    counts = json.loads((tmp_path / "dataset.json").read_text())["counts"]
+    assert counts == {"identities": 2, "videos": 3, "clips": 3, "frames": 12, "rejected": 2}
+
+
+def test_dataset_refusals(tmp_path):
+    with pytest.raises(InputError, match="prepare_dataset"):
+        dataset.load_dataset(tmp_path)
+    made = make_dataset(tmp_path, [[make_record()]])
+    (tmp_path / "clips-0.tfrecord").write_bytes(b"short")
+    with pytest.raises(InputError, match="does not match"):
+        made.read(made.clips[0])
+    text = (tmp_path / "dataset.json").read_text()
+    (tmp_path / "dataset.json").write_text(text.replace('"schema": 1', '"schema": 9'))
+    with pytest.raises(InputError, match="expected schema 1, got 9"):
+        dataset.load_dataset(tmp_path)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        dataset.load_dataset(tmp_path)
