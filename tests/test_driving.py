@@ -136,6 +136,17 @@ def test_the_motion_arrives_and_the_shape_does_not():
     assert np.corrcoef(mouth_opening(adapted), mouth_opening(own))[0, 1] > 0.97
 
 
+def test_brows_rise_by_the_same_share_of_the_face():
+    """A long-faced driver lifts the brows by a tenth of his face's height; so does the avatar, by a tenth of hers."""
+    long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*driving._axes(COLLINS)[::-1, 0])))
+    round_face = long_face.copy()
+    long_face = long_face * [1.0, 1.4]
+    lifted = long_face.copy()
+    lifted[17:27, 1] -= 0.1 * np.ptp(long_face[:, 1])
+    adapted = adapt(lifted[None], long_face, round_face)[0]
+    np.testing.assert_allclose(round_face[17:27, 1] - adapted[17:27, 1], 0.1 * np.ptp(round_face[:, 1]), rtol=0.02)
+
+
 def test_none_hands_the_points_through():
     driver = scripted_motion(other_face(), frames=7)
     np.testing.assert_array_equal(adapt(driver, driver[0], COLLINS, mode="none"), driver)
