@@ -1,0 +1,70 @@
+// Draws an avatar from Node: its card, then a nod of its reference landmarks, one JPEG a frame.
+//
+//   npm install && node avatar.js localhost:8500 eileen frames 25
+//
+// Works against TensorFlow Serving and the embedded server alike; only the .proto files beside this one are needed.
+const fs = require('fs');
+const path = require('path');
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+
+const FLOAT = 1, INT32 = 3;
+
+function connect(address) {
+  const definition = loader.loadSync('prediction_service.proto', {
+    keepCase: true, longs: Number, includeDirs: [__dirname],
+  });
+  const { PredictionService } = grpc.loadPackageDefinition(definition).tensorflow.serving;
+  return new PredictionService(address, grpc.credentials.createInsecure(), {
+    'grpc.max_receive_message_length': 256 << 20,
+  });
+}
+
+function tensor(dtype, shape, array) {
+  const content = Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  return { dtype, tensor_shape: { dim: shape.map((size) => ({ size })) }, tensor_content: content };
+}
+
+function predict(client, person, signature, inputs, outputs, seconds = 30) {
+  const request = { model_spec: { name: person, signature_name: signature }, inputs, output_filter: outputs };
+  return new Promise((resolve, reject) => {
+    client.Predict(request, { deadline: new Date(Date.now() + 1000 * seconds) }, (error, response) =>
+      error ? reject(error) : resolve(response.outputs));
+  });
+}
+
+// The card: who this is, and landmarks to start from.
+async function card(client, person) {
+  const outputs = await predict(client, person, 'describe', { query: tensor(INT32, [1], new Int32Array(1)) }, ['card']);
+  return JSON.parse(outputs.card.string_val[0].toString());
+}
+
+// JPEGs, one Buffer a frame, for frames of 68 [x, y] pairs.
+async function render(client, person, frames) {
+  const values = Float32Array.from(frames.flat(2));
+  const inputs = { landmarks: tensor(FLOAT, [frames.length, 68, 2], values) };
+  const outputs = await predict(client, person, 'render_jpeg', inputs, ['jpeg_bytes']);
+  return outputs.jpeg_bytes.string_val;
+}
+
+async function main([address, person, folder, count]) {
+  if (!folder) throw new Error('usage: node avatar.js HOST:PORT PERSON FOLDER [FRAMES]');
+  const client = connect(address);
+  const { reference_landmarks: rest } = await card(client, person);
+  fs.mkdirSync(folder, { recursive: true });
+  for (let frame = 0; frame < Number(count || 25); frame++) {
+    const nod = 0.02 * Math.sin((2 * Math.PI * frame) / 25);
+    const [jpeg] = await render(client, person, [rest.map(([x, y]) => [x, y + nod])]);
+    fs.writeFileSync(path.join(folder, `${String(frame).padStart(4, '0')}.jpg`), jpeg);
+  }
+  client.close();
+}
+
+module.exports = { connect, card, render };
+
+if (require.main === module) {
+  main(process.argv.slice(2)).catch((error) => {
+    console.error(`error: ${error.details || error.message}`);
+    process.exit(1);
+  });
+}
