@@ -25,19 +25,21 @@ def content_loss(config, image_size):
     networks = _networks(config)
 
     def terms(x, x_hat, landmarks):
-        x, x_hat = (tf.ensure_shape(tf.cast(image, tf.float32), [None, image_size, image_size, 3]) for image in (x, x_hat))
-        x = tf.stop_gradient(x)
+        shape = [None, image_size, image_size, 3]
+        x = tf.stop_gradient(tf.ensure_shape(tf.cast(x, tf.float32), shape))
+        x_hat = tf.ensure_shape(tf.cast(x_hat, tf.float32), shape)
         result = {}
         for name, function in (("pixel", losses.pixel), ("gradient", losses.gradient), ("structure", losses.structure)):
             if getattr(config, name):
                 result[name] = getattr(config, name) * function(x, x_hat)
         for name, (network, on_face) in networks.items():
-            pair = tf.concat([x, x_hat], axis=0)
             if on_face:
                 boxes = losses.face_boxes(tf.stop_gradient(landmarks), config.face_box_margin)
-                pair = losses.crop_faces(pair, tf.concat([boxes, boxes], axis=0), network.image_size)
-            activations = network.activations((pair + 1.0) * 127.5)
-            real, fake = zip(*(tf.split(activation, 2) for activation in activations), strict=True)
+                crops = [losses.crop_faces(image, boxes, network.image_size) for image in (x, x_hat)]
+            else:
+                crops = [x, x_hat]
+            # two calls, not one of both halves: the real half then needs no backward pass
+            real, fake = (network.activations((crop + 1.0) * 127.5) for crop in crops)
             result[name] = getattr(config, name) * losses.content(real, fake)
         return result
 

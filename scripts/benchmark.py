@@ -1,0 +1,71 @@
+"""Measures speed and memory of one part, beside the machine's own rate.
+
+    python -m scripts.benchmark networks --preset=paper
+    python -m scripts.benchmark data|train|person|serving --preset=demo --json=figures.json
+
+Prints one line per figure. --option=name=value passes a subject's own options; a wrong name lists them.
+"""
+
+import importlib
+import json
+import pathlib
+
+from absl import flags
+
+from scripts.command import run
+from tf_talkinghead.config import PRESETS
+from tf_talkinghead.errors import InputError
+
+SUBJECTS = {
+    "networks": "tf_talkinghead.benchmark.networks",
+    "data": "tf_talkinghead.benchmark.data",
+    "train": "tf_talkinghead.benchmark.train",
+    "person": "tf_talkinghead.benchmark.person",
+    "serving": "serving.benchmark",
+}
+_PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Sizes to measure with.")
+_JSON = flags.DEFINE_string("json", None, "File the figures are written to as well.")
+_OPTION = flags.DEFINE_multi_string("option", [], "name=value, an option of the subject; may be repeated.")
+
+
+def main(argv):
+    if len(argv) != 2 or argv[1] not in SUBJECTS:
+        raise InputError(f"expected one of {', '.join(SUBJECTS)}, got {' '.join(argv[1:]) or 'nothing'}")
+    module = importlib.import_module(SUBJECTS[argv[1]])
+    options = _options(module.OPTIONS)
+
+    from tf_talkinghead.benchmark import machine  # TensorFlow only once the flags are known to be right
+
+    with machine.PeakMemory() as peak:
+        figures = module.run(_PRESET.value, options)
+    figures = {"subject": argv[1], "preset": _PRESET.value, **machine.describe(), **figures}
+    if peak.megabytes is not None:
+        figures.setdefault("peak_memory_mb", peak.megabytes)
+    for name, value in figures.items():
+        print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
+    if _JSON.value:
+        _write(pathlib.Path(_JSON.value), figures)
+
+
+def _options(known):
+    """The --option values as a dict; InputError for an unknown name."""
+    options = {}
+    for text in _OPTION.value:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            listed = "; ".join(f"{key}: {meaning}" for key, meaning in known.items()) or "none"
+            raise InputError(f"--option={text}: expected name=value with one of: {listed}")
+        options[name] = value
+    return options
+
+
+def _write(path, figures):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--json={path}: {error}") from error
+
+
+if __name__ == "__main__":
+    run(main)
