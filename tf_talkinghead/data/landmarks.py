@@ -28,6 +28,7 @@ _RESAMPLED_SIDE = 200  # since dlib rounds points to whole pixels, and large one
 _DETECTOR_SIDE = 100  # pixels a known face is given when it is detected again; the detector's least is 80
 _FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
 _CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
+_SURE, _UNSURE = 0.25, 0.0  # scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05
 _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED[i] of the original
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
     + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
@@ -94,14 +95,16 @@ class DlibLandmarks:
         grey = _grey(image)
         height, width = grey.shape
         if near is None:
-            found = self._run_detector(grey, min(1.0, _FIRST_SIDE / max(height, width)))
-            # A face under 80 px escapes the detector: look again in finer pixels.
-            return found or self._run_detector(grey, min(2.0, 2 * _FIRST_SIDE / max(height, width)))
+            found = self._run_detector(grey, min(1.0, _FIRST_SIDE / max(height, width)), _SURE)
+            # A face under 80 px escapes the detector: look again in finer pixels, and less sure.
+            return found or self._run_detector(grey, min(2.0, 2 * _FIRST_SIDE / max(height, width)), _UNSURE)
         scale = min(1.5, _DETECTOR_SIDE / max(near.square.side, 1.0))
         if scale * max(height, width) <= _FIRST_SIDE:
-            return self._run_detector(grey, scale)
+            return self._run_detector(grey, scale, _SURE, near.square)
         x, y, window = _window(grey, near.square, 3.0)
-        return [_shifted(face, x, y) for face in self._run_detector(np.ascontiguousarray(window), scale)]
+        here = near.square._replace(x=near.square.x - x, y=near.square.y - y)
+        found = self._run_detector(np.ascontiguousarray(window), scale, _SURE, here)
+        return [_shifted(face, x, y) for face in found]
 
     def detect_hard(self, image, near=None):
         if self._cnn is None:
@@ -119,8 +122,11 @@ class DlibLandmarks:
         grey = image if image.ndim == 2 else _grey(image)
         return self._predict(grey, square_of(self._predict(grey, square_of(points))))
 
-    def _run_detector(self, grey, scale):
-        squares = [_square(rect, scale) for rect in self._detector(_resized(grey, scale), 0)]
+    def _run_detector(self, grey, scale, least, near=None):
+        """Faces that the gradient detector finds with a score of `least`; by the square `near` one of _UNSURE will do."""
+        rects, scores, _ = self._detector.run(_resized(grey, scale), 0, _UNSURE)
+        squares = [_square(rect, scale) for rect in rects]
+        squares = [square for square, score in zip(squares, scores) if score >= least or _is_by(square, near)]
         return self._faces(grey, squares)
 
     def _faces(self, grey, squares):
@@ -193,6 +199,10 @@ def _window(image, square, spread):
     left, top = (int(np.clip(value - half, 0, size - 1)) for value, size in ((square.x, width), (square.y, height)))
     right, bottom = (int(np.clip(np.ceil(value + half), 1, size)) for value, size in ((square.x, width), (square.y, height)))
     return left, top, image[top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def _is_by(square, near):
+    return near is not None and max(abs(square.x - near.x), abs(square.y - near.y)) < near.side / 2
 
 
 def _square(rect, scale):

@@ -1,0 +1,195 @@
+"""Landmarks and tracking: points on a known face, squares, drift, loss, rivals, and the limit on the slow detector."""
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.face_footage import moving_face
+from tf_talkinghead.data import faces, landmarks, tracking
+from tf_talkinghead.data.landmarks import DlibLandmarks, Face, Square
+from tf_talkinghead.errors import InputError, NoFaceError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return faces.default_landmarks()
+
+
+def test_points_of_a_known_face(model, portrait):
+    (face,) = model.detect(portrait)
+    eyes = face.points[36:42].mean(0), face.points[42:48].mean(0)
+    np.testing.assert_allclose(eyes, [[203, 101], [246, 103.5]], atol=2.5)  # read off the picture
+    assert face.points[8, 1] > face.points[57, 1] > face.points[33, 1] > face.points[27, 1]  # chin, mouth, nose, bridge
+    x, y, side = face.square
+    assert abs(x - 225) < 15 and abs(y - 120) < 20 and 80 < side < 140
+
+
+def test_points_scale_with_the_picture(model, portrait):
+    head = portrait[:260, 90:350]
+    (face,) = model.detect(head)
+    for scale in (0.5, 2.5):
+        image = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        (other,) = model.detect(image)
+        gap = np.linalg.norm((other.points + 0.5) / scale - 0.5 - face.points, axis=1).mean()
+        assert gap < 0.05 * landmarks.eye_distance(face.points)
+
+
+def test_square_follows_its_points():
+    points = np.random.default_rng(0).uniform(50, 150, (68, 2)).astype(np.float32)
+    x, y, side = landmarks.square_of(points)
+    moved = landmarks.square_of(3 * points + 7)
+    np.testing.assert_allclose(moved, (3 * x + 7, 3 * y + 7, 3 * side), rtol=1e-5)
+
+
+def test_hard_detector_finds_a_face(model, portrait):
+    small = np.ascontiguousarray(portrait[:220, 120:340])
+    (face,) = model.detect(small)
+    hard = model.detect_hard(small, face)
+    assert np.linalg.norm(hard[0].points - face.points, axis=1).mean() < 0.08 * landmarks.eye_distance(face.points)
+
+
+def test_no_face_and_models_of_no_use(model, tmp_path):
+    assert model.detect(np.full((120, 160, 3), 128, np.uint8)) == []
+    with pytest.raises(InputError, match="no such file"):
+        DlibLandmarks(tmp_path / "none.dat")
+    (tmp_path / "junk.dat").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a dlib shape predictor"):
+        DlibLandmarks(tmp_path / "junk.dat")
+    with pytest.raises(InputError, match="expected 68 points, got 5"):
+        DlibLandmarks(landmarks.model_file("shape_predictor_5_face_landmarks.dat"))
+
+
+def test_tracked_points_are_the_detected_ones(model, portrait):
+    frames = moving_face(portrait, 16, size=240)
+    tracker = tracking.follow_faces(frames, model, every=8)
+    assert tracker.detections == 2 and len(tracker.tracks) == 1
+    tracked = tracking.track(frames, model, every=8)
+    detected = np.stack([model.detect(frame)[0].points for frame in frames])
+    gaps = np.linalg.norm(tracked - detected, axis=-1).mean(-1) / landmarks.eye_distance(detected)
+    assert gaps.mean() < 0.02 and gaps.max() < 0.05
+
+
+class _Faces:
+    """A model that sees faces where the frame's bright squares say: value = 100 + number, constant side 40."""
+
+    name = "squares"
+
+    def __init__(self):
+        self.hard = 0
+        self.blind = False
+
+    def _faces(self, image):
+        found = []
+        for number in np.unique(image[..., 0][image[..., 0] >= 100]):
+            rows, columns = np.nonzero(image[..., 0] == number)
+            side = np.ptp(columns) + 1
+            grid = np.stack([np.linspace(columns.min(), columns.max(), 68), np.linspace(rows.min(), rows.max(), 68)], -1)
+            found.append(Face(Square(columns.mean(), rows.mean(), side), grid.astype(np.float32)))
+        return sorted(found, key=lambda face: -face.square.side)
+
+    def detect(self, image, near=None):
+        return [] if self.blind else self._faces(image)
+
+    def detect_hard(self, image, near=None):
+        self.hard += 1
+        return []
+
+    def follow(self, image, points):
+        found = self._faces(image)
+        return min(found, key=lambda f: np.abs(f.points - points).mean()).points if found else points
+
+
+def _scene(*squares):
+    image = np.zeros((200, 300, 3), np.uint8)
+    for number, (x, y, side) in enumerate(squares):
+        if side:
+            image[y : y + side, x : x + side] = 100 + number
+    return image
+
+
+def test_the_face_that_lasts_is_kept():
+    frames = [_scene((50, 50, 40), (200, 50, 60 if 10 <= t < 20 else 0)) for t in range(40)]
+    tracker = tracking.follow_faces(frames, _Faces(), every=5)
+    main = tracking.main_track(tracker.tracks, 40)
+    assert len(main.positions) == 40 and main.points[0][:, 0].max() < 100
+
+
+def test_two_equal_faces_are_refused_and_a_clearly_larger_one_kept():
+    with pytest.raises(NoFaceError, match="several faces"):
+        tracking.track([_scene((20, 50, 60), (200, 50, 58))] * 12, _Faces())
+    points = tracking.track([_scene((20, 50, 60), (200, 50, 30))] * 12, _Faces())
+    assert points[..., 0].max() < 100
+    with pytest.raises(NoFaceError, match="several faces"):
+        tracking.track([_scene((20, 50, 60), (200, 50, 58))], _Faces())  # a photo
+
+
+def test_frames_without_the_face_are_nan_and_hard_calls_limited():
+    model = _Faces()
+    frames = [_scene((50, 50, 40))] * 10 + [_scene()] * 200
+    tracker = tracking.follow_faces(frames, model, every=5)
+    assert 1 <= model.hard <= 5 and tracker.hard_calls == model.hard
+    points = tracking.track(frames[:60], _Faces(), every=5)
+    assert np.isfinite(points[:6]).all() and np.isnan(points[10:]).all()
+
+
+def test_a_face_the_detector_no_longer_confirms_is_given_up():
+    model = _Faces()
+    tracker = tracking.FaceTracker(model, every=5)
+    for t in range(40):
+        model.blind = t > 0
+        tracker.step(_scene((50, 50, 40)))
+    assert tracker.current is None and len(tracker.tracks[0].positions) == 1
+
+
+def test_nothing_found_ends_early_and_says_so():
+    tracker = tracking.follow_faces([_scene()] * 1000, _Faces(), every=5)
+    assert tracker.hopeless and tracker.frames < 1000
+    with pytest.raises(NoFaceError, match="no face found"):
+        tracking.track([_scene()] * 3, _Faces())
+    with pytest.raises(NoFaceError, match="no face lasts: the longest is seen in 4 of 100"):
+        short = tracking.Track([0, 1, 2, 3], [np.random.default_rng(0).random((68, 2))] * 4)
+        tracking.main_track([short], 100, 0.25)
+
+
+def test_a_cut_ends_a_face():
+    bright = np.full((200, 300, 3), 99, np.uint8)
+    bright[50:90, 50:90] = 100
+    tracker = tracking.follow_faces([_scene((50, 50, 40))] * 6 + [bright] * 6, _Faces(), every=50)
+    assert [track.positions for track in tracker.tracks] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+
+
+def test_a_leap_is_looked_at_at_once():
+    frames = [_scene((20 + (120 if t >= 3 else 0), 50, 150)) for t in range(6)]
+
+    class Lost(_Faces):
+        def follow(self, image, points):
+            return points + np.float32([30, 0]) if image[60, 25, 0] == 0 else points  # follows, wrongly
+
+    points = tracking.track(frames, Lost(), every=100)
+    assert points[3, :, 0].min() == 140
+
+
+def test_face_crops_of_a_clip_and_a_photo(model, portrait, tiny):
+    frames = moving_face(portrait, 5)
+    clip = faces.face_crops(frames, 64, tiny.data, model)
+    assert clip.images.shape == (5, 64, 64, 3) and clip.landmarks.shape == (5, 68, 2) and clip.kept.tolist() == [0, 1, 2, 3, 4]
+    assert 0.1 < clip.landmarks[..., 0].min() and clip.landmarks[..., 1].max() < 0.95
+    again = faces.face_crops(lambda: iter(frames), 64, tiny.data, model)
+    np.testing.assert_array_equal(clip.images, again.images)
+    photo = faces.face_crops([frames[0]], 64, tiny.data, model)
+    assert photo.images.shape == (1, 64, 64, 3)
+    with pytest.raises(NoFaceError, match="face too small: 4. px"):
+        faces.face_crops([cv2.resize(portrait, (210, 210), interpolation=cv2.INTER_AREA)], 64, tiny.data, model)
+
+
+def test_head_angles_have_the_right_sign(model, portrait):
+    points = model.detect(portrait)[0].points
+    _, _, level = faces.head_angles(points)
+    turn = cv2.getRotationMatrix2D((225, 120), -15, 1)  # clockwise
+    _, _, rolled = faces.head_angles(model.detect(cv2.warpAffine(portrait, turn, (512, 512)))[0].points)
+    assert rolled - level == pytest.approx(15, abs=3)
+    mirrored = landmarks.mirrored(points, 511)
+    np.testing.assert_allclose(faces.head_angles(mirrored) * [-1, 1, -1], faces.head_angles(points), atol=0.5)
+    nose_right = points.copy()
+    nose_right[27:36] += (6, 0)
+    assert faces.head_angles(nose_right)[0] > faces.head_angles(points)[0]
