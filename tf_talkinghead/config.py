@@ -123,8 +123,15 @@ class PersonalizeConfig:
     discriminator_learning_rate: float = 2e-4  # paper 2e-4
     discriminator_steps: int = 1  # D updates for one G update; ours
     ema_decay: float = 0.99  # ours; 0 turns the average off
+    final_rate: float = 1.0  # of all rates, what is left at the end of their cosine fall; ours, paper constant
+    warm_up: int = 0  # updates over which the rates rise to their full height; ours
+    adversarial_from: float = 0.0  # share of the updates after which D takes part, 1 never; ours, paper 0
     warp: float = 0.0  # share of training pairs warped towards another pose, pinned at the border; ours
-    holdout_from: int = 4  # from this many images on, one is held out for early stopping; ours
+    warped_pairs: int = 200  # how many such pairs are made; ours
+    warp_reach: float = 0.5  # how far towards another image's pose a pair is warped, a share of the way; ours
+    warp_motion: float = 1.0  # strength of made-up motions among the pairs, 1 a few degrees of turning; ours
+    single_steps: int = 40  # updates when there is one image only; ours
+    holdout_from: int = 12  # from this many images on, one is held out for early stopping; ours
     evaluate_every: int = 50  # updates between two looks at the held-out image and kept intermediates; ours
     patience: int = 4  # such looks without improvement before stopping; ours
     seed: int = 0
@@ -198,9 +205,15 @@ _OVERRIDES = {
         "data.augment.geometry": 0.5,
         "personalize.steps": 300,
         "personalize.batch_size": 4,
-        "personalize.learning_rate": 2e-4,
-        "personalize.vector_learning_rate": 2e-3,
+        "personalize.learning_rate": 1e-3,
+        "personalize.vector_learning_rate": 5e-3,
+        "personalize.final_rate": 0.02,
+        "personalize.warm_up": 20,
+        "personalize.adversarial_from": 1.0,
+        "personalize.ema_decay": 0.98,
         "personalize.warp": 0.5,
+        "personalize.single_steps": 200,
+        "personalize.evaluate_every": 100,
     },
     "tiny": {
         "model.image_size": 32,
@@ -223,6 +236,9 @@ _OVERRIDES = {
         "personalize.steps": 4,
         "personalize.batch_size": 2,
         "personalize.evaluate_every": 2,
+        "personalize.single_steps": 3,
+        "personalize.warp": 0.5,
+        "personalize.warped_pairs": 4,
     },
 }
 PRESETS = tuple(_OVERRIDES)
