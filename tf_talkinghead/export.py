@@ -178,7 +178,7 @@ def _compact(path):
             node.ClearField("experimental_debug_info")
             node.input[:] = [_renamed(value, short) for value in node.input]
         for table in (function.ret, function.control_ret):
-            for key, value in table.items():
+            for key, value in list(table.items()):
                 table[key] = _renamed(value, short)
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
