@@ -15,6 +15,8 @@ import json
 import typing
 from dataclasses import dataclass, field
 
+from tf_talkinghead import config_checks
+
 SCHEMA_VERSION = 1
 
 
@@ -22,8 +24,17 @@ class ConfigError(ValueError):
     """An unknown field, a wrong type or an impossible value; the message names the field."""
 
 
+class _Section:
+    """A group of fields whose values are checked whenever one is made; ConfigError names the field."""
+
+    def __post_init__(self):
+        found = config_checks.problem(_SECTIONS[type(self)], vars(self))
+        if found:
+            raise ConfigError(found)
+
+
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Section):
     """Shapes of E, G, P and D (Sec. 3.1 and 4, "implementation details")."""
 
     image_size: int = 256  # H = W, pixels; paper 256
@@ -38,7 +49,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Section):
     """Weights of the loss terms (Sec. 3.2 and 4, arXiv v2)."""
 
     perceptual: str = "vgg"  # "vgg" (paper: VGG19 and VGGFace) or "dlib" (ours: pixels and dlib's face network)
@@ -58,7 +69,7 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class MetaConfig:
+class MetaConfig(_Section):
     """Meta-learning (Sec. 3.2 and 4)."""
 
     steps: int = 1_000_000  # E + G updates in all; paper: 75 epochs (FT), 150 (FF) of one episode a video
@@ -86,7 +97,7 @@ class MetaConfig:
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(_Section):
     """What episodes are varied by, the same way for all frames of one episode (ours; the paper names none)."""
 
     flip: bool = False  # mirror, with the landmarks relabelled
@@ -95,7 +106,7 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(_Section):
     """From video to records and episodes."""
 
     size: int = 256  # pixels of a record's frames; paper 256
@@ -112,7 +123,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class PersonalizeConfig:
+class PersonalizeConfig(_Section):
     """A new person (Sec. 3.3)."""
 
     mode: str = "fine_tune"  # "fine_tune" (paper FT), "feed_forward" (paper FF) or "vector" (ours)
@@ -138,7 +149,7 @@ class PersonalizeConfig:
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(_Section):
     """The SavedModel of a person (ours)."""
 
     max_batch_size: int = 8  # rows in one server-side batch; from measured peak memory
@@ -147,7 +158,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(_Section):
     """The protocol of Sec. 4, and what is ours in it; not part of a run's `Config`."""
 
     shots: tuple[int, ...] = (1, 8, 32)  # T; paper 1, 8, 32
@@ -175,6 +186,16 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+_SECTIONS = {
+    ModelConfig: "model",
+    LossConfig: "losses",
+    MetaConfig: "meta",
+    AugmentConfig: "data.augment",
+    DataConfig: "data",
+    PersonalizeConfig: "personalize",
+    ExportConfig: "export",
+    EvaluationConfig: "evaluation",
+}
 _OVERRIDES = {
     "paper": {},
     "demo": {
@@ -290,6 +311,8 @@ def _build(cls, tree, prefix):
     for name in tree:
         if name not in hints:
             raise ConfigError(f"{prefix}{name}: no such field")
+    if cls is Config and tree.get("preset") not in (None, *PRESETS):
+        raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {tree['preset']!r}")
     values = {name: _value(hints[name], value, f"{prefix}{name}") for name, value in tree.items()}
     return cls(**values)
 

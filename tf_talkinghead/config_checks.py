@@ -1,0 +1,158 @@
+"""Which values a configuration's fields may have; `config.py` refuses all others, naming the field.
+
+`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple counts as the
+field), `CHOICES` the words a text may be. `problem` looks at one section, relations between its fields included.
+"""
+
+import math
+
+_ANY_COUNT = (0, None)
+_COUNT = (1, None)
+_WEIGHT = (0, None)
+_SHARE = (0, 1)
+_RATE = (0, 1)
+_BELOW_ONE = (0, 1 - 1e-12)
+
+RANGES = {
+    "model.image_size": (8, 4096),
+    "model.embedder_channels": (1, 8192),
+    "model.generator_channels": (1, 8192),
+    "model.generator_residual_blocks": _ANY_COUNT,
+    "model.embedding_size": (1, 8192),
+    "model.attention_down_size": _ANY_COUNT,
+    "model.attention_up_size": _ANY_COUNT,
+    "model.spectral_norm_eps": (1e-12, 1),
+    "model.instance_norm_eps": (1e-12, 1),
+    "losses.vgg19": _WEIGHT,
+    "losses.vggface": _WEIGHT,
+    "losses.pixel": _WEIGHT,
+    "losses.gradient": _WEIGHT,
+    "losses.face": _WEIGHT,
+    "losses.structure": _WEIGHT,
+    "losses.adversarial": _WEIGHT,
+    "losses.feature_matching": _WEIGHT,
+    "losses.match": _WEIGHT,
+    "losses.face_box_margin": (0, 10),
+    "losses.adversarial_start": _ANY_COUNT,
+    "meta.steps": _COUNT,
+    "meta.batch_size": _COUNT,
+    "meta.shots": _COUNT,
+    "meta.learning_rate": _RATE,
+    "meta.discriminator_learning_rate": _RATE,
+    "meta.discriminator_steps": _COUNT,
+    "meta.rate_decay": _SHARE,
+    "meta.adam_beta_1": _BELOW_ONE,
+    "meta.adam_beta_2": _BELOW_ONE,
+    "meta.adam_epsilon": (1e-16, 1),
+    "meta.micro_batches": _COUNT,
+    "meta.ema_decay": _BELOW_ONE,
+    "meta.seed": _ANY_COUNT,
+    "meta.checkpoint_every": _COUNT,
+    "meta.keep_checkpoints": _COUNT,
+    "meta.summary_every": _COUNT,
+    "meta.evaluate_every": _COUNT,
+    "meta.holdout_people": _ANY_COUNT,
+    "meta.holdout_episodes": _COUNT,
+    "data.size": (8, 4096),
+    "data.max_frames": _COUNT,
+    "data.clips_per_shard": _COUNT,
+    "data.crop_margin": (0, 10),
+    "data.crop_rise": (-1, 1),
+    "data.least_face_share": _SHARE,
+    "data.jpeg_quality": (1, 100),
+    "data.min_face_size": _COUNT,
+    "data.detect_every": _COUNT,
+    "data.augment.colour": _SHARE,
+    "data.augment.geometry": _SHARE,
+    "personalize.steps": _ANY_COUNT,
+    "personalize.batch_size": _COUNT,
+    "personalize.learning_rate": _RATE,
+    "personalize.vector_learning_rate": _RATE,
+    "personalize.discriminator_learning_rate": _RATE,
+    "personalize.discriminator_steps": _ANY_COUNT,
+    "personalize.ema_decay": _BELOW_ONE,
+    "personalize.final_rate": _SHARE,
+    "personalize.warm_up": _ANY_COUNT,
+    "personalize.adversarial_from": _SHARE,
+    "personalize.warp": _SHARE,
+    "personalize.warped_pairs": _ANY_COUNT,
+    "personalize.warp_reach": (0, 10),
+    "personalize.warp_motion": (0, 10),
+    "personalize.single_steps": _ANY_COUNT,
+    "personalize.holdout_from": _ANY_COUNT,
+    "personalize.evaluate_every": _COUNT,
+    "personalize.patience": _COUNT,
+    "personalize.seed": _ANY_COUNT,
+    "export.max_batch_size": _COUNT,
+    "export.batch_timeout_micros": _ANY_COUNT,
+    "export.jpeg_quality": (1, 100),
+    "evaluation.shots": _COUNT,
+    "evaluation.holdout": _COUNT,
+    "evaluation.gap": _ANY_COUNT,
+    "evaluation.consecutive": _COUNT,
+    "evaluation.learn_share": _SHARE,
+    "evaluation.max_frames": _COUNT,
+    "evaluation.gallery_people": _ANY_COUNT,
+    "evaluation.cross_shots": _ANY_COUNT,
+    "evaluation.pictures": _ANY_COUNT,
+    "evaluation.seed": _ANY_COUNT,
+}
+CHOICES = {
+    "losses.perceptual": ("vgg", "dlib"),
+    "meta.variant": ("ft", "ff"),
+    "meta.dtype": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "data.short_clips": ("repeat", "skip"),
+    "personalize.mode": ("fine_tune", "feed_forward", "vector"),
+}
+
+
+def problem(section, values):
+    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or None."""
+    for name, value in values.items():
+        path = f"{section}.{name}"
+        found = _field_problem(path, value)
+        if found:
+            return found
+    relations = {"model": _model_problem, "meta": _meta_problem}.get(section)
+    return relations(values) if relations else None
+
+
+def _field_problem(path, value):
+    if path in CHOICES and value not in CHOICES[path]:
+        return f"{path}: expected one of {', '.join(CHOICES[path])}, got {value!r}"
+    if path not in RANGES:
+        return None
+    low, high = RANGES[path]
+    if isinstance(value, (tuple, list)) and not value:
+        return f"{path}: expected at least one number, got none"
+    for number in value if isinstance(value, (tuple, list)) else (value,):
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
+            return f"{path}: expected a finite number, got {number!r}"
+        if number < low or (high is not None and number > high):
+            bounds = f"{low} or more" if high is None else f"{low} to {high:g}" if high == int(high) else f"{low} to below 1"
+            return f"{path}: expected {bounds}, got {number!r}"
+    return None
+
+
+def _model_problem(values):
+    size, embedder, generator = (values[name] for name in ("image_size", "embedder_channels", "generator_channels"))
+    if size & (size - 1):
+        return f"model.image_size: expected a power of two, got {size}"
+    if size >> len(embedder) != 4:
+        wanted = size.bit_length() - 3
+        return f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), got {len(embedder)}"
+    if size >> len(generator) < 4:
+        most = size.bit_length() - 3
+        return f"model.generator_channels: expected at most {most} numbers ({size} px down to 4x4), got {len(generator)}"
+    if embedder[-1] != values["embedding_size"]:
+        return (
+            f"model.embedding_size: expected the last of embedder_channels, {embedder[-1]} (e is the sum of its"
+            f" positions), got {values['embedding_size']}"
+        )
+    return None
+
+
+def _meta_problem(values):
+    if values["batch_size"] % values["micro_batches"]:
+        return f"meta.micro_batches: expected a divisor of batch_size {values['batch_size']}, got {values['micro_batches']}"
+    return None
