@@ -140,7 +140,7 @@ def test_larger_records_are_averaged_down_and_smaller_refused(folder, tiny):
     np.testing.assert_allclose(small, by_hand, atol=0.51)
     np.testing.assert_array_equal(landmarks, same_landmarks)
     with pytest.raises(InputError, match="32 px are too small for 64 px.*--size=64"):
-        episodes.episodes(folder, replace(tiny, {"model.image_size": 64}), 2, 0)
+        episodes.episodes(folder, replace(tiny, {"model.image_size": 64, "model.embedder_channels": (8, 8, 16, 16)}), 2, 0)
 
 
 def test_missing_shard_is_named(tmp_path, tiny):

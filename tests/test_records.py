@@ -53,7 +53,9 @@ def test_same_record_same_bytes():
     assert records.serialize(make_record()) == records.serialize(make_record())
 
 
-def test_schema_is_a_plain_tf_example():
+def test_a_record_is_a_tf_example():
+    example = tf.train.Example.FromString(records.serialize(make_record()))
+    assert example.SerializeToString(deterministic=True) == records.serialize(make_record())
     parsed = tf.io.parse_single_example(
         records.serialize(make_record()),
         {"frames": tf.io.RaggedFeature(tf.string), "landmarks": tf.io.FixedLenSequenceFeature([68, 2], tf.float32, True)},

@@ -23,7 +23,7 @@ import numpy as np
 
 from tf_talkinghead import config as configuration
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data.inputs import Clip
+from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError, TalkingHeadError
 
 _IN_MEMORY = 256 << 20  # bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice

@@ -21,7 +21,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
 from tf_talkinghead.data.clip_worker import ClipProcess, Job, Outcome, outcome_path, write_whole
-from tf_talkinghead.data.inputs import Clip
+from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
 
 _STOP = "preparation stopped: "  # marks a user's error on its way through a runner's traceback

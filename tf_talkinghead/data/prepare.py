@@ -19,9 +19,9 @@ import shutil
 from collections.abc import Sequence
 
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data import clip_worker, inputs
+from tf_talkinghead.data import clip_worker, listing
 from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome, write_whole
-from tf_talkinghead.data.inputs import Rejection
+from tf_talkinghead.data.listing import Rejection
 from tf_talkinghead.data.landmarks import DlibLandmarks
 from tf_talkinghead.errors import InputError
 
@@ -41,7 +41,7 @@ def prepare(
 ):
     """Prepare the clips below `root` into the folder `output`, and return its Dataset.
 
-    `manifest` and `where` as in inputs.list_clips. `workers` is the number of local processes, 0 for one a
+    `manifest` and `where` as in listing.list_clips. `workers` is the number of local processes, 0 for one a
     core; `beam_args` (such as --runner=FlinkRunner) name another Beam runner, for which both folders must be
     reachable by that path from every worker.
 
@@ -50,7 +50,7 @@ def prepare(
         other settings, a full disk. What was done so far stays, and is taken up by the next call.
     """
     root, output = pathlib.Path(root).absolute(), pathlib.Path(output).absolute()
-    clips, rejected = inputs.list_clips(root, manifest, where)
+    clips, rejected = listing.list_clips(root, manifest, where)
     if root in output.parents:  # what we write is no input
         clips = [clip for clip in clips if output not in (root / clip.name).parents]
         rejected = [rejection for rejection in rejected if output not in (root / rejection.file).parents]

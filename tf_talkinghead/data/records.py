@@ -11,6 +11,9 @@ A record is one clip, a serialised tf.train.Example in a TFRecord file:
 | `crop` | x, y, side of the crop in the source's pixels |
 | `schema` | RECORD_SCHEMA |
 
+TensorFlow is loaded only where a TFRecord file is read or written: a preparation has a process a core
+that makes records, and each would take 2 seconds and 300 MB for it. tf.train.Example is declared below.
+
 `dataset.py` has the index beside the shards.
 """
 
@@ -20,7 +23,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.errors import InputError
@@ -52,19 +55,21 @@ def serialize(record: Record) -> bytes:
     landmarks = np.asarray(record.landmarks, np.float32)
     if landmarks.shape != (len(record.frames), 68, 2):
         raise ValueError(f"landmarks: expected [{len(record.frames)}, 68, 2], got {list(landmarks.shape)}")
-    names = {"clip": record.clip, "video": record.video, "identity": record.identity}
-    features = {name: _bytes([text.encode("utf-8", "surrogateescape")]) for name, text in names.items()}
-    features["frames"] = _bytes(record.frames)
-    features["landmarks"] = tf.train.Feature(float_list=tf.train.FloatList(value=landmarks.ravel()))
-    features["fps"] = tf.train.Feature(float_list=tf.train.FloatList(value=[record.fps]))
-    features["crop"] = tf.train.Feature(int64_list=tf.train.Int64List(value=record.crop))
-    features["schema"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[RECORD_SCHEMA]))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    example = _Example()
+    feature = example.features.feature
+    for name, text in {"clip": record.clip, "video": record.video, "identity": record.identity}.items():
+        feature[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
+    feature["frames"].bytes_list.value.extend(record.frames)
+    feature["landmarks"].float_list.value.extend(landmarks.ravel().tolist())
+    feature["fps"].float_list.value.append(record.fps)
+    feature["crop"].int64_list.value.extend(record.crop)
+    feature["schema"].int64_list.value.append(RECORD_SCHEMA)
+    return example.SerializeToString(deterministic=True)
 
 
 def parse(serialized: bytes) -> Record:
     """The record that `serialize` made bytes of; InputError for another schema."""
-    feature = tf.train.Example.FromString(serialized).features.feature
+    feature = _Example.FromString(serialized).features.feature
     schema = list(feature["schema"].int64_list.value)
     if schema != [RECORD_SCHEMA]:
         raise InputError(f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew")
@@ -82,8 +87,41 @@ def parse(serialized: bytes) -> Record:
     )
 
 
-def _bytes(values):
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+def _declare_example():
+    """tf.train.Example as tensorflow/core/example/{example,feature}.proto declare it, under a package of ours."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="tf_talkinghead/example.proto", package="tf_talkinghead", syntax="proto3")
+
+    def declare(name, fields, parent=file.message_type):
+        message = parent.add(name=name)
+        for number, (field_name, kind, label) in enumerate(fields, 1):
+            of_message = kind if isinstance(kind, str) else None
+            type_number = field.TYPE_MESSAGE if of_message else kind
+            message.field.add(
+                name=field_name, number=number, type=type_number, label=label, type_name=of_message and f".tf_talkinghead.{kind}"
+            )
+        return message
+
+    one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    declare("BytesList", [("value", field.TYPE_BYTES, many)])
+    declare("FloatList", [("value", field.TYPE_FLOAT, many)])
+    declare("Int64List", [("value", field.TYPE_INT64, many)])
+    feature = declare(
+        "Feature", [("bytes_list", "BytesList", one), ("float_list", "FloatList", one), ("int64_list", "Int64List", one)]
+    )
+    feature.oneof_decl.add(name="kind")
+    for alternative in feature.field:
+        alternative.oneof_index = 0
+    features = declare("Features", [("feature", "Features.FeatureEntry", many)])
+    entry = declare("FeatureEntry", [("key", field.TYPE_STRING, one), ("value", "Feature", one)], features.nested_type)
+    entry.options.map_entry = True
+    declare("Example", [("features", "Features", one)])
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tf_talkinghead.Example"))
+
+
+_Example = _declare_example()
 
 
 def encode_frame(image: np.ndarray, quality: int) -> bytes:
@@ -99,6 +137,8 @@ def decode_frame(encoded: bytes) -> np.ndarray:
 
 def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
     """Write serialised records as a TFRecord file; the (offset, length) of each in it."""
+    import tensorflow as tf
+
     places, offset = [], 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for item in serialized:
@@ -110,6 +150,8 @@ def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
 
 def read_records(paths) -> Iterator[Record]:
     """All records of one or several TFRecord files, checked and parsed, in order."""
+    import tensorflow as tf
+
     paths = [paths] if isinstance(paths, (str, pathlib.Path)) else list(paths)
     for path in paths:
         try:

@@ -1,0 +1,269 @@
+"""Preparation end to end: what comes out, kill -9, workers, growth, bad input, refusals."""
+
+import csv
+import dataclasses
+import filecmp
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts import prepare_dataset  # noqa: F401  (its flags and imports must load)
+from tests.face_footage import moving_face, write_face
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data import clip_worker, video
+from tf_talkinghead.data.clip_worker import ClipProcess, Job
+from tf_talkinghead.data.dataset import load_dataset
+from tf_talkinghead.data.listing import Clip
+from tf_talkinghead.data.prepare import prepare
+from tf_talkinghead.errors import InputError
+
+CONFIG = DataConfig(size=48, max_frames=4, clips_per_shard=2)
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory, portrait):
+    """Two people, four clips and a photo, and much that is of no use."""
+    root = tmp_path_factory.mktemp("footage")
+    for place, name in enumerate(["anna/1.mp4", "anna/2.mkv", "bø/1.mp4"]):
+        (root / name).parent.mkdir(exist_ok=True)
+        video.write_video(root / "new.mp4", moving_face(portrait, 6, seed=place), 25)
+        os.rename(root / "new.mp4", root / name)  # what a file is, its content says
+    Image.fromarray(portrait).save(root / "loose.png")
+    (root / "bad").mkdir()
+    (root / "bad" / "empty.mp4").write_bytes(b"")
+    (root / "bad" / "text.mp4").write_text("not a video")
+    data = (root / "anna/1.mp4").read_bytes()
+    (root / "bad" / "cut.mp4").write_bytes(data[: len(data) // 2])
+    video.write_video(root / "bad" / "wall.mp4", np.full((6, 100, 100, 3), 90, np.uint8), 25)
+    Image.fromarray(portrait[:60]).save(root / "bad" / "hair.jpg")
+    Image.new("L", (10_000, 10_000)).save(root / "bad" / "enormous.png")
+    (root / "bad" / "notes.txt").write_text("hello")
+    for suffix in ("jpg", "png"):
+        Image.fromarray(portrait).save(root / "bad" / f"twin.{suffix}")
+    both = np.concatenate([portrait[:260, 90:350], portrait[:260, 90:350]], axis=1)
+    Image.fromarray(both).save(root / "bad" / "two.jpg", quality=95)
+    (root / "bad" / "unreadable.mp4").symlink_to(root / "nowhere.mp4")
+    return root
+
+
+def _run(root, output, workers=1, limit=None, **changes):
+    """The script in a process of its own: a running Popen."""
+    command = [sys.executable, "-m", "scripts.prepare_dataset", f"--input={root}", f"--output={output}", f"--workers={workers}"]
+    flags = {"size": CONFIG.size, "max_frames": CONFIG.max_frames, "clips_per_shard": CONFIG.clips_per_shard, **changes}
+    command += [f"--{name}={value}" for name, value in flags.items()]
+
+    def limited():
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limited, start_new_session=True
+    )
+
+
+def _assert_same_folder(one, other):
+    names = sorted(os.listdir(one))
+    assert names == sorted(os.listdir(other))
+    _, mismatch, errors = filecmp.cmpfiles(one, other, names, shallow=False)
+    assert not mismatch and not errors
+
+
+@pytest.fixture(scope="module")
+def undisturbed(footage, tmp_path_factory):
+    """The dataset of all footage by two Beam processes, and what the script said."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    process = _run(footage, output, workers=2)
+    said, complained = process.communicate()
+    assert process.returncode == 0, complained
+    assert "4 clips, 13 frames, 3 people" in said and "clips: 100%" in complained and "Traceback" not in complained
+    return output
+
+
+def test_what_comes_out(undisturbed, footage, portrait):
+    assert sorted(os.listdir(undisturbed)) == [
+        "clips-00000-of-00002.tfrecord",
+        "clips-00001-of-00002.tfrecord",
+        "dataset.json",
+        "preview.png",
+        "rejected.csv",
+    ]
+    dataset = load_dataset(undisturbed)
+    assert dataset.videos == [("anna", "anna/1.mp4"), ("anna", "anna/2.mkv"), ("bø", "bø/1.mp4"), ("loose.png", "loose.png")]
+    records = list(dataset.records())
+    assert [(r.clip, r.identity, len(r.frames), r.fps) for r in records] == [
+        ("anna/1.mp4", "anna", 4, 25.0),
+        ("anna/2.mkv", "anna", 4, 25.0),
+        ("bø/1.mp4", "bø", 4, 25.0),
+        ("loose.png", "loose.png", 1, 0.0),
+    ]
+    assert records[0].images().shape == (4, 48, 48, 3) and records[0].landmarks.shape == (4, 68, 2)
+    entry = dataset.clips[3]
+    assert 80 < entry.face < 120 and abs(entry.angles[2]) < 10
+    eyes = records[3].landmarks[0, 36:48].mean(0) * records[3].crop.side + records[3].crop[:2]
+    np.testing.assert_allclose(eyes, [225, 103], atol=3)
+    with Image.open(undisturbed / "preview.png") as image:
+        assert image.width > 1000 and np.asarray(image.convert("RGB")).std() > 20
+
+
+def test_every_file_left_out_is_named_with_its_reason(undisturbed):
+    with open(undisturbed / "rejected.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["file", "reason"]
+    reasons = dict(rows)
+    expected = {
+        "bad/cut.mp4": "truncated",
+        "bad/empty.mp4": "empty",
+        "bad/enormous.png": "enormous",
+        "bad/hair.jpg": "no face",
+        "bad/notes.txt": "not a video or photo",
+        "bad/text.mp4": "unreadable",
+        "bad/twin.jpg": "only in its extension",
+        "bad/twin.png": "only in its extension",
+        "bad/two.jpg": "several faces",
+        "bad/unreadable.mp4": "no such file",
+        "bad/wall.mp4": "no face",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in reasons[name] and len(reasons[name]) < 200, (name, reasons[name])
+    assert load_dataset(undisturbed).rejected == len(rows)
+
+
+def test_killed_and_started_again_is_undisturbed_byte_for_byte(undisturbed, footage, tmp_path):
+    output = tmp_path / "killed"
+    process = _run(footage, output)
+    work = output / ".work" / "clips"
+    deadline = time.time() + 300
+    while len(list(work.glob("*/*.json"))) < 3 and time.time() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)  # for the child that prepares clips to see its parent gone
+    done = list(work.glob("*/*.json"))
+    assert 3 <= len(done) < 12 and not (output / "dataset.json").exists()
+    again = _run(footage, output)
+    _, complained = again.communicate()
+    assert again.returncode == 0, complained
+    assert f"{len(done)}/12" in complained  # taken up where it stopped
+    _assert_same_folder(undisturbed, output)
+
+
+def test_started_again_redoes_no_finished_clip(footage, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    prepared = []
+    real = ClipProcess.prepare
+
+    def counted(self, clip):
+        if len(prepared) == 3:
+            raise InputError("the plug is pulled")
+        real(self, clip)
+        prepared.append(clip.name)
+
+    monkeypatch.setattr(ClipProcess, "prepare", counted)
+    with pytest.raises(InputError, match="^the plug is pulled$"):
+        prepare(footage, output, CONFIG, workers=1, progress=False)
+    first = list(prepared)
+    monkeypatch.setattr(ClipProcess, "prepare", lambda self, clip: (prepared.append(clip.name), real(self, clip)))
+    prepare(footage, output, CONFIG, workers=1, progress=False)
+    assert len(first) == 3 and len(prepared) == len(set(prepared)) == 12
+
+
+def test_new_clips_are_added_to_a_finished_dataset(undisturbed, footage, portrait, tmp_path):
+    root, output = tmp_path / "in", tmp_path / "out"
+    (root / "anna").mkdir(parents=True)
+    (root / "anna" / "1.mp4").write_bytes((footage / "anna/1.mp4").read_bytes())
+    (root / "late.mp4").write_bytes(b"")
+    before = prepare(root, output, CONFIG, workers=1, progress=False)
+    shard = (output / before.shards[0]).read_bytes()
+    (root / "aa").mkdir()
+    (root / "aa" / "new.mp4").write_bytes((footage / "bø/1.mp4").read_bytes())
+    after = prepare(root, output, CONFIG, workers=1, progress=False)
+    assert after == load_dataset(output)
+    assert after.videos == [("anna", "anna/1.mp4"), ("aa", "aa/new.mp4")]  # rows of W stay where they were
+    assert [entry.clip for entry in after.clips] == ["anna/1.mp4", "aa/new.mp4"]
+    assert [record.clip for record in after.records()] == ["anna/1.mp4", "aa/new.mp4"]
+    assert (output / before.shards[0]).read_bytes() == shard and after.rejected == 1
+    text = (output / "dataset.json").read_bytes()
+    assert prepare(root, output, CONFIG, workers=1, progress=False) == after
+    assert (output / "dataset.json").read_bytes() == text and not (output / ".work").exists()
+    with pytest.raises(InputError, match=r"other settings \(size=48 there and 64 now\).*another folder"):
+        prepare(root, output, dataclasses.replace(CONFIG, size=64), progress=False)
+    (output / "dataset.json").write_text('{"schema": 99}')
+    with pytest.raises(InputError, match="expected schema 1, got 99"):
+        prepare(root, output, CONFIG, progress=False)
+    assert (output / before.shards[0]).read_bytes() == shard
+
+
+def test_no_usable_clip_at_all(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.mp4").write_text("x")
+    with pytest.raises(InputError, match="no usable clip; see .*rejected.csv"):
+        prepare(tmp_path / "in", tmp_path / "out", CONFIG, workers=1, progress=False)
+    assert "unreadable" in (tmp_path / "out" / "rejected.csv").read_text()
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_output_that_cannot_be_written(footage, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="--output=.*cannot be written"):
+        prepare(footage, tmp_path / "file" / "out", CONFIG, progress=False)
+
+
+def test_one_preparation_at_a_time(footage, tmp_path):
+    import fcntl
+
+    (tmp_path / ".work").mkdir()
+    with open(tmp_path / ".work" / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another preparation"):
+            prepare(footage, tmp_path, CONFIG, progress=False)
+
+
+def test_full_disk_stops_with_one_line_and_nothing_lost(undisturbed, footage, tmp_path):
+    full = _run(footage, tmp_path / "out", limit=4000)  # bytes a file may have: too few for a record
+    _, complained = full.communicate()
+    assert full.returncode == 1 and "Traceback" not in complained
+    assert "error: " in complained and "cannot write (File too large)" in complained.splitlines()[-1]
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    again = _run(footage, tmp_path / "out")
+    _, complained = again.communicate()
+    assert again.returncode == 0, complained
+    _assert_same_folder(undisturbed, tmp_path / "out")
+
+
+def test_a_file_that_crashes_its_reader_is_rejected(tmp_path, monkeypatch):
+    """The child dies on the clip, twice, as of a segmentation fault in a decoder."""
+    crasher = tmp_path / "sitecustomize.py"
+    crasher.write_text("import os, sys\nif sys.stdin and not sys.stdin.isatty(): os.kill(os.getpid(), 11)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    child = ClipProcess(Job(str(tmp_path), str(tmp_path / "work"), CONFIG))
+    child.prepare(Clip("evil.mp4", "e", "evil.mp4"))
+    child.close()
+    assert clip_worker.read_outcome(tmp_path / "work", "evil.mp4").reason == "it crashes the program that reads it"
+
+
+def test_long_clips_are_decoded_twice_instead_of_kept(footage, tmp_path, monkeypatch):
+    job = Job(str(footage), str(tmp_path), CONFIG)
+    kept, outcome = clip_worker._record(job, Clip("anna/1.mp4", "anna", "anna/1.mp4"))
+    monkeypatch.setattr(clip_worker, "_IN_MEMORY", 1)
+    again, _ = clip_worker._record(job, Clip("anna/1.mp4", "anna", "anna/1.mp4"))
+    assert kept == again and outcome.frames == 4
+
+
+@pytest.mark.slow
+def test_all_real_footage(real_data, tmp_path):
+    """Every file of the real footage by its manifest: nothing may be rejected, and people are who it says."""
+    dataset = prepare(real_data, tmp_path, DataConfig(size=128, max_frames=16), manifest=real_data / "MANIFEST.csv")
+    with open(real_data / "MANIFEST.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(dataset.clips) == len(rows) and dataset.rejected == 0
+    assert set(dataset.identities) == {row["person_id"] for row in rows}

@@ -1,0 +1,135 @@
+"""Which files a dataset is made of, and who is on them.
+
+Three rules, the first that applies:
+
+- a manifest says it: a CSV with the columns `file` (relative to the input) and `person_id`, and if wanted
+  `video_id`; only the files it lists are taken;
+- a VoxCeleb tree: `[dev/mp4/]idNNNNN/<video>/<utterance>.mp4`;
+- any other folder: one sub-folder per person, and loose files each their own person.
+
+A clip's name is its path relative to the input, with forward slashes.
+"""
+
+import csv
+import os
+import pathlib
+import re
+from collections import defaultdict
+from typing import NamedTuple
+
+from tf_talkinghead.data import video
+from tf_talkinghead.errors import InputError
+
+_VOXCELEB = re.compile(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+")
+
+
+class Clip(NamedTuple):
+    """A file to be prepared."""
+
+    name: str
+    identity: str
+    video: str
+
+
+class Rejection(NamedTuple):
+    """A file that is left out."""
+
+    file: str
+    reason: str
+
+
+def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip], list[Rejection]]:
+    """The clips below `root`, sorted by name, and what is rejected on its name alone.
+
+    `where` is `column=value` and keeps the manifest's rows that have that value.
+    """
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise InputError(f"--input={root}: no such folder")
+    if manifest:
+        clips, rejected = _from_manifest(root, pathlib.Path(manifest), where)
+    elif where:
+        raise InputError(f"--where={where} chooses rows of a manifest: give --manifest too")
+    else:
+        clips, rejected = _from_folders(root)
+    kept, twins = _without_twins(clips)
+    if not clips and not rejected:
+        raise InputError(f"--input={root}: no video or photo in it (looked for {', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})")
+    return kept, sorted(rejected + twins)
+
+
+def who(name: str) -> Clip:
+    """The clip called `name`, its identity and video from its path."""
+    voxceleb = _VOXCELEB.fullmatch(name)
+    if voxceleb:
+        return Clip(name, voxceleb[1], voxceleb[2])
+    return Clip(name, name.split("/", 1)[0], name)
+
+
+def _from_folders(root):
+    clips, rejected = [], []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for file in files:
+            name = pathlib.Path(folder, file).relative_to(root).as_posix()
+            if file.startswith("."):
+                continue
+            if video.is_media(file):
+                clips.append(who(name))
+            else:
+                rejected.append(Rejection(name, "not a video or photo by its name"))
+    return clips, rejected
+
+
+def _from_manifest(root, path, where):
+    rows = _rows(path)
+    if where is not None:
+        column, equals, value = where.partition("=")
+        if not equals or column not in rows[0]:
+            raise InputError(f"--where={where}: expected column=value with a column of {path} ({', '.join(rows[0])})")
+        rows = [row for row in rows if row[column] == value]
+        if not rows:
+            raise InputError(f"--where={where}: no row of {path} has that value")
+    clips, rejected, seen = [], [], set()
+    for row in rows:
+        name, person = pathlib.PurePosixPath(row["file"] or "").as_posix(), (row["person_id"] or "").strip()
+        if ".." in name.split("/") or name.startswith("/"):
+            rejected.append(Rejection(name, "outside the input folder"))
+        elif not person:
+            rejected.append(Rejection(name, "no person_id in the manifest"))
+        elif name in seen:
+            rejected.append(Rejection(name, "listed twice in the manifest"))
+        elif not (root / name).is_file():
+            rejected.append(Rejection(name, "listed in the manifest, but there is no such file"))
+        elif not video.is_media(name):
+            rejected.append(Rejection(name, "not a video or photo by its name"))
+        else:
+            clips.append(Clip(name, person, row.get("video_id") or who(name).video))
+        seen.add(name)
+    return clips, rejected
+
+
+def _rows(path):
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--manifest={path}: cannot be read ({error})") from error
+    if not rows or not {"file", "person_id"} <= set(rows[0]):
+        raise InputError(f"--manifest={path}: expected a CSV with the columns file and person_id, and at least one row")
+    return rows
+
+
+def _without_twins(clips):
+    """Leave out files that differ only in their extension: one recording twice, most likely, and no telling which is good."""
+    groups = defaultdict(list)
+    for clip in clips:
+        groups[clip.name.rpartition(".")[0]].append(clip)
+    kept = sorted(group[0] for group in groups.values() if len(group) == 1)
+    twins = []
+    for group in groups.values():
+        names = sorted(clip.name for clip in group)
+        for name in names if len(names) > 1 else ():
+            other = next(other for other in names if other != name)
+            twins.append(Rejection(name, f"differs from {other} only in its extension: remove one of them"))
+    return kept, twins
