@@ -3,6 +3,9 @@
 Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which the last is open; a
 batch is run by one of a few shared threads when it is full, or when its oldest request has waited
 `batch_timeout_micros`. Requests whose caller has gone or whose deadline has passed are dropped unrun.
+
+One thing differs: where no other call is under way in the whole server, there is nobody to wait for, and a lone
+caller's request runs at once.
 """
 
 import collections
@@ -150,10 +153,12 @@ class Queue:
 class BatchScheduler:
     """Runs the batches of many queues on `threads` threads, the queues in turn.
 
-    `on_batch(queueing_seconds)` is told of every request that leaves its queue.
+    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is the number of calls in
+    the server, this one included; unknown by default.
     """
 
-    def __init__(self, threads=None, on_batch=None):
+    def __init__(self, threads=None, on_batch=None, under_way=None):
+        self._under_way = under_way or (lambda: None)
         self._queues = {}
         self._order = collections.deque()
         self._ready = threading.Condition()
@@ -229,9 +234,12 @@ class BatchScheduler:
             for _ in range(len(self._order)):
                 key = self._order[0]
                 self._order.rotate(-1)
-                due = self._queues[key].due_at()
+                queue = self._queues[key]
+                due = queue.due_at()
+                if due is not None and self._under_way() == len(queue.batches[0]):
+                    due = 0.0
                 if due is not None and (due <= now or self._closed):
-                    return self._queues[key]
+                    return queue
                 if due is not None:
                     soonest = due if soonest is None else min(soonest, due)
             if self._closed:

@@ -134,7 +134,7 @@ class AvatarClient:
         """The avatar's card, a dict: who, how made, resolution, reference landmarks."""
         if self._bank_card is not None:
             return dict(self._bank_card)
-        outputs = self._call("describe", {"query": np.zeros([1], np.int32)}, ["card"])
+        outputs = self.predict("describe", {"query": np.zeros([1], np.int32)}, ["card"])
         return json.loads(outputs["card"][0])
 
     def _in_order(self, parts):
@@ -164,10 +164,10 @@ class AvatarClient:
         if self._vector is not None:
             inputs["person"] = np.repeat(self._vector[None], len(landmarks), axis=0)
         if self._jpeg:
-            outputs = self._call("render_jpeg", inputs, ["jpeg_bytes", "ok"])
+            outputs = self.predict("render_jpeg", inputs, ["jpeg_bytes", "ok"])
             frames = np.stack([_decoded(data) for data in outputs["jpeg_bytes"]])
         else:
-            outputs = self._call("serving_default", inputs, ["frames", "ok"])
+            outputs = self.predict("serving_default", inputs, ["frames", "ok"])
             frames = outputs["frames"]
         if not outputs["ok"].all():
             row = int(np.argmin(outputs["ok"]))
@@ -176,8 +176,13 @@ class AvatarClient:
             )
         return frames
 
-    def _call(self, signature, inputs, outputs):
-        """The outputs (alias -> array) of one Predict call, tried again while that may help."""
+    def predict(self, signature, inputs, outputs):
+        """The outputs (alias -> array) of one call of any signature, tried again while that may help."""
+        response = self.answer(self.request(signature, inputs, outputs))
+        return {alias: tf.make_ndarray(response.outputs[alias]) for alias in outputs}
+
+    def request(self, signature, inputs, outputs):
+        """The PredictRequest for `inputs` (alias -> array) that asks for `outputs`."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self._model, signature
         if self._label is not None:
@@ -187,15 +192,18 @@ class AvatarClient:
         request.output_filter.extend(outputs)
         for alias, value in inputs.items():
             request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+        return request
+
+    def answer(self, request):
+        """The PredictResponse to `request`, within the deadline; AvatarError."""
         deadline = time.monotonic() + self.timeout
         for attempt in itertools.count():
             try:
-                response = self._stub.Predict(request, timeout=max(0.001, deadline - time.monotonic()))
-                return {alias: tf.make_ndarray(response.outputs[alias]) for alias in outputs}
+                return self._stub.Predict(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
                 pause = min(LARGEST_BACKOFF, FIRST_BACKOFF * 2**attempt) * random.uniform(0.5, 1.0)
                 if not _worth_retrying(error) or time.monotonic() + pause > deadline:
-                    raise self._explained(error, signature) from error
+                    raise self._explained(error, request.model_spec.signature_name) from error
             except ValueError as error:  # a closed channel
                 raise AvatarError(f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED) from error
             time.sleep(pause)

@@ -10,6 +10,7 @@ work against either. It is a development default and stays small: no Classify, R
 """
 
 import concurrent.futures
+import contextlib
 import errno
 import os
 import socket
@@ -52,8 +53,9 @@ class AvatarServer:
         self._config = self._read_config()
         self._credentials = credentials_of(options)
         self.metrics = Metrics()
+        self._calls, self._calls_lock = 0, threading.Lock()
         self._health = health.HealthServicer(experimental_non_blocking=True)
-        self._scheduler = batching.BatchScheduler(threads, self._on_dequeue) if self._batching_on else None
+        self._scheduler = batching.BatchScheduler(threads, self._on_dequeue, self._under_way) if self._batching_on else None
         self.manager = Manager(
             self.metrics,
             on_change=self._set_health,
@@ -176,7 +178,7 @@ class AvatarServer:
         `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone already.
         """
         requests.model_name_of(request)
-        with self.manager.use(request.model_spec, deadline) as loaded:
+        with self._counted(), self.manager.use(request.model_spec, deadline) as loaded:
             call = requests.parse(loaded.servable, request)
             if deadline is not None and time.monotonic() > deadline:
                 raise deadline_exceeded("the deadline passed before the model was run")
@@ -188,6 +190,19 @@ class AvatarServer:
                     loaded, lambda: servables.run_in_parts(loaded.servable, call.signature_name, call.inputs, call.outputs, limit)
                 )
             return requests.respond(loaded.servable, call, outputs)
+
+    @contextlib.contextmanager
+    def _counted(self):
+        with self._calls_lock:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._calls_lock:
+                self._calls -= 1
+
+    def _under_way(self):
+        return self._calls
 
     def _run_batched(self, loaded, call, deadline, on_cancel):
         bad = requests.first_non_finite_row(call.inputs)

@@ -175,6 +175,19 @@ def test_an_unfilled_batch_waits_for_company_and_a_full_one_does_not(scheduler):
     assert first.wait()["y"].tolist() == [2] and model.seen == [[1, 2]]
 
 
+def test_a_lone_call_does_not_wait_for_company():
+    under_way = [2]
+    scheduler, model = BatchScheduler(threads=1, under_way=lambda: under_way[0]), Model()
+    options = BatchingOptions(8, 8, timeout_micros=3_600_000_000)
+    accompanied, alone = Task(rows(1)), Task(rows(2))
+    scheduler.submit("q", model.run, options, accompanied)
+    time.sleep(0.05)
+    assert model.seen == []  # somebody else is under way and may join
+    scheduler.submit("q", model.run, options, alone)  # now both calls there are wait in this batch
+    assert alone.wait()["y"].tolist() == [4] and model.seen == [[1, 2]]
+    scheduler.close()
+
+
 def test_closing_runs_what_is_queued_and_refuses_the_rest():
     scheduler, model = BatchScheduler(threads=1), Model()
     task = Task(rows(1))

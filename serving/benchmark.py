@@ -1,0 +1,206 @@
+"""Speed and memory of serving: one-frame latency, frames a second by clients, bytes on the wire, memory by form.
+
+    python -m scripts.benchmark serving                            # speed: the server against the model in process
+    python -m scripts.benchmark serving --option=measure=memory    # memory: by batch size and number of people
+
+The server runs as its own process, as users start it; the callers are threads here. The avatar is exported with random
+weights, which are as fast and as large as any.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from serving.client import AvatarClient
+from serving.servables import Servable
+from tf_talkinghead.avatar import Avatar
+from tf_talkinghead.config import preset
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import export_person
+from tf_talkinghead.models.generator import Generator, adain_size
+from tf_talkinghead.models.layers import converge_spectral_norms
+
+OPTIONS = {
+    "measure": "speed (default) or memory",
+    "seconds": "of each throughput measurement, default 8",
+    "clients": "numbers of concurrent clients, default 1/8/32",
+    "people": "copies loaded to find the memory of one, default 8",
+    "batches": "batch sizes whose memory is measured, default 1/2/4/8/16",
+}
+SIGNATURE, OUTPUTS = "render_jpeg", ("jpeg_bytes", "ok")
+ONE_FRAME_CALLS = 150
+
+
+def run(preset_name, options):
+    """The figures as a flat dict; names carry their units."""
+    measure = options.get("measure", "speed")
+    if measure not in ("speed", "memory"):
+        raise InputError(f"--option=measure={measure}: expected speed or memory")
+    with tempfile.TemporaryDirectory() as folder:
+        models = pathlib.Path(folder)
+        if measure == "memory":
+            return _memory(models, preset_name, _numbers(options, "batches", "1/2/4/8/16"), int(options.get("people", 8)))
+        path = export_person(_avatar(preset_name), models, "someone")
+        clients = _numbers(options, "clients", "1/8/32")
+        return _speed(models, path, float(options.get("seconds", 8)), clients)
+
+
+def _numbers(options, name, default):
+    return [int(text) for text in options.get(name, default).split("/")]
+
+
+def _avatar(preset_name):
+    """Somebody with random weights, at rest on a circle."""
+    config = preset(preset_name)
+    generator = Generator(config.model)
+    generator.build()
+    converge_spectral_norms(generator)
+    psi_hat = np.random.default_rng(0).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
+    angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    circle = np.float32(0.5 + 0.3 * np.stack([np.cos(angles), np.sin(angles)], axis=-1))
+    return Avatar(config, "feed_forward", generator.folded("float32").get_weights(), psi_hat, circle, {"images": 1, "steps": 0})
+
+
+def _landmarks(rows):
+    return np.random.default_rng(1).uniform(0.2, 0.8, [rows, 68, 2]).astype(np.float32)
+
+
+# -- speed ----------------------------------------------------------------------------------------------------------
+
+
+def _speed(models, path, seconds, clients):
+    figures = {}
+    servable = Servable("someone", 1, path)
+    largest = servable.batching_parameters().max_batch_size.value
+    call = lambda rows: servable.run(SIGNATURE, {"landmarks": _landmarks(rows)}, OUTPUTS)
+    with _server(models) as address, AvatarClient(address, "someone") as client:
+        predict = lambda: client.predict(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
+        inside, served = _interleaved([lambda: call(1), predict], ONE_FRAME_CALLS)
+        for name, times in (("in_process", inside), ("served", served)):
+            figures[f"one_frame_{name}_p50_ms"] = 1e3 * np.percentile(times, 50)
+            figures[f"one_frame_{name}_p99_ms"] = 1e3 * np.percentile(times, 99)
+        figures["one_frame_added_p50_ms"] = figures["one_frame_served_p50_ms"] - figures["one_frame_in_process_p50_ms"]
+        # the model alone, at its best: whole batches, one at a time or two side by side
+        best = max(_rate(lambda: call(largest), largest, threads, seconds / 2) for threads in (1, 2))
+        figures["in_process_batched_frames_per_second"] = best
+        for count in clients:
+            figures[f"frames_per_second_{count}_clients"] = _rate(predict, 1, count, seconds)
+        again = max(_rate(lambda: call(largest), largest, threads, seconds / 2) for threads in (1, 2))
+        figures["in_process_batched_again_frames_per_second"] = again
+        most = figures[f"frames_per_second_{max(clients)}_clients"]
+        figures[f"served_share_of_in_process_{max(clients)}_clients"] = most / ((best + again) / 2)
+        figures |= _bytes_on_the_wire(client)
+    servable.close()
+    return figures
+
+
+def _interleaved(calls, count):
+    """Seconds of each of `count` calls, the kinds taking turns so that the machine's moods fall on all alike."""
+    times = [[] for _ in calls]
+    for index in range(count + 5):
+        for call, into in zip(calls, times):
+            start = time.perf_counter()
+            call()
+            if index >= 5:
+                into.append(time.perf_counter() - start)
+    return times
+
+
+def _rate(call, frames, threads, seconds):
+    """Frames a second of `threads` threads that call on end, each call making `frames`."""
+    stop, counts = threading.Event(), [0] * threads
+
+    def caller(index):
+        while not stop.is_set():
+            call()
+            counts[index] += frames
+
+    workers = [threading.Thread(target=caller, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    time.sleep(0.3)  # under way
+    before, start = sum(counts), time.perf_counter()
+    time.sleep(seconds)
+    made, took = sum(counts) - before, time.perf_counter() - start
+    stop.set()
+    for worker in workers:
+        worker.join()
+    return made / took
+
+
+def _bytes_on_the_wire(client):
+    """Bytes of request and answer for one frame, by signature."""
+    figures = {}
+    for signature, outputs in ((SIGNATURE, OUTPUTS), ("serving_default", ("frames", "ok"))):
+        request = client.request(signature, {"landmarks": _landmarks(1)}, outputs)
+        figures[f"request_bytes_{signature}"] = float(request.ByteSize())
+        figures[f"answer_bytes_{signature}"] = float(client.answer(request).ByteSize())
+    return figures
+
+
+class _server:
+    """The serve script on a free port, for the time of the block; gives its address."""
+
+    def __init__(self, models):
+        self._models = models
+
+    def __enter__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.serve", f"--models={self._models}", "--port=0", "--grpc_max_threads=64"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        return self._process.stdout.readline().split()[-1]
+
+    def __exit__(self, *exc):
+        self._process.terminate()
+        self._process.wait()
+
+
+# -- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _memory(models, preset_name, batches, people):
+    """Megabytes of one loaded person, and of a batch beyond that at its peak, each in a process of its own."""
+    path = export_person(_avatar(preset_name), models, "someone")
+    figures = {"disk_mb_per_person": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 2**20}
+    empty = _in_own_process(path, copies=0)
+    one, many = _in_own_process(path, copies=1), _in_own_process(path, copies=people)
+    figures["process_without_models_mb"] = empty["now"]
+    figures["loaded_mb_per_person"] = (many["now"] - one["now"]) / (people - 1)
+    for rows in batches:
+        made = _in_own_process(path, copies=1, rows=rows)
+        figures[f"peak_mb_beyond_loaded_batch_{rows}"] = made["peak"] - made["loaded"]
+    return figures
+
+
+def _in_own_process(path, copies, rows=0):
+    """Resident megabytes of a fresh process that loads `copies` and runs a batch: `loaded`, `now` and `peak`."""
+    code = (
+        "import sys; from serving import benchmark; "
+        f"benchmark.print_memory({str(path)!r}, {copies}, {rows})"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return dict(zip(("loaded", "now", "peak"), map(float, made.stdout.split()[-3:])))
+
+
+def print_memory(path, copies, rows):
+    """Prints resident megabytes once `copies` are loaded, after running `rows` frames three times, and at the peak."""
+    held = [Servable("someone", 1, path) for _ in range(copies)]
+    for servable in held:  # the first run lays out weights anew: part of being loaded
+        servable.run(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
+    loaded = _resident("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    for _ in range(3 if rows else 0):
+        held[0].run(SIGNATURE, {"landmarks": _landmarks(rows)}, OUTPUTS)
+    print(loaded, _resident("VmRSS"), _resident("VmHWM"))
+
+
+def _resident(field):
+    return int(re.search(rf"{field}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
