@@ -1,135 +1,117 @@
-"""Which files a dataset is made of, and who is on them.
+"""The photos and clips a user names, as the crops of one person: found, checked and chosen.
 
-Three rules, the first that applies:
+    found = person_images(["photos/", "clip.mp4"], shots=None, size=128, config=config.data)
+    found.images uint8 [T, size, size, 3], found.landmarks float32 [T, 68, 2]
 
-- a manifest says it: a CSV with the columns `file` (relative to the input) and `person_id`, and if wanted
-  `video_id`; only the files it lists are taken;
-- a VoxCeleb tree: `[dev/mp4/]idNNNNN/<video>/<utterance>.mp4`;
-- any other folder: one sub-folder per person, and loose files each their own person.
-
-A clip's name is its path relative to the input, with forward slashes.
+Refused, each with the file's name: no file, an unreadable one, no face, several faces, faces of different people, and
+more shots asked for than there are. `force` takes the largest face and lets people differ.
 """
 
-import csv
-import os
 import pathlib
-import re
-from collections import defaultdict
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from tf_talkinghead.data import video
-from tf_talkinghead.errors import InputError
+import numpy as np
 
-_VOXCELEB = re.compile(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+")
+from tf_talkinghead.card import sha256
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data.faces import default_landmarks, face_crops
+from tf_talkinghead.data.selection import select_frames
+from tf_talkinghead.data.video import is_media, read_video
+from tf_talkinghead.errors import InputError, NoFaceError
+from tf_talkinghead.face_recognition import SAME_PERSON, centred_cosine, face_distance, face_vectors
 
-
-class Clip(NamedTuple):
-    """A file to be prepared."""
-
-    name: str
-    identity: str
-    video: str
-
-
-class Rejection(NamedTuple):
-    """A file that is left out."""
-
-    file: str
-    reason: str
+DEFAULT_SHOTS = 8
+CLIP_FRAMES = 160  # looked at in one video, evenly spaced
+_UNLIKE = 0.25  # centred cosine below which, with a distance over SAME_PERSON, two faces are two people
+_SECOND_FACE = 0.5  # of the largest face's size; smaller ones are passers-by
 
 
-def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip], list[Rejection]]:
-    """The clips below `root`, sorted by name, and what is rejected on its name alone.
+@dataclass
+class PersonImages:
+    """What personalisation starts from."""
 
-    `where` is `column=value` and keeps the manifest's rows that have that value.
-    """
-    root = pathlib.Path(root)
-    if not root.is_dir():
-        raise InputError(f"--input={root}: no such folder")
-    if manifest:
-        clips, rejected = _from_manifest(root, pathlib.Path(manifest), where)
-    elif where:
-        raise InputError(f"--where={where} chooses rows of a manifest: give --manifest too")
-    else:
-        clips, rejected = _from_folders(root)
-    kept, twins = _without_twins(clips)
-    if not clips and not rejected:
-        raise InputError(f"--input={root}: no video or photo in it (looked for {', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})")
-    return kept, sorted(rejected + twins)
+    images: np.ndarray  # uint8 [T, size, size, 3]
+    landmarks: np.ndarray  # float32 [T, 68, 2], fractions
+    names: list[str]  # of the file each came from
+    sha256: list[str]  # of the files, in the order found
 
 
-def who(name: str) -> Clip:
-    """The clip called `name`, its identity and video from its path."""
-    voxceleb = _VOXCELEB.fullmatch(name)
-    if voxceleb:
-        return Clip(name, voxceleb[1], voxceleb[2])
-    return Clip(name, name.split("/", 1)[0], name)
+def person_images(paths, shots, size, config: DataConfig, model=None, force=False) -> PersonImages:
+    """The most diverse sharp `shots` images of the one person in `paths`; None: 8, or all where there are fewer."""
+    model = model or default_landmarks()
+    if shots is not None and shots < 1:
+        raise InputError(f"--shots={shots}: expected 1 or more")
+    files = list_files(paths)
+    parts, names, digests = [], [], []
+    for path in files:
+        clip = _crops(path, size, config, model, force)
+        parts.append(clip)
+        names += [path.name] * len(clip.images)
+        digests.append(sha256(path.read_bytes()))
+    if not force:
+        check_one_person([(path, clip.images[len(clip.images) // 2], clip.landmarks[len(clip.images) // 2]) for path, clip in zip(files, parts)])
+    images, landmarks = np.concatenate([c.images for c in parts]), np.concatenate([c.landmarks for c in parts])
+    if shots is not None and shots > len(images):
+        raise InputError(f"--shots={shots}: only {len(images)} usable image{'s' if len(images) > 1 else ''} in {', '.join(map(str, paths))}")
+    chosen = select_frames(images, landmarks, min(shots or DEFAULT_SHOTS, len(images)))
+    return PersonImages(images[chosen], landmarks[chosen], [names[i] for i in chosen], digests)
 
 
-def _from_folders(root):
-    clips, rejected = [], []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in files:
-            name = pathlib.Path(folder, file).relative_to(root).as_posix()
-            if file.startswith("."):
-                continue
-            if video.is_media(file):
-                clips.append(who(name))
-            else:
-                rejected.append(Rejection(name, "not a video or photo by its name"))
-    return clips, rejected
-
-
-def _from_manifest(root, path, where):
-    rows = _rows(path)
-    if where is not None:
-        column, equals, value = where.partition("=")
-        if not equals or column not in rows[0]:
-            raise InputError(f"--where={where}: expected column=value with a column of {path} ({', '.join(rows[0])})")
-        rows = [row for row in rows if row[column] == value]
-        if not rows:
-            raise InputError(f"--where={where}: no row of {path} has that value")
-    clips, rejected, seen = [], [], set()
-    for row in rows:
-        name, person = pathlib.PurePosixPath(row["file"] or "").as_posix(), (row["person_id"] or "").strip()
-        if ".." in name.split("/") or name.startswith("/"):
-            rejected.append(Rejection(name, "outside the input folder"))
-        elif not person:
-            rejected.append(Rejection(name, "no person_id in the manifest"))
-        elif name in seen:
-            rejected.append(Rejection(name, "listed twice in the manifest"))
-        elif not (root / name).is_file():
-            rejected.append(Rejection(name, "listed in the manifest, but there is no such file"))
-        elif not video.is_media(name):
-            rejected.append(Rejection(name, "not a video or photo by its name"))
+def list_files(paths) -> list[pathlib.Path]:
+    """Files named, and the photos and videos of folders named, in order of name; InputError where there is nothing."""
+    files = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.is_file() and is_media(entry) and not entry.name.startswith("."))
+            if not inside:
+                raise InputError(f"{path}: no photos or videos in this folder")
+            files += inside
+        elif path.is_file():
+            files.append(path)
         else:
-            clips.append(Clip(name, person, row.get("video_id") or who(name).video))
-        seen.add(name)
-    return clips, rejected
+            raise InputError(f"{path}: no such file or folder")
+    if not files:
+        raise InputError("--images: expected photos, folders or videos of one person, got none")
+    return files
 
 
-def _rows(path):
+def check_one_person(faces) -> None:
+    """InputError naming the two files whose faces disagree most, if they are of two people.
+
+    faces: (path, image uint8 [S, S, 3], landmarks [68, 2]) of each file.
+    """
+    if len(faces) < 2:
+        return
+    vectors = face_vectors(np.stack([image for _, image, _ in faces]), np.stack([points for _, _, points in faces]))
+    distances = face_distance(vectors[:, None], vectors[None])
+    middle = int(np.median(distances, axis=1).argmin())
+    other = int(distances[middle].argmax())
+    likeness = float(centred_cosine(vectors[middle], vectors[other]))
+    if distances[middle, other] > SAME_PERSON and likeness < _UNLIKE:
+        raise InputError(
+            f"{faces[other][0]} and {faces[middle][0]} look like different people (face distance {distances[middle, other]:.2f}, "
+            f"one person: below {SAME_PERSON}); remove the wrong ones, or say --force"
+        )
+
+
+def _crops(path, size, config, model, force):
+    """FaceClip of one photo or video; its errors name the file."""
+    clip = read_video(path, CLIP_FRAMES)
+    frames = list(clip.frames)
+    if not frames:
+        raise InputError(f"{path}: no pictures in it")
+    if not force:
+        several = [frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})]
+        counts = [_faces_in(frame, model) for frame in several]
+        if min(counts) > 1:
+            raise InputError(f"{path}: {min(counts)} faces; crop to one person, or say --force to take the largest")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--manifest={path}: cannot be read ({error})") from error
-    if not rows or not {"file", "person_id"} <= set(rows[0]):
-        raise InputError(f"--manifest={path}: expected a CSV with the columns file and person_id, and at least one row")
-    return rows
+        return face_crops(frames, size, config, model)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def _without_twins(clips):
-    """Leave out files that differ only in their extension: one recording twice, most likely, and no telling which is good."""
-    groups = defaultdict(list)
-    for clip in clips:
-        groups[clip.name.rpartition(".")[0]].append(clip)
-    kept = sorted(group[0] for group in groups.values() if len(group) == 1)
-    twins = []
-    for group in groups.values():
-        names = sorted(clip.name for clip in group)
-        for name in names if len(names) > 1 else ():
-            other = next(other for other in names if other != name)
-            twins.append(Rejection(name, f"differs from {other} only in its extension: remove one of them"))
-    return kept, twins
+def _faces_in(frame, model):
+    """How many faces of about the largest one's size."""
+    faces = model.detect(frame)
+    return sum(face.square.side >= _SECOND_FACE * faces[0].square.side for face in faces)

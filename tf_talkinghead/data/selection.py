@@ -7,7 +7,8 @@ face does. So the blurred frames go, then each choice is the frame that adds mos
 import cv2
 import numpy as np
 
-_BLURRED = 0.25  # the share of frames, the least sharp, that is left out
+_BLURRED = 0.6  # of the median sharpness: frames below are left out...
+_MOST_BLURRED = 0.25  # ...but not more than this share of all
 _SKIP_OUTLIERS = 0.02  # the share of frames farthest from all others: often landmarks gone wrong
 
 
@@ -23,7 +24,8 @@ def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.n
     allowed = np.ones(total, bool)
     sharp = sharpness(images, landmarks)
     spare = total - count  # as many as may go in all
-    allowed[np.argsort(sharp, kind="stable")[: min(spare, int(_BLURRED * total))]] = False
+    blurred = [i for i in np.argsort(sharp, kind="stable") if sharp[i] < _BLURRED * np.median(sharp)]
+    allowed[blurred[: min(spare, int(_MOST_BLURRED * total))]] = False
     apart = np.linalg.norm(points - np.median(points, axis=0), axis=-1)
     apart[~allowed] = -1.0
     spare = int(allowed.sum()) - count

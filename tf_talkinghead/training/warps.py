@@ -60,7 +60,8 @@ def training_pairs(images: np.ndarray, landmarks: np.ndarray, count: int, seed: 
         source = rng.integers(len(images))
         target = np.asarray(landmarks[source], np.float64)
         if len(images) > 1 and rng.random() < 0.6:
-            target = target + rng.uniform(0, reach) * (landmarks[rng.integers(len(images))] - target)
+            other = (source + rng.integers(1, len(images))) % len(images)
+            target = target + rng.uniform(0, reach) * (landmarks[other] - target)
             if rng.random() < 0.5:
                 target = made_up_motion(target, rng, 0.3 * motion)
         else:

@@ -1,0 +1,61 @@
+"""Warped copies: pixels go where their landmarks go, the border stays, and nothing happens when nothing moves."""
+
+import numpy as np
+
+from tests.face_points import COLLINS
+from tf_talkinghead.driving import turned
+from tf_talkinghead.training import warps
+
+
+def _ramp(size=64):
+    """Red is x and green is y, so a pixel tells where it came from (4 levels a pixel)."""
+    levels = np.arange(size) * 4
+    return np.stack([*np.meshgrid(levels, levels), np.zeros((size, size), int)], -1).astype(np.uint8)
+
+
+def test_no_motion_no_change(portrait):
+    image = portrait[:256, :256]
+    assert np.abs(warps.warp(image, COLLINS, COLLINS).astype(int) - image).max() <= 1
+
+
+def test_pixels_follow_their_landmarks():
+    target = (turned(COLLINS, yaw=8, roll=5) + 0.02).astype(np.float32)
+    bent = warps.warp(_ramp(), COLLINS, target).astype(float)
+    for index in (8, 27, 30, 33, 36, 45, 48, 54, 57):  # inside the picture, away from folds
+        column, row = np.rint(target[index] * 64 - 0.5).astype(int)
+        came_from = (bent[row, column, :2] / 4 + 0.5) / 64
+        at = (np.array([column, row]) + 0.5) / 64
+        moved = came_from - (at + COLLINS[index] - target[index])
+        assert np.abs(moved).max() < 0.012, (index, moved)
+
+
+def test_border_stays():
+    bent = warps.warp(_ramp(), COLLINS, turned(COLLINS, yaw=10) + 0.03)
+    still = _ramp()
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        assert np.abs(bent[edge].astype(int) - still[edge]).max() <= 12  # three pixels, at the outermost row
+
+
+def test_landmarks_outside_or_on_one_another_are_survived(portrait):
+    image = portrait[:64, :64]
+    assert warps.warp(image, COLLINS, COLLINS + 0.6).shape == image.shape
+    assert warps.warp(image, COLLINS, np.full((68, 2), 0.5)).shape == image.shape
+
+
+def test_pairs_are_repeatable_varied_and_near_the_source(portrait):
+    images = np.stack([portrait[:64, :64], portrait[64:128, :64]])
+    landmarks = np.stack([COLLINS, turned(COLLINS, yaw=6)]).astype(np.float32)
+    first = warps.training_pairs(images, landmarks, 12, 3, reach=0.5, motion=1.0)
+    again = warps.training_pairs(images, landmarks, 12, 3, reach=0.5, motion=1.0)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert first[0].shape == (12, 64, 64, 3) and first[1].shape == (12, 68, 2) and first[1].dtype == np.float32
+    moved = np.linalg.norm(first[1][:, None] - landmarks[None], axis=-1).mean(-1).min(1)
+    assert (moved > 0).all() and moved.max() < 0.08 and len(np.unique(moved.round(6))) > 8
+
+
+def test_reach_zero_and_no_motion_give_the_images_back():
+    images, landmarks = np.stack([_ramp(), _ramp()[::-1]]), np.stack([COLLINS, COLLINS + 0.05]).astype(np.float32)
+    pairs, targets = warps.training_pairs(images, landmarks, 6, 0, reach=0.0, motion=0.0)
+    for pair, target in zip(pairs, targets):
+        source = np.abs(landmarks - target).max((1, 2)).argmin()
+        assert np.abs(landmarks[source] - target).max() < 1e-6 and np.abs(pair.astype(int) - images[source]).max() <= 2

@@ -1,0 +1,55 @@
+"""Something to look at before an avatar is served: preview.png and preview.mp4.
+
+The picture: the images it was made from, the same poses rendered, and frames of a scripted motion. The film: that motion
+(the head turns, nods, blinks and talks). Both say that they are AI-generated.
+"""
+
+import os
+import pathlib
+
+import cv2
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from tf_talkinghead import card as cards
+from tf_talkinghead.avatar import Avatar, render
+from tf_talkinghead.data.video import write_video
+from tf_talkinghead.driving import scripted_motion
+
+FPS = 12.5
+_COLUMNS = 8
+
+
+def write_preview(avatar: Avatar, images: np.ndarray, landmarks: np.ndarray, folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Write preview.png and preview.mp4 into `folder`; returns their paths.
+
+    images uint8 [T, H, W, 3], landmarks [T, 68, 2]: what the avatar was made from.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    motion = render(avatar, scripted_motion(avatar.reference_landmarks, fps=FPS))
+    film, picture = folder / "preview.mp4", folder / "preview.png"
+    mark = {"comment": f"{cards.NOTICE} digitalSourceType={cards.SOURCE_TYPE}"}
+    write_video(film, (_legible(frame) for frame in motion), FPS, metadata=mark)
+    moments = motion[np.linspace(0, len(motion) - 1, 2 * _COLUMNS + 2).round().astype(int)[1:-1]]
+    rows = [images[:_COLUMNS], render(avatar, landmarks[:_COLUMNS]), moments[:_COLUMNS], moments[_COLUMNS:]]
+    sheet = np.concatenate([_row(row) for row in rows])
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", mark["comment"])
+    beside = folder / ".preview.png"
+    Image.fromarray(sheet).save(beside, format="PNG", pnginfo=text)
+    os.replace(beside, picture)
+    return [picture, film]
+
+
+def _row(frames):
+    row = np.concatenate(list(frames), axis=1)
+    missing = _COLUMNS * frames.shape[2] - row.shape[1]
+    return np.pad(row, ((0, 0), (0, missing), (0, 0)))
+
+
+def _legible(frame):
+    """Small frames doubled until a player shows something."""
+    while len(frame) < 128:
+        frame = cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    return frame
