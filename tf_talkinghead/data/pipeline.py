@@ -112,7 +112,7 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
         mode = "multi_processing" if workers > 1 else "in_memory"
         options = PipelineOptions([f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"])
         runner = FnApiRunner()
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it tells of an error that is raised anyway
     bar = _Progress(job.work, len(items) + done, done, unit, progress)
     # Beam's worker processes log their every step on the stderr they are given.
     with bar, _messages_elsewhere(job.work) if workers > 1 and not beam_args else contextlib.nullcontext():

@@ -74,8 +74,7 @@ def prepare(
             raise InputError(f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each")
         shards = _shards(output, before, kept, config.clips_per_shard)
         places = _pipeline().run_shards(job, output, shards, workers, beam_args, progress)
-        dataset = _dataset(output, settings, before, shards, places)
-        _publish(dataset, rejected, known)
+        dataset = _publish(_dataset(output, settings, before, shards, places), rejected, known)
     shutil.rmtree(work, ignore_errors=True)
     return dataset
 
@@ -184,7 +183,7 @@ def _dataset(output, settings, before, shards, places):
 
 
 def _publish(dataset, rejected, known):
-    """Write rejected.csv and preview.png, then dataset.json: with it the dataset is there."""
+    """Write rejected.csv and preview.png, then dataset.json: with it the dataset is there. Returns it, counts complete."""
     from tf_talkinghead.data import dataset as index
     from tf_talkinghead.data import preview
 
@@ -196,6 +195,7 @@ def _publish(dataset, rejected, known):
     dataset = dataclasses.replace(dataset, rejected=len(rejected))
     write_whole(dataset.folder / "preview.png", preview.draw(dataset))
     write_whole(dataset.folder / index.INDEX_NAME, index.to_json(dataset).encode())
+    return dataset
 
 
 def _write_rejected(output, rejected):
