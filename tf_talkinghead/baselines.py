@@ -45,15 +45,25 @@ def warp_image(image, source, target):
     outside = ((target[:68] < 0) | (target[:68] > size - 1)).any(-1)
     keep = np.concatenate([~outside, np.ones(len(target) - 68, bool)])
     source, target = source[keep], target[keep]
-    mesh = Delaunay(target)
-    pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2).astype(np.float64)
-    triangle = np.maximum(mesh.find_simplex(pixels, tol=1e-6), 0)
-    transform = mesh.transform[triangle]
-    first_two = np.einsum("nij,nj->ni", transform[:, :2], pixels - transform[:, 2])
-    weights = np.concatenate([first_two, 1 - first_two.sum(1, keepdims=True)], 1)
-    come_from = np.einsum("nk,nkd->nd", weights, source[mesh.simplices[triangle]])
-    come_from = np.nan_to_num(come_from).reshape(height, width, 2).astype(np.float32)
+    come_from = _inverse_map(source, target, Delaunay(target).simplices, height, width)
     return cv2.remap(image, come_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _inverse_map(source, target, triangles, height, width):
+    """Where each pixel comes from, float32 [height,width,2]: affine in each of `triangles` [n,3], indices of points [m,2]."""
+    corners = target[triangles]
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    order = np.argsort(area)[np.sort(area) > 1e-3]  # a triangle thinner than that holds no pixel
+    # The affine map of each: rows of [x, y, 1] of the target's corners times it give the source's corners.
+    affine = np.linalg.solve(np.concatenate([corners, np.ones((len(corners), 3, 1))], -1)[order], source[triangles][order])
+    # Painting marks pixels on an edge too: small triangles first, so that slivers reach no further than they should.
+    number = np.zeros((height, width), np.int32)
+    for place, triangle in enumerate(np.round(corners[order] * 16).astype(np.int32)):
+        cv2.fillConvexPoly(number, triangle, place, shift=4)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+    of_pixel = affine[number]
+    return np.float32(columns[..., None] * of_pixel[..., 0, :] + rows[..., None] * of_pixel[..., 1, :] + of_pixel[..., 2, :])
 
 
 def _border():

@@ -38,6 +38,7 @@ class Source:
 
     person: str
     clip: str
+    frames: int  # of the whole clip; 1 is a photo
     load: Callable[[int, int], PersonClip]
     few: Callable[[int, int], PersonClip]
 
@@ -117,7 +118,7 @@ def _from_dataset(dataset):
 
         return load, few
 
-    return [Source(person, entry.clip, *reader(entry)) for person, entry in sorted(longest.items())]
+    return [Source(person, entry.clip, entry.frames, *reader(entry)) for person, entry in sorted(longest.items())]
 
 
 def _of_record(record, positions, size):
@@ -150,7 +151,7 @@ def _from_videos(folder, data_config, manifest, where):
 
         return load, few
 
-    return [Source(person, clip.name, *reader(folder / clip.name)) for person, (_, clip) in sorted(longest.items())]
+    return [Source(person, clip.name, frames, *reader(folder / clip.name)) for person, (frames, clip) in sorted(longest.items())]
 
 
 def resized(image, size):

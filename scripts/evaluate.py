@@ -1,0 +1,96 @@
+"""Measures weights as the paper does (Sec. 4), baselines in the same table, on people they never saw.
+
+    python -m scripts.evaluate --weights=demo --data=datasets/held_out --limit=8 --output=reports/demo
+    python -m scripts.evaluate --weights=runs/mine --data=clips --manifest=clips/people.csv --output=reports/mine
+    python -m scripts.evaluate --mode=nearest,warp --data=clips --output=reports/baselines
+
+Writes report.md, report.json, pictures and a user study into --output. Started again after an interruption it
+goes on after the last finished person.
+"""
+
+import dataclasses
+import shlex
+import sys
+
+from absl import flags
+
+from scripts.command import run
+from tf_talkinghead.config import EvaluationConfig
+from tf_talkinghead.errors import InputError
+
+_DEFAULT = EvaluationConfig()
+_WEIGHTS = flags.DEFINE_string("weights", None, "demo or a run directory; not needed for --mode=nearest,warp.")
+_DATA = flags.DEFINE_string("data", None, "A prepared dataset (records of 96 frames or more), or a folder of videos.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.")
+_SHOTS = flags.DEFINE_list("shots", [str(T) for T in _DEFAULT.shots], "Numbers of images to learn a person from.")
+_MODE = flags.DEFINE_string("mode", "all", "all, or some of nearest,warp,feed_forward,vector,fine_tune.")
+_PEOPLE = flags.DEFINE_list("people", None, "Only these people.")
+_LIMIT = flags.DEFINE_integer("limit", None, "At most so many people.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Chooses the frames.", lower_bound=0)
+_STEPS = flags.DEFINE_integer("steps", None, "Of learning a person; default: as the weights' configuration says.", lower_bound=1)
+_SIZE = flags.DEFINE_integer("size", None, "Pixels, where there are no weights to say so; 128.", lower_bound=16)
+_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames judged.", lower_bound=1)
+_GAP = flags.DEFINE_integer("gap", _DEFAULT.gap, "Frames between those learned from and those judged.", lower_bound=0)
+_CROSS = flags.DEFINE_integer("cross_shots", _DEFAULT.cross_shots, "T of cross-person driving; 0 leaves it out.", lower_bound=0)
+_MANIFEST = flags.DEFINE_string("manifest", None, "CSV with the columns file and person_id, for a folder of videos.")
+_WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
+_GALLERY = flags.DEFINE_string("gallery", None, "Other people for rank-1 identification (40 or more); default: --data.")
+_EMBEDDING = flags.DEFINE_string("face_embedding", None, "package.module:function for CSIM instead of dlib's network.")
+_INCEPTION = flags.DEFINE_string("inception", "none", "FID and KID: imagenet (Keras's cache or download) or a weights file.")
+_ALLOW_TRAINED = flags.DEFINE_boolean("allow_trained", False, "Evaluate people the weights were trained on too; the report says so.")
+flags.mark_flags_as_required(["data", "output"])
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    config = dataclasses.replace(
+        _DEFAULT,
+        shots=tuple(_shots(_SHOTS.value)),
+        holdout=_HOLDOUT.value,
+        gap=_GAP.value,
+        cross_shots=_CROSS.value,
+        seed=_SEED.value,
+    )
+    from tf_talkinghead.evaluation_run import run_evaluation  # after the flags: importing TensorFlow takes seconds
+
+    report = run_evaluation(
+        _DATA.value,
+        _OUTPUT.value,
+        weights=_WEIGHTS.value,
+        mode=_MODE.value,
+        config=config,
+        people=_PEOPLE.value,
+        limit=_LIMIT.value,
+        size=_SIZE.value,
+        steps=_STEPS.value,
+        manifest=_MANIFEST.value,
+        where=_WHERE.value,
+        gallery=_GALLERY.value,
+        face_embedding=_EMBEDDING.value,
+        inception=_INCEPTION.value,
+        allow_trained=_ALLOW_TRAINED.value,
+        command=shlex.join(["python", "-m", "scripts.evaluate", *_given()]),
+    )
+    measured = len({row["person"] for row in report["results"]})
+    print(f"{_OUTPUT.value}/report.md: {measured} people, {len(report['problems'])} problems")
+    return 0 if measured else 1
+
+
+def _shots(texts):
+    try:
+        shots = sorted({int(text) for text in texts})
+    except ValueError:
+        shots = []
+    if not shots or shots[0] < 1:
+        raise InputError(f"--shots={','.join(texts)}: expected whole numbers from 1, as in --shots=1,8,32")
+    return shots
+
+
+def _given():
+    """The flags as they were given."""
+    return [flag.serialize() for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__]) if flag.present]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""A clip of a real face without a video file: the portrait, warped to a scripted motion."""
+
+import functools
+
+import cv2
+import numpy as np
+from skimage import data
+
+from tests.face_points import COLLINS
+from tf_talkinghead.baselines import warp_image
+from tf_talkinghead.driving import scripted_motion
+from tf_talkinghead.protocol import PersonClip, Source
+
+PORTRAIT = data.astronaut()[40:216, 136:312]  # what COLLINS is fractions of
+
+
+@functools.cache
+def clip(frames=90, size=96, tint=0):
+    """A PersonClip of the portrait moving; `tint` makes another "person" of it by turning the colours."""
+    portrait = PORTRAIT if not tint else np.roll(PORTRAIT, tint, axis=-1)
+    image = cv2.resize(portrait, (size, size), interpolation=cv2.INTER_AREA)
+    landmarks = scripted_motion(COLLINS, frames=frames)
+    return PersonClip(np.stack([warp_image(image, COLLINS, points) for points in landmarks]), landmarks)
+
+
+def source(person, frames=90, size=96, tint=0):
+
+    def part(wanted, positions):
+        assert wanted == size
+        made = clip(frames, size, tint)
+        return PersonClip(made.images[positions], made.landmarks[positions])
+
+    return Source(
+        person,
+        f"{person}.mp4",
+        frames,
+        load=lambda wanted, limit: part(wanted, list(range(min(limit, frames)))),
+        few=lambda wanted, count: part(wanted, list(range(min(count, frames)))),
+    )
