@@ -39,10 +39,10 @@ def baseline(name):
 def model_method(mode, trained, seed=0, steps=None):
     """`personalize` in one of its modes as a method; `steps` overrides the configuration's number."""
     from tf_talkinghead.avatar import render
-    from tf_talkinghead.training.personalize import personalize
+    from tf_talkinghead.training.personalize import personalize, recipe
 
-    changes = {"mode": mode, "seed": seed} | ({} if steps is None else {"steps": steps})
-    settings = dataclasses.replace(trained.config.personalize, **changes)
+    changes = {"mode": mode, "seed": seed} | ({} if steps is None else {"steps": steps, "single_steps": steps})
+    settings = dataclasses.replace(recipe(trained.config), **changes)
 
     def learn(images, landmarks):
         avatar = personalize(trained, images, landmarks, settings, progress=False)
