@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
-from tf_talkinghead.losses import content_loss
+from tf_talkinghead.content import content_loss
 from tf_talkinghead.models.discriminator import Discriminator
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import Generator
@@ -87,12 +87,17 @@ class MetaLearner:
     def function(self, adversarial):
         """The traced update, with or without D."""
         if adversarial not in self._functions:
-            strategy = self.strategy
+            strategy, names = self.strategy, []
+
+            def replica(batch):
+                terms = self._step(batch, adversarial)
+                names[:] = terms
+                return tf.stack(list(terms.values()))  # one vector: one reduction instead of one for each term
 
             @tf.function
             def update(batch):
-                terms = strategy.run(self._step, (batch, adversarial))
-                return {name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None) for name, value in terms.items()}
+                values = strategy.reduce(tf.distribute.ReduceOp.MEAN, strategy.run(replica, (batch,)), axis=None)
+                return dict(zip(names, tf.unstack(values, len(names))))
 
             self._functions[adversarial] = update
         return self._functions[adversarial]

@@ -8,6 +8,7 @@
 
 import math
 import signal
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ class Loop:
         at = self.start
         iterator = iter(self.batches)
         with _Signals(self._ask_to_stop), tqdm(
-            total=self.steps, initial=self.start, desc=self.description, unit="step", disable=not self.progress, dynamic_ncols=True
-        ) as bar:
+            total=self.steps, initial=self.start, desc=self.description, unit="step", disable=not self.progress,
+            dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        ) as bar:  # fmt: skip
             while at < self.steps and not self._stop:
                 terms = self.step(self._next(iterator, at), at)
                 self._check()

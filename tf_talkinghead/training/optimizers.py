@@ -8,12 +8,12 @@ by `strategy.extended.update`, so replicas cannot drift apart.
 `RowAdam` is Adam as a matrix of independent rows would see it, each row with its own clock:
 
     rows touched by this batch only:  n_r += 1,  v_r = beta2 v_r + (1 - beta2) g_r^2,
-                                      W_r -= rate g_r / (sqrt(v_r / (1 - beta2^n_r)) + epsilon)
+                                      W_r -= rate sqrt(1 - beta2^n_r) g_r / (sqrt(v_r) + epsilon)
 
 where g_r sums the batch's gradients of row r. A row that is not in the batch keeps W_r, v_r and n_r (dense
 Adam would decay v for all of them, at a cost that grows with the number of videos). It has no first moment,
-so it is Adam with beta1 = 0, the value used for everything else in preset `paper`; with one row it equals
-dense Adam with beta1 = 0 exactly (`tests/test_optimizers.py`).
+so it is Adam with beta1 = 0, the value used for everything else in preset `paper`; where every row is in
+every batch it equals dense Adam with beta1 = 0 exactly.
 """
 
 import tensorflow as tf
@@ -98,8 +98,8 @@ class RowAdam:
             gradient = tf.math.unsorted_segment_sum(slices.values, place, tf.size(rows))  # [R, N]
             count = tf.gather(counts, rows) + 1
             second = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * tf.square(gradient)
-            correction = 1 - self.beta_2 ** tf.cast(count, tf.float32)[:, None]
-            change = rate.read_value() * gradient / (tf.sqrt(second / correction) + self.epsilon)
+            correction = tf.sqrt(1 - self.beta_2 ** tf.cast(count, tf.float32))[:, None]
+            change = rate.read_value() * correction * gradient / (tf.sqrt(second) + self.epsilon)
             return tf.group(
                 tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=rows, updates=count),
                 tf.raw_ops.ResourceScatterUpdate(resource=v.handle, indices=rows, updates=second),

@@ -1,0 +1,97 @@
+"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes where a run stopped.
+
+    python -m scripts.meta_train --data=datasets/mine --run_dir=runs/mine --preset=demo
+
+Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a shared
+--run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard: `tensorboard --logdir=RUN_DIR`.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from scripts import command
+from tf_talkinghead import config as configs
+from tf_talkinghead.errors import InputError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("data", None, "Folder of prepare_dataset.", required=True)
+flags.DEFINE_string("run_dir", None, "Folder of the run; a run in it is resumed.", required=True)
+flags.DEFINE_enum("preset", "paper", configs.PRESETS, "Configuration to start from.")
+flags.DEFINE_integer("steps", None, "E+G updates in all, absolute: a resumed run ends there.", lower_bound=1)
+flags.DEFINE_integer("batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1)
+flags.DEFINE_integer("shots", None, "K, context frames of an episode.", lower_bound=1)
+flags.DEFINE_enum("perceptual", None, ["vgg", "dlib"], "Networks of the content loss.")
+flags.DEFINE_string("holdout_people", None, "How many people to keep out of training and judge by, or a file with a name a line.")
+flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.", lower_bound=1)
+flags.DEFINE_integer("seed", None, "Of the networks' start and of the episodes.", lower_bound=0)
+flags.DEFINE_bool("deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count).")
+flags.DEFINE_integer("logical_replicas", 0, "Split a CPU into this many replicas, to try distribution.", lower_bound=0)
+flags.DEFINE_string("init_from", None, 'Trained weights to start a new run from: "demo" or a run directory.')
+flags.DEFINE_multi_string("set", [], "Any field of the configuration: --set=meta.learning_rate=1e-4; repeatable.")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    holdout, people = _holdout(FLAGS.holdout_people)
+    changes = dict(_assignment(text) for text in FLAGS.set)
+    for name in ("steps", "batch_size", "shots", "checkpoint_every", "seed"):
+        if FLAGS[name].value is not None:
+            changes[f"meta.{name}"] = FLAGS[name].value
+    if FLAGS.perceptual:
+        changes.update(_perceptual(FLAGS.perceptual))
+    if people is not None:
+        changes["meta.holdout_people"] = people
+    config = configs.replace(configs.preset(FLAGS.preset), changes)
+
+    from tf_talkinghead.training.run import meta_train  # after the flags: importing TensorFlow takes seconds
+
+    result = meta_train(
+        config,
+        FLAGS.data,
+        FLAGS.run_dir,
+        holdout=holdout,
+        deterministic=FLAGS.deterministic,
+        logical_replicas=FLAGS.logical_replicas,
+        init_from=FLAGS.init_from,
+    )
+    print(f"{FLAGS.run_dir}: {'stopped' if result.interrupted else 'finished'} at step {result.step}")
+
+
+def _perceptual(name):
+    """The loss settings of --perceptual; without VGG the pixel terms of preset `demo` take its place."""
+    changes = {"losses.perceptual": name}
+    own = configs.preset(FLAGS.preset).losses
+    if name == "dlib" and own.perceptual != "dlib":
+        changes.update({f"losses.{term}": getattr(configs.preset("demo").losses, term) for term in ("pixel", "gradient", "face", "structure")})
+    return changes
+
+
+def _assignment(text):
+    """(field, value) of one --set."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set={text}: expected FIELD=VALUE, such as meta.learning_rate=1e-4")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value  # a word
+
+
+def _holdout(value):
+    """(names, count) of --holdout_people: a number, a file of names, or nothing."""
+    if value is None:
+        return None, None
+    if value.isdigit():
+        return None, int(value)
+    path = pathlib.Path(value)
+    if not path.is_file():
+        raise InputError(f"--holdout_people={value}: neither a number nor a file of names")
+    names = sorted({line.strip() for line in path.read_text().splitlines() if line.strip()})
+    return names, len(names)
+
+
+if __name__ == "__main__":
+    command.run(main)

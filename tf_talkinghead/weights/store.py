@@ -1,0 +1,154 @@
+"""Trained weights on disk: what later steps load, from a run directory or in the shipped form.
+
+    trained = load_trained("demo")            # the weights that come with the package
+    trained = load_trained("runs/mine")       # a run of meta_train: its best snapshot, or its newest
+    save_trained(trained, "folder")           # config.json + weights.npz + provenance.json
+
+The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of a new person in every mode.
+Spectral vectors are not stored, they are iterated to convergence when the weights are read.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tf_talkinghead.config import Config, from_json, to_json
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.models.discriminator import RealismNetwork
+from tf_talkinghead.models.embedder import Embedder
+from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.training.checkpoints import Checkpoints
+
+DEMO = pathlib.Path(__file__).parent / "demo"
+
+
+@dataclass
+class Trained:
+    """Meta-learned networks, built, with converged spectral norms: embedder, generator (averages), V, w_0 [N], b []."""
+
+    config: Config
+    embedder: Embedder
+    generator: Generator
+    V: RealismNetwork
+    w_0: np.ndarray
+    b: float
+    provenance: dict = field(default_factory=dict)
+
+
+def load_trained(source="demo", averaged=True, dtype=None):
+    """The weights `source` names: "demo", a run directory of meta_train, or a folder of `save_trained`.
+
+    averaged: the moving averages of E and G (a run directory holds both). dtype: Keras policy of the networks,
+    float32 by default. InputError says what the folder lacks and what to run.
+    """
+    folder = DEMO if source == "demo" else pathlib.Path(source)
+    if not (folder / "config.json").is_file():
+        remedy = "this package came without its demo weights; " if source == "demo" else ""
+        raise InputError(f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`")
+    config = from_json((folder / "config.json").read_text())
+    if (folder / "weights.npz").is_file():
+        arrays, provenance = _read_shipped(folder)
+    else:
+        arrays, provenance = _read_run(folder, averaged)
+    trained = empty(config, dtype or "float32")
+    for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
+        _fill(network, {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}/")}, folder, name)
+        converge_spectral_norms(network)
+    trained.w_0, trained.b = np.float32(arrays["D/w_0"]), float(arrays["D/b"])
+    trained.provenance = provenance
+    return trained
+
+
+def save_trained(trained, folder, dtype="float16"):
+    """Writes `trained` to `folder` in the shipped form; each file is replaced in one rename, weights first."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"D/w_0": np.asarray(trained.w_0), "D/b": np.asarray(trained.b)}
+    for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
+        for key, variable in _stored(network).items():
+            arrays[f"{name}/{key}"] = variable.numpy()
+    large = [name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))]
+    if large:
+        raise InputError(f"{large[0]}: values do not fit {dtype}")
+    beside = folder / f".weights.{os.getpid()}.npz"
+    np.savez_compressed(beside, **{name: array.astype(dtype) for name, array in arrays.items()})
+    provenance = {**trained.provenance, "sha256": _digest(beside), "dtype": dtype}
+    os.replace(beside, folder / "weights.npz")
+    _replace(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+    _replace(folder / "config.json", to_json(trained.config))
+    return folder
+
+
+def empty(config, dtype="float32"):
+    """A `Trained` with freshly initialised networks."""
+    networks = [Embedder(config.model, dtype=dtype), Generator(config.model, dtype=dtype), RealismNetwork(config.model, dtype=dtype)]
+    for network in networks:
+        network.build()
+    return Trained(config, *networks, w_0=np.zeros(config.model.embedding_size, np.float32), b=0.0)
+
+
+def _stored(network):
+    """Name -> variable of what is stored: all trained variables, in building order."""
+    return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables) if variable.name != "u"}
+
+
+def _read_shipped(folder):
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        digest = _digest(folder / "weights.npz")
+        if digest != provenance.get("sha256"):
+            raise InputError(f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., provenance.json says {str(provenance.get('sha256'))[:12]}...)")
+        with np.load(folder / "weights.npz") as stored:
+            return {name: np.float32(stored[name]) for name in stored.files}, provenance
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: damaged weights ({error})") from error
+
+
+def _read_run(folder, averaged):
+    """Arrays and provenance of a run's best snapshot, or of its newest where none was judged."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    best, _ = checkpoints.best()
+    if best is not None and best in checkpoints.steps():
+        arrays, manifest = checkpoints.load(best)
+    else:
+        arrays, manifest = checkpoints.load_newest(repair=False)
+    if arrays is None:
+        raise InputError(f"{folder}/checkpoints: no snapshot yet. Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint")
+    names = {"E_averaged": "E", "G_averaged": "G", "V": "V"} if averaged else {"E": "E", "G": "G", "V": "V"}
+    chosen = {"D/w_0": arrays["D/w_0"], "D/b": arrays["D/b"]}
+    for name, array in arrays.items():
+        network, _, key = name.partition("/")
+        if network in names and not key.endswith(".u"):
+            chosen[f"{names[network]}/{key}"] = array
+    provenance = {"run": folder.name, "step": manifest["step"], "scores": manifest["scores"], "averaged": averaged, "sha256": manifest["sha256"]}
+    if (folder / "run.json").is_file():
+        record = json.loads((folder / "run.json").read_text())
+        provenance.update(identities=record["identities"], held_out=record["held_out"], dataset=pathlib.Path(record["data"]).name)
+    return chosen, provenance
+
+
+def _fill(network, arrays, folder, name):
+    variables = _stored(network)
+    if variables.keys() != arrays.keys():
+        differing = sorted(variables.keys() ^ arrays.keys())[:3]
+        raise InputError(f"{folder}: weights of another network than its config.json describes ({name}: {differing})")
+    for key, variable in variables.items():
+        if tuple(variable.shape) != arrays[key].shape:
+            raise InputError(f"{folder}: {name}/{key} is {list(arrays[key].shape)}, config.json describes {list(variable.shape)}")
+        variable.assign(arrays[key])
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _replace(path, text):
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    os.replace(beside, path)
