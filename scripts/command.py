@@ -3,7 +3,8 @@
 import re
 import sys
 
-from absl import app, flags
+import tensorflow
+from absl import app, flags, logging
 
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import TalkingHeadError
@@ -31,10 +32,19 @@ def _parse(argv):
         app.usage(shorthelp=True, writeto_stdout=True)  # the script's own flags, without absl's
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if not flags.FLAGS["verbosity"].present:
+            _hide_chatter()
+        return rest
     except flags.Error as error:
         message = re.sub(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.", r"--\1 is needed.", str(error))
         sys.exit(_refuse(f"{' '.join(message.split())} (--help lists the flags)"))
+
+
+def _hide_chatter():
+    """TensorFlow and Beam tell at level INFO what only their makers want to know; --verbosity=0 shows it."""
+    logging.set_verbosity(logging.WARNING)
+    tensorflow.get_logger().setLevel("WARNING")
 
 
 def _refuse(error):
