@@ -1,0 +1,37 @@
+"""The model's methods (fine_tune has tests of its own) through personalisation, with small random weights: the wiring, not the quality."""
+
+import numpy as np
+import pytest
+
+from tests.moving_portrait import clip
+from tf_talkinghead import methods
+from tf_talkinghead.config import preset
+from tf_talkinghead.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def trained():
+    from tf_talkinghead.weights.store import empty
+
+    return empty(preset("tiny"))
+
+
+@pytest.mark.parametrize("mode, T", [("feed_forward", 1), ("vector", 2)])
+def test_model_methods_render_what_they_learned(trained, mode, T):
+    made = clip(8, 32)
+    renderer = methods.build([mode], trained, seed=3, steps=2)[mode](made.images[:T], made.landmarks[:T])
+    frames = renderer(made.landmarks[4:7])
+    assert frames.shape == (3, 32, 32, 3) and frames.dtype == np.uint8
+    if mode == "feed_forward":
+        assert renderer.history == []
+    else:
+        assert max(look["step"] for look in renderer.history) == 2  # `steps` reached the learner
+
+
+def test_choosing_methods():
+    assert methods.choose("all") == methods.ALL
+    assert methods.choose("warp, nearest") == ("warp", "nearest")
+    with pytest.raises(InputError, match="got 'best'"):
+        methods.choose("nearest,best")
+    with pytest.raises(InputError, match="need trained weights"):
+        methods.build(["nearest", "vector"])
