@@ -10,6 +10,7 @@ The tests publish toy models under TF_SERVING_MODELS and reload the configuratio
 """
 
 import concurrent.futures
+import dataclasses
 import os
 import pathlib
 import time
@@ -32,7 +33,13 @@ from serving.client import AvatarClient, AvatarError
 from serving.options import ServerOptions
 from serving.server import AvatarServer
 from tests import toy_models
+from tests.face_points import COLLINS
+from tests.random_avatars import random_avatar
 from tests.toy_models import landmarks, level
+from tf_talkinghead.avatar import render
+from tf_talkinghead.bank import export_bank
+from tf_talkinghead.card import jpeg_comment
+from tf_talkinghead.export import export_person
 
 Code = grpc.StatusCode
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
@@ -49,20 +56,23 @@ class Served:
         self.health_stub = health_pb2_grpc.HealthStub(self._channel)
         self._config = {}
 
-    def configure(self, name, labels=None, versions=None):
+    def configure(self, name, labels=None, versions=None, folder=None):
         """Adds or changes the model `name` and reloads; `versions` None is the default policy."""
-        self._config[name] = (labels or {}, versions)
+        self._config[name] = (labels or {}, versions, folder or self.models / name)
         self._reload()
 
     def drop(self, name):
+        """Takes `name` out of the configuration and waits until it is gone."""
         del self._config[name]
         self._reload()
+        self.wait_until(lambda: AVAILABLE not in self.status(name).values())
 
     def _reload(self):
         request = model_management_pb2.ReloadConfigRequest()
-        for name, (labels, versions) in self._config.items():
+        request.config.model_config_list.SetInParent()  # nobody at all is a list too
+        for name, (labels, versions, folder) in self._config.items():
             model = request.config.model_config_list.config.add(
-                name=name, base_path=str(self.models / name), model_platform="tensorflow"
+                name=name, base_path=str(folder), model_platform="tensorflow"
             )
             model.version_labels.update(labels)
             if versions:
@@ -204,6 +214,7 @@ def test_people_of_the_bank_share_a_model(served, toy):
         with AvatarClient(served.address, person, bank=file, jpeg=False) as avatar:
             frames = avatar.render(landmarks(0.5, rows=3))
         assert (frames[..., 2] == level(third)).all()
+    served.drop("bank")
 
 
 # -- signatures and metadata --------------------------------------------------------------------------------------
@@ -304,7 +315,6 @@ def test_reload_adds_moves_and_removes(served, toy):
     assert served.answering(toy, label="stable") == 2
     served.configure(toy, labels={"stable": 1, "canary": 2}, versions=[1, 2])
     served.drop("guest")
-    served.wait_until(lambda: AVAILABLE not in served.status("guest").values())
     with refusal(Code.NOT_FOUND):
         served.predict("guest")
 
@@ -423,3 +433,67 @@ def test_a_deadline_that_has_passed(served, toy):
 def test_the_health_service_answers(served, toy):
     answer = served.health_stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+# -- what this project exports ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(served):
+    """Real exports of random weights: "ann" with a model of her own, "bea" and "cem" in the bank; name -> Avatar."""
+    folder = served.models / "exported"
+    ann, _ = random_avatar("tiny")
+    bea = dataclasses.replace(ann, mode="vector", psi_hat=np.roll(ann.psi_hat, 1))
+    cem = dataclasses.replace(ann, mode="vector", psi_hat=ann.psi_hat[::-1].copy())
+    export_person(ann, folder, "ann")
+    export_bank(bea.config, bea.weights, folder, {"bea": bea, "cem": cem}, COLLINS)
+    served.configure("ann", folder=folder / "ann")
+    served.configure("bank", folder=folder / "bank")
+    yield {"ann": ann, "bea": bea, "cem": cem}
+    served.drop("ann")
+    served.drop("bank")
+
+
+def client_of(served, person, **options):
+    bank = None if person == "ann" else served.models / "exported" / "bank.vectors.npz"
+    return AvatarClient(served.address, person, bank=bank, **options)
+
+
+def motion(rows, seed=0):
+    """COLLINS, a little disturbed: [rows, 68, 2]."""
+    return COLLINS + np.random.default_rng(seed).normal(0, 0.02, [rows, 68, 2]).astype(np.float32)
+
+
+@pytest.mark.parametrize("person", ["ann", "bea", "cem"])
+def test_an_exported_avatar_is_served_as_it_was_made(served, exported, person):
+    clip = motion(11)
+    expected = render(exported[person], clip).astype(int)
+    with client_of(served, person, jpeg=False) as avatar:
+        assert np.abs(avatar.render(clip) - expected).max() <= 1
+        card = avatar.card()
+    assert card["person"] == person
+    np.testing.assert_allclose(card["reference_landmarks"], COLLINS, atol=1e-6)
+    quality = exported[person].config.export.jpeg_quality
+    coded = [tf.io.decode_jpeg(tf.io.encode_jpeg(np.uint8(frame), quality=quality)).numpy() for frame in expected]
+    with client_of(served, person, jpeg=True) as avatar:
+        assert np.abs(avatar.render(clip) - np.stack(coded).astype(int)).mean() < 2
+
+
+def test_people_of_an_exported_bank_keep_their_faces_in_one_batch(served, exported):
+    clips = {person: motion(6, seed) for seed, person in enumerate(("bea", "cem"))}
+    expected = {person: render(exported[person], clip).astype(int) for person, clip in clips.items()}
+    assert np.abs(expected["bea"] - expected["cem"]).mean() > 1
+
+    def call(index):
+        person = ("bea", "cem")[index % 2]
+        with client_of(served, person, jpeg=False) as avatar:
+            row = index % 6
+            return np.abs(avatar.render(clips[person][row : row + 1])[0] - expected[person][row]).max() <= 1
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(call, range(48)))
+
+
+def test_the_marks_of_an_exported_picture_arrive(served, exported):
+    outputs = served.predict("ann", {"landmarks": motion(1)}, "render_jpeg").outputs
+    assert jpeg_comment() in tf.make_ndarray(outputs["jpeg_bytes"])[0]
