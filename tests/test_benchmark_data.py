@@ -1,0 +1,42 @@
+"""The data benchmark runs without any footage, and landmark accuracy holds on real clips."""
+
+import numpy as np
+import pytest
+
+from tests.face_footage import write_face
+from tf_talkinghead.benchmark import data
+from tf_talkinghead.benchmark.landmark_accuracy import accuracy
+from tf_talkinghead.data.faces import default_landmarks
+from tf_talkinghead.errors import InputError
+
+
+def test_runs_on_what_it_synthesises():
+    figures = data.run("tiny", {"episodes": "32", "frames": "12"})
+    assert figures["footage"].startswith("synthesised") and figures["dataset"].startswith("synthesised")
+    numbers = {name: value for name, value in figures.items() if not isinstance(value, str)}
+    wrong = {name: value for name, value in numbers.items() if not (isinstance(value, float) and 0 < value < np.inf)}
+    assert not wrong
+    assert figures["episodes_drawn"] == 32 and figures["episode_decode_share"] < 1
+    stages = sum(figures[f"{stage}_ms_per_frame"] for stage in ("decode", "landmarks", "crop", "encode"))
+    assert figures["prepared_frames_per_second_and_core"] == pytest.approx(1000 / stages)
+
+
+def test_bad_option_is_named():
+    with pytest.raises(InputError, match="--option=episodes=many"):
+        data.run("tiny", {"episodes": "many"})
+
+
+def test_accuracy_of_a_still_face_is_that_of_the_detector(tmp_path, portrait):
+    write_face(tmp_path / "a.mp4", portrait, 12, size=240)
+    figures = accuracy([tmp_path / "a.mp4"], default_landmarks())
+    assert figures["landmark_comparisons"] == 2 and figures["followed_from_detected_percent"] < 2
+    assert 0 < figures["detector_repeatability_percent"] < 4
+
+
+@pytest.mark.slow
+def test_following_is_as_good_as_detecting_on_ten_real_clips(real_data):
+    paths = sorted((real_data / "videos").iterdir())[::5][:10]
+    figures = accuracy(paths, default_landmarks())
+    assert figures["landmark_comparisons"] > 100
+    assert figures["followed_from_detected_percent"] < 2
+    assert figures["followed_from_detected_percent"] <= figures["detector_repeatability_percent"]

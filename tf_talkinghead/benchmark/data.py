@@ -1,0 +1,225 @@
+"""How fast video becomes records, and records become episodes.
+
+The stages are run one after another in this process on one thread, as a preparing process works, and their
+processor time is counted: frames a second and core is frames over the sum. Two preparing processes at once
+are then compared with one by the clock, which wants a machine that does nothing else. Episodes are drawn through tf.data as training draws them, at the preset's image size and K.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import resource
+import tempfile
+import threading
+import time
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.benchmark.landmark_accuracy import accuracy
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import preset as preset_config
+from tf_talkinghead.data import clip_worker, cropping, faces, records, tracking, video
+from tf_talkinghead.data.clip_worker import ClipProcess, Job
+from tf_talkinghead.data.dataset import INDEX_NAME, Dataset, Entry, to_json
+from tf_talkinghead.data.episodes import episodes
+from tf_talkinghead.data.listing import Clip, list_clips
+from tf_talkinghead.errors import InputError
+
+OPTIONS = {
+    "clips": "folder of clips to prepare; a moving portrait of 512 px by default",
+    "dataset": "prepared dataset to draw episodes from; made from the portrait by default",
+    "frames": "frames of the synthesised clip; 128 by default",
+    "episodes": "episodes to draw; 1000 by default",
+    "shots": "K; the preset's by default",
+    "size": "pixels of records and episodes; the preset's by default",
+}
+_SIDE = 512  # pixels of the synthesised clip
+
+
+def run(preset, options):
+    """Figures of preparation and episodes; see the module's head."""
+    config = preset_config(preset)
+    size, frames = _positive(options, "size", config.model.image_size), _positive(options, "frames", 128)
+    count, shots = _positive(options, "episodes", 1000), _positive(options, "shots", config.meta.shots)
+    data = DataConfig(size=size, max_frames=frames)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        if "clips" in options:
+            root = pathlib.Path(options["clips"])
+            names = [clip.name for clip in list_clips(root)[0]]
+            said = f"{len(names)} clips of {root}"
+        else:
+            root, names = folder, ["portrait.mp4"]
+            _write_portrait(folder / names[0], frames)
+            said = f"synthesised: a portrait moved about, {frames} frames of {_SIDE} px"
+        paths = [root / name for name in names]
+        result = {"footage": said, "record_size_px": float(size), **_stages(paths, data)}
+        result.update(accuracy([path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES], faces.default_landmarks()))
+        result.update(_side_by_side(root, names, data, folder))
+        dataset = options.get("dataset") or _dataset(root / names[0], data, folder)
+        result["dataset"] = options.get("dataset", "synthesised: 64 copies of one clip")
+        result.update(_episodes(dataset, config, size, shots, count))
+    return result
+
+
+def _stages(paths, data):
+    """Milliseconds a frame of each stage, by running it alone over all frames of all clips."""
+    model, spent, frames = faces.default_landmarks(), dict.fromkeys(("decode", "landmarks", "crop", "encode"), 0.0), 0
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        model.detect(next(video.read_video(paths[0]).frames))
+        for path in paths:
+            clock = _Clock(spent)
+            source = video.probe(path)
+            wanted = video.spread(source.times, data.max_frames)
+            images = list(video.decode(source, wanted))
+            clock.lap("decode")
+            main = tracking.main_track(tracking.follow_faces(images, model, data.detect_every, wanted).tracks, len(images))
+            clock.lap("landmarks")
+            points = np.stack(main.points)
+            box = cropping.crop_box(points, data)
+            crops = [cropping.crop(images[position], box, data.size) for position in main.positions]
+            clock.lap("crop")
+            encoded = [records.encode_frame(crop, data.jpeg_quality) for crop in crops]
+            fractions = cropping.to_fractions(points, box)
+            records.serialize(records.Record(encoded, fractions, path.name, path.name, "", source.fps, box))
+            clock.lap("encode")
+            frames += len(images)
+    finally:
+        cv2.setNumThreads(threads)
+    figures = {f"{stage}_ms_per_frame": 1e3 * seconds / frames for stage, seconds in spent.items()}
+    return {"prepared_frames_per_second_and_core": frames / sum(spent.values()), **figures}
+
+
+class _Clock:
+    """Adds the processor time since the last lap to a stage."""
+
+    def __init__(self, spent):
+        self.spent, self.last = spent, time.process_time()
+
+    def lap(self, stage):
+        now = time.process_time()
+        self.spent[stage] += now - self.last
+        self.last = now
+
+
+def _side_by_side(root, names, data, folder):
+    """Frames a second by one and by two preparing processes, each given the same clips, start-up left out."""
+    rates = {}
+    for count in (1, 2):
+        jobs = [Job(str(root), str(folder / f"work-{count}-{i}" / "clips"), data) for i in range(count)]
+        processes = [ClipProcess(job) for job in jobs]
+        for process in processes:
+            process.prepare(Clip(names[0], "", ""))
+        clips = [Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(4, len(names)))]
+        threads = [threading.Thread(target=lambda p=p: [p.prepare(clip) for clip in clips]) for p in processes]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - start
+        for process in processes:
+            process.close()
+        kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
+        rates[count] = count * kept / seconds
+    return {
+        "frames_per_second_by_one_process": rates[1],
+        "frames_per_second_by_two_processes": rates[2],
+        "two_processes_over_one": rates[2] / rates[1],
+    }
+
+
+def _episodes(dataset, config, size, shots, count):
+    """Episodes a second, the share of JPEG decoding in their processor time, and how memory grows."""
+    config = dataclasses.replace(
+        config,
+        model=_sized(config.model, size),
+        meta=dataclasses.replace(config.meta, shots=shots),
+    )
+    batch = 8
+    iterator = iter(episodes(dataset, config, batch, seed=0))
+    for _ in range(4):
+        next(iterator)
+    steps = max(2, count // batch)
+    start, busy, memory = time.perf_counter(), time.process_time(), []
+    for _ in range(steps):
+        next(iterator)
+        memory.append(_resident_megabytes())
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    decode = _decode_seconds(dataset) * (shots + 1)
+    return {
+        "episode_shots": float(shots),
+        "episodes_per_second": steps * batch / seconds,
+        "episode_cpu_ms": 1e3 * busy / (steps * batch),
+        "episode_decode_cpu_ms": 1e3 * decode,
+        "episode_decode_share": decode / (busy / (steps * batch)),
+        "episodes_drawn": float(steps * batch),
+        "episode_memory_mb_first_tenth": float(np.max(memory[: max(1, steps // 10)])),
+        "episode_memory_mb_last_tenth": float(np.max(memory[-max(1, steps // 10) :])),
+    }
+
+
+def _sized(model, size):
+    """`model`'s config with another image size; the networks are not built here, so their depth may stay."""
+    changed = object.__new__(type(model))
+    for name, value in vars(model).items():
+        object.__setattr__(changed, name, size if name == "image_size" else value)
+    return changed
+
+
+def _decode_seconds(folder):
+    from tf_talkinghead.data.dataset import load_dataset
+
+    dataset = load_dataset(folder)
+    frames = [frame for entry in dataset.clips[:4] for frame in dataset.read(entry).frames[:64]]
+    start = time.thread_time()
+    for frame in frames:
+        records.decode_frame(frame)
+    return (time.thread_time() - start) / len(frames)
+
+
+def _dataset(path, data, folder):
+    """A dataset of 64 copies of one clip of 64 frames."""
+    clip = faces.face_crops(video.read_video(path, 64).frames, data.size, data)
+    frames = [records.encode_frame(image, data.jpeg_quality) for image in clip.images]
+    names = [f"{i}.mp4" for i in range(64)]
+    made = (records.serialize(records.Record(frames, clip.landmarks, name, name, name, 25.0, clip.box)) for name in names)
+    places = records.write_shard(folder / "clips.tfrecord", made)
+    entries = [
+        Entry(name, row, 0, offset, length, len(frames), 0.0, (0.0, 0.0, 0.0))
+        for row, (name, (offset, length)) in enumerate(zip(names, places))
+    ]
+    dataset = Dataset(folder, {"size": data.size}, [(name, name) for name in names], ["clips.tfrecord"], entries, 0)
+    (folder / INDEX_NAME).write_text(to_json(dataset))
+    return folder
+
+
+def _write_portrait(path, count):
+    """The portrait that ships with scikit-image, its head swaying, as a clip."""
+    from skimage import data as pictures
+
+    portrait, frames = pictures.astronaut(), []
+    for t in range(count):
+        place = cv2.getRotationMatrix2D((225, 130), 5 * np.sin(t / 9), _SIDE / 256)
+        place[:, 2] += np.array([_SIDE / 2 - 225 + 20 * np.sin(t / 13), _SIDE / 2 - 130 + 12 * np.sin(t / 7)])
+        frames.append(cv2.warpAffine(portrait, place, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE))
+    video.write_video(path, frames, 25)
+
+
+def _resident_megabytes():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def _positive(options, name, default):
+    text = options.get(name, default)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise InputError(f"--option={name}={text}: expected a positive whole number")
+    return value
