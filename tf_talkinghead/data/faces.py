@@ -13,6 +13,9 @@ from tf_talkinghead.data.landmarks import DlibLandmarks, LandmarkModel
 from tf_talkinghead.errors import NoFaceError
 
 
+_LEVEL_NOSE = 0.65  # where the nose's base lies between eyes and mouth when a head is level; median of 38 clips
+
+
 @dataclass(frozen=True)
 class FaceClip:
     """One person's face through a clip."""
@@ -80,6 +83,3 @@ def head_angles(points: np.ndarray) -> np.ndarray:
     eye_level, base, mouth = (eyes.mean(-2) * down).sum(-1), along(down, 33), (along(down, 51) + along(down, 57)) / 2
     pitch = np.arcsin(np.clip((base - eye_level) / np.maximum(mouth - eye_level, 1e-6) - _LEVEL_NOSE, -0.5, 0.5) * 2)
     return np.degrees(np.stack([yaw, pitch, roll], axis=-1)).astype(np.float32)
-
-
-_LEVEL_NOSE = 0.58  # where the nose's base lies between eyes and mouth when a head is level; median of 50 clips

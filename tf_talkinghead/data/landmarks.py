@@ -28,6 +28,7 @@ _RESAMPLED_SIDE = 200  # since dlib rounds points to whole pixels, and large one
 _DETECTOR_SIDE = 100  # pixels a known face is given when it is detected again; the detector's least is 80
 _FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
 _CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
+_SETTLED = 0.01  # of its side, that a square may be moved by a prediction which counts
 _SURE, _UNSURE = 0.25, 0.0  # scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05
 _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED[i] of the original
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
@@ -120,8 +121,18 @@ class DlibLandmarks:
 
     def follow(self, image, points):
         grey = image if image.ndim == 2 else _grey(image)
-        first = self._predict(grey, square_of(points))
-        return (first + self._predict(grey, square_of(first))) / 2  # a tenth steadier than the second alone
+        before, first = square_of(points), self._predict(grey, square_of(points))
+        square = square_of(first)
+        if max(abs(square.x - before.x), abs(square.y - before.y)) > _SETTLED * square.side:
+            first = self._predict(grey, square)  # the face has moved: its old square is no good start
+            square = square_of(first)
+        return (first + self._predict(grey, square)) / 2  # a tenth steadier than the second alone
+
+    def detect_plainly(self, image: np.ndarray) -> list[Face]:
+        """dlib's own answer, one prediction in the detector's square: what steadier points are measured by."""
+        grey = _grey(image)
+        squares = [_square(rect, 1.0) for rect in self._detector(grey, 0)]
+        return [Face(square, self._predict(grey, square)) for square in squares]
 
     def _run_detector(self, grey, scale, least, near=None):
         """Faces that the gradient detector finds with a score of `least`; by the square `near` one of _UNSURE will do."""

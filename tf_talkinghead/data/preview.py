@@ -16,11 +16,12 @@ def draw(dataset: Dataset) -> bytes:
     """The preview as PNG bytes: up to 72 clips, evenly chosen, and histograms over all."""
     import matplotlib
 
-    figure = matplotlib.figure.Figure(figsize=(15.4, 11), dpi=100, layout="constrained")
-    sheet, plots = figure.subfigures(2, 1, height_ratios=(7.7, 3.3))
+    crops = contact_sheet(dataset)
+    height = 15.4 * crops.shape[0] / crops.shape[1] + 0.4  # inches
+    figure = matplotlib.figure.Figure(figsize=(15.4, height + 3.3), dpi=100, layout="constrained")
+    sheet, plots = figure.subfigures(2, 1, height_ratios=(height, 3.3))
     axes = sheet.subplots()
-    axes.imshow(contact_sheet(dataset))
-    axes.set_anchor("N")
+    axes.imshow(crops)
     axes.set_axis_off()
     axes.set_title(f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files rejected")
     lengths, faces, angles = plots.subplots(1, 3)
