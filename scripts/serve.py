@@ -2,6 +2,7 @@
 
     python -m scripts.serve --models=avatars --port=8500
     python -m scripts.serve --models=avatars --write_config_only --promote=all
+    python -m scripts.serve --models=avatars --write_config_only --pin=eileen=3
 
 `--models` serves everyone in the folder and watches it; `--model_config_file` and `--model_base_path` do what they do
 in tensorflow_model_server, whose flag names these are. `--write_config_only` writes `<models>/models.config` for
@@ -62,6 +63,7 @@ flags.DEFINE_integer(
 flags.DEFINE_float("drain_seconds", 30.0, "On SIGTERM: how long calls under way may take to end.")
 flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and end.")
 flags.DEFINE_list("promote", [], "With --write_config_only: whose stable label moves to the newest version, or all.")
+flags.DEFINE_list("pin", [], "With --write_config_only: NAME=VERSION, where the stable label goes; for a rollback.")
 flags.DEFINE_string("served_from", "", "With --write_config_only: the models folder as the server's container sees it.")
 
 
@@ -71,11 +73,9 @@ def main(argv):
     if FLAGS.write_config_only:
         if not FLAGS.models:
             raise InputError("--write_config_only needs --models")
-        path, config = models_config.update(FLAGS.models, promote=FLAGS.promote, served_from=FLAGS.served_from)
-        print(f"wrote {path}: {len(config.model_config_list.config)} models")
-        return
-    if FLAGS.promote or FLAGS.served_from:
-        raise InputError("--promote and --served_from need --write_config_only")
+        return _write_config()
+    if FLAGS.promote or FLAGS.pin or FLAGS.served_from:
+        raise InputError("--promote, --pin and --served_from need --write_config_only")
     tf.get_logger().setLevel("ERROR")  # a line for every restored variable is no news
     options = {field.name: FLAGS[field.name].value for field in dataclasses.fields(ServerOptions)}
     server = AvatarServer(ServerOptions(**options))
@@ -87,6 +87,20 @@ def main(argv):
     print(f"listening on {host}:{server.port}", flush=True)
     stop.wait()
     server.stop(FLAGS.drain_seconds)
+
+
+def _write_config():
+    """Writes models.config and says what has to wait until the server has loaded it."""
+    pin = {}
+    for text in FLAGS.pin:
+        name, _, version = text.partition("=")
+        if not version.isdecimal():
+            raise InputError(f"--pin={text}: expected NAME=VERSION")
+        pin[name] = int(version)
+    path, config, waiting = models_config.update(FLAGS.models, FLAGS.promote, pin, FLAGS.served_from)
+    print(f"wrote {path}: {len(config.model_config_list.config)} models")
+    for name, label, version in waiting:
+        print(f"{name}: {label} can move once version {version} is loaded; run the same command again then")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def test_the_config_is_written_and_mistakes_are_one_line(models, tmp_path):
         ["--write_config_only"],
         [f"--models={models}", "--promote=anna"],
         [f"--models={models}", "--write_config_only", "--promote=dora"],
+        [f"--models={models}", "--write_config_only", "--pin=anna"],
         ["--models=a", "--model_base_path=b"],
         ["somewhere"],
     )

@@ -133,7 +133,8 @@ def test_soak(tmp_path):
     print(
         f"\n{SECONDS:.0f} s, {CLIENTS} clients: {clients.frames} frames, {len(clients.wrong)} wrong, "
         f"{len(clients.errors)} errors left; {version} versions, {reloads} reloads; "
-        f"resident memory {early:.0f} MB in the middle third, {late:.0f} MB in the last"
+        f"resident memory {early:.0f} MB in the middle third, {late:.0f} MB in the last; "
+        f"over time {[round(value) for value in memory[:: max(1, len(memory) // 15)]]}"
     )
     assert alive and code == 0
     assert clients.wrong == [] and clients.errors == [] and clients.frames > 1000
