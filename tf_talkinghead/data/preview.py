@@ -14,7 +14,7 @@ _CLOSED = (5, 6, 7, 8)
 
 def draw(dataset: Dataset) -> bytes:
     """The preview as PNG bytes: up to 72 clips, evenly chosen, and histograms over all."""
-    import matplotlib
+    import matplotlib.figure
 
     crops = contact_sheet(dataset)
     height = 15.4 * crops.shape[0] / crops.shape[1] + 0.4  # inches
