@@ -23,6 +23,8 @@ flags.DEFINE_integer("steps", None, "E+G updates in all, absolute: a resumed run
 flags.DEFINE_integer("batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1)
 flags.DEFINE_integer("shots", None, "K, context frames of an episode.", lower_bound=1)
 flags.DEFINE_enum("perceptual", None, ["vgg", "dlib"], "Networks of the content loss.")
+flags.DEFINE_string("vgg19_weights", None, "File of VGG19's Caffe weights; without it Keras' own download is used.")
+flags.DEFINE_string("vggface_weights", None, "File of VGG16-Face's Caffe weights (see models/perceptual.py).")
 flags.DEFINE_string("holdout_people", None, "How many people to keep out of training and judge by, or a file with a name a line.")
 flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "Of the networks' start and of the episodes.", lower_bound=0)
@@ -42,6 +44,9 @@ def main(argv):
             changes[f"meta.{name}"] = FLAGS[name].value
     if FLAGS.perceptual:
         changes.update(_perceptual(FLAGS.perceptual))
+    for name in ("vgg19_weights", "vggface_weights"):
+        if FLAGS[name].value is not None:
+            changes[f"losses.{name}"] = FLAGS[name].value
     if people is not None:
         changes["meta.holdout_people"] = people
     config = configs.replace(configs.preset(FLAGS.preset), changes)

@@ -26,7 +26,7 @@ def start(output, *arguments, task=None):
 
 
 def finish(process):
-    said, _ = process.communicate(timeout=150)
+    said, _ = process.communicate(timeout=900)
     assert process.returncode == 0, said[-3000:]
 
 
@@ -60,6 +60,7 @@ def test_two_logical_replicas_equal_one(one, tmp_path):
     assert_same(one, dict(np.load(tmp_path / "two.npz")))
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one(one, tmp_path):
     cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
     processes = [start(tmp_path / f"{i}.npz", task={"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]

@@ -179,7 +179,11 @@ def _when(finite, write):
 
 
 def _values(gradient):
-    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+    """The numbers of a gradient, of tf.IndexedSlices one summed row for each index."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, place = tf.unique(gradient.indices)
+    return tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
 
 
 def _scaled(gradient, factor):
