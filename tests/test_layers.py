@@ -9,6 +9,7 @@ from tf_talkinghead.models.layers import (
     SpectralConv2D,
     SpectralDense,
     converge_spectral_norms,
+    leading_vector,
     power_iterate,
     spectral_layers,
 )
@@ -163,6 +164,15 @@ def test_converging_a_network_reaches_every_layer():
     converge_spectral_norms(network)
     for layer in spectral_layers(network):
         np.testing.assert_allclose(layer.sigma(), np.linalg.svd(matrix(layer))[1][0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(30, 7), (4, 11), (5, 5), (6, 1)])
+def test_leading_vector_is_the_svds(shape):
+    matrix = np.random.default_rng(6).normal(size=shape)
+    vector, expected = leading_vector(matrix), np.linalg.svd(matrix)[2][0]
+    np.testing.assert_allclose(vector, expected * np.sign(expected @ vector), atol=1e-9)
+    np.testing.assert_array_equal(leading_vector(-matrix), vector)  # the sign is fixed
+    assert np.isfinite(leading_vector(np.zeros(shape))).all()
 
 
 def test_u_declares_how_replicas_agree():

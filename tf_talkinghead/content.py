@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tf_talkinghead import losses
 from tf_talkinghead.models import perceptual
+from tf_talkinghead.models.checks import checked_image
 
 
 def content_loss(config, image_size):
@@ -25,9 +26,8 @@ def content_loss(config, image_size):
     networks = _networks(config)
 
     def terms(x, x_hat, landmarks):
-        shape = [None, image_size, image_size, 3]
-        x = tf.stop_gradient(tf.ensure_shape(tf.cast(x, tf.float32), shape))
-        x_hat = tf.ensure_shape(tf.cast(x_hat, tf.float32), shape)
+        x = tf.stop_gradient(checked_image("x", x, image_size))
+        x_hat = checked_image("x_hat", x_hat, image_size)
         result = {}
         for name, function in (("pixel", losses.pixel), ("gradient", losses.gradient), ("structure", losses.structure)):
             if getattr(config, name):

@@ -18,11 +18,11 @@ def checked(name, tensor, shape, low=None, high=None):
     Args:
       name: the argument's name, for the message.
       tensor: array or tensor of floats.
-      shape: expected sizes after the batch dimension, for example (256, 256, 3).
+      shape: expected sizes after the batch dimension, for example (256, 256, 3); None is any.
       low, high: the range its values must lie in, if any.
     """
     tensor = tf.convert_to_tensor(tensor)
-    expected = f"floats [B, {', '.join(map(str, shape))}]"
+    expected = f"floats [B, {', '.join('any' if size is None else str(size) for size in shape)}]"
     if low is not None:
         expected += f" in [{low}, {high}]"
     if not tensor.dtype.is_floating:

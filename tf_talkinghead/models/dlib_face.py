@@ -37,8 +37,8 @@ class FaceNetwork(keras.Model):
 
     image_size = IMAGE_SIZE
 
-    def __init__(self, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+    def __init__(self, trainable=False, **kwargs):
+        super().__init__(trainable=trainable, **kwargs)
 
     def build(self, input_shape=None):
         self.opening = self._convolution(3, 32, 7, 2, "opening")
@@ -48,6 +48,9 @@ class FaceNetwork(keras.Model):
             self.blocks.append([first, self._convolution(channels, channels, 3, 1, f"block_{number}_2")])
             inputs = channels
         self.matrix = self.add_weight(name="matrix", shape=(inputs, _VECTOR), trainable=False)
+
+    def build_from_config(self, config):
+        self.build()
 
     def _convolution(self, inputs, channels, size, stride, name):
         padding = "same" if stride == 1 else "valid"  # strided layers pad nothing

@@ -10,11 +10,11 @@ Kernels and `u` stay float32 under a mixed policy (a sigma of eight bits would b
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 PACKAGE = "tf_talkinghead"
 _FIRST_ITERATIONS = 15
-_CONVERGED_ITERATIONS = 100
 
 
 class _Spectral(keras.layers.Layer):
@@ -129,10 +129,22 @@ def power_iterate(network):
         layer.power_iterate()
 
 
-def converge_spectral_norms(network, iterations=_CONVERGED_ITERATIONS):
-    """Iterates every `u` of `network` to convergence, for kernels that no training step has followed.
+def converge_spectral_norms(network):
+    """Sets every `u` of `network` to its kernel's leading singular vector, for kernels no training step has followed.
 
-    Averaged (EMA) kernels need it before they are compared, folded or exported: their `u` belongs to others.
+    Averaged (EMA) kernels need it before they are compared, folded or exported: their `u` belongs to others. Exact
+    rather than iterated, and eager only; the sign of a vector is fixed, so equal kernels give equal `u`.
     """
     for layer in spectral_layers(network):
-        layer.power_iterate(iterations)
+        layer.u.assign(leading_vector(np.asarray(layer.kernel, np.float64).reshape(-1, layer.kernel.shape[-1])))
+
+
+def leading_vector(matrix):
+    """The unit right singular vector [out] of `matrix` [rows, out] with the largest singular value."""
+    rows, out = matrix.shape
+    if out <= rows:  # the smaller of the two Gram matrices
+        u = np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
+    else:
+        u = matrix.T @ np.linalg.eigh(matrix @ matrix.T)[1][:, -1]
+        u /= max(np.linalg.norm(u), np.finfo(np.float64).tiny)
+    return u if u[np.argmax(np.abs(u))] >= 0 else -u

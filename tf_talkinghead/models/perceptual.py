@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.models.checks import checked
 from tf_talkinghead.models.dlib_face import face_network as face_network
 from tf_talkinghead.models.layers import PACKAGE
 
@@ -40,8 +41,8 @@ class CaffeVGG(keras.Model):
       image_size: what faces are resized to before it (the network itself takes any size).
     """
 
-    def __init__(self, blocks, mean, image_size=224, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+    def __init__(self, blocks, mean, image_size=224, trainable=False, **kwargs):
+        super().__init__(trainable=trainable, **kwargs)
         self.blocks, self.mean, self.image_size = tuple(blocks), tuple(mean), image_size
         self.convolutions = [
             keras.layers.Conv2D(
@@ -57,12 +58,16 @@ class CaffeVGG(keras.Model):
             convolution.build((None, None, None, inputs))
             inputs = convolution.filters
 
+    def build_from_config(self, config):
+        self.build()
+
     def call(self, images):
         return self.activations(images)
 
     def activations(self, images):
         """Five activations [B, h, w, c] of images [B, H, W, 3] RGB in 0..255."""
-        h = (tf.cast(images, tf.float32) - tf.constant(self.mean))[..., ::-1]  # BGR, as Caffe's
+        images = checked("images", images, (None, None, 3), 0, 255)
+        h = (images - tf.constant(self.mean))[..., ::-1]  # BGR, as Caffe's
         result = []
         for convolution in self.convolutions:
             if convolution.name.endswith("_1") and result:
