@@ -81,3 +81,13 @@ def test_strength_scales_the_change():
         return [abs(np.linalg.det(augment.draw(np.random.default_rng(s), config).place[:, :2]) - 1) for s in range(50)]
 
     assert 0 < max(sizes(0.3)) < max(sizes(1.0)) <= np.exp(0.4) - 1
+
+
+def test_a_map_is_about_pixel_centres():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[20, 24] = 255
+    twice = augment.Variation(False, np.array([[2, 0, -0.5], [0, 2, -0.5]]), np.eye(3, 4))
+    weight = twice.image(image)[..., 0].astype(float)
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    centre = [(weight * columns).sum() / weight.sum(), (weight * rows).sum() / weight.sum()]
+    np.testing.assert_allclose(centre, [2 * 24.5 - 32, 2 * 20.5 - 32], atol=0.05)
