@@ -271,7 +271,8 @@ def _run_batch(queue, batch, on_batch):
         outputs = queue.run(inputs)
         for alias, value in outputs.items():
             if np.ndim(value) == 0 or len(value) != rows + padding:
-                raise failed_precondition(f"Batched output tensor {alias} does not have the batch's {rows + padding} rows")
+                wanted = rows + padding
+                raise failed_precondition(f"Batched output tensor {alias} does not have the batch's {wanted} rows")
         start = 0
         for task in tasks:
             task.finish({alias: value[start : start + task.rows] for alias, value in outputs.items()})

@@ -46,7 +46,8 @@ def run(preset_name, options):
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         if measure == "memory":
-            return _memory(models, preset_name, _numbers(options, "batches", "1/2/4/8/16"), int(options.get("people", 8)))
+            batches = _numbers(options, "batches", "1/2/4/8/16")
+            return _memory(models, preset_name, batches, int(options.get("people", 8)))
         path = export_person(_avatar(preset_name), models, "someone")
         clients = _numbers(options, "clients", "1/8/32")
         return _speed(models, path, float(options.get("seconds", 8)), clients)
@@ -65,7 +66,8 @@ def _avatar(preset_name):
     psi_hat = np.random.default_rng(0).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
     angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     circle = np.float32(0.5 + 0.3 * np.stack([np.cos(angles), np.sin(angles)], axis=-1))
-    return Avatar(config, "feed_forward", generator.folded("float32").get_weights(), psi_hat, circle, {"images": 1, "steps": 0})
+    weights = generator.folded("float32").get_weights()
+    return Avatar(config, "feed_forward", weights, psi_hat, circle, {"images": 1, "steps": 0})
 
 
 def _landmarks(rows):
@@ -76,7 +78,7 @@ def _landmarks(rows):
 
 
 def _speed(models, path, seconds, clients):
-    figures = {}
+    figures = {"weights": "random"}
     servable = Servable("someone", 1, path)
     largest = servable.batching_parameters().max_batch_size.value
     call = lambda rows: servable.run(SIGNATURE, {"landmarks": _landmarks(rows)}, OUTPUTS)
@@ -169,7 +171,8 @@ class _server:
 def _memory(models, preset_name, batches, people):
     """Megabytes of one loaded person, and of a batch beyond that at its peak, each in a process of its own."""
     path = export_person(_avatar(preset_name), models, "someone")
-    figures = {"disk_mb_per_person": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 2**20}
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    figures = {"weights": "random", "disk_mb_per_person": size / 2**20}
     empty = _in_own_process(path, copies=0)
     one, many = _in_own_process(path, copies=1), _in_own_process(path, copies=people)
     figures["process_without_models_mb"] = empty["now"]

@@ -7,7 +7,7 @@
 
 Works against TensorFlow Serving and the embedded server alike: it knows signatures, not models. Every call has a
 deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with backoff inside that deadline. Someone who
-lives in the shared bank is rendered by naming the bank's file, `AvatarClient(address, "eileen", bank="bank.vectors.npz")`.
+lives in the shared bank is rendered by naming the bank's file, `AvatarClient(address, "eileen", bank=FILE)`.
 """
 
 import collections
@@ -213,9 +213,9 @@ class AvatarClient:
         code = error.code()
         hints = {
             grpc.StatusCode.UNAVAILABLE: "is the server running, and the address right?",
-            grpc.StatusCode.NOT_FOUND: f"{self._model!r} is not served there; was it published to the server's models folder?",
+            grpc.StatusCode.NOT_FOUND: f"{self._model!r} is not served there; was it published to the server's models?",
             grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {self.timeout:g} s; a longer timeout may help",
-            grpc.StatusCode.FAILED_PRECONDITION: f"the model has no signature {signature!r}; was it exported by this project?",
+            grpc.StatusCode.FAILED_PRECONDITION: f"no signature {signature!r}; was the model exported by this project?",
             grpc.StatusCode.RESOURCE_EXHAUSTED: "the server is overloaded, or the request too large",
         }
         hint = f" ({hints[code]})" if code in hints else ""

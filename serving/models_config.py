@@ -26,7 +26,10 @@ def names_in(models_dir):
     """Names under `models_dir` that have a published version, sorted; the bank among them."""
     if not os.path.isdir(models_dir):
         raise InputError(f"{models_dir}: not a folder; publish somebody there first")
-    return sorted(publishing.people(models_dir) + [publishing.BANK] * bool(publishing.versions(models_dir, publishing.BANK)))
+    names = publishing.people(models_dir)
+    if publishing.versions(models_dir, publishing.BANK):
+        names.append(publishing.BANK)
+    return sorted(names)
 
 
 def build(models_dir, previous=None, promote=(), pin=None, served_from=None, staged=False):

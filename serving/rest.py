@@ -24,7 +24,7 @@ class RestServer:
 
     def __init__(self, host, port, registry, metrics, metrics_path):
         self._registry, self._metrics, self._metrics_path = registry, metrics, metrics_path
-        self._server = None
+        self._server, self._started = None, False
         if port:
             handler = type("Handler", (_Handler,), {"rest": self})
             try:
@@ -36,11 +36,13 @@ class RestServer:
 
     def start(self):
         if self._server:
+            self._started = True
             threading.Thread(target=self._server.serve_forever, name="rest", daemon=True).start()
 
     def stop(self):
         if self._server:
-            self._server.shutdown()
+            if self._started:  # it would wait for a loop that never ran
+                self._server.shutdown()
             self._server.server_close()
 
     def answer(self, path):

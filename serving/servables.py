@@ -149,8 +149,8 @@ def run_in_parts(servable, signature_name, inputs, outputs, largest):
     rows = rows_of(inputs)
     if rows <= largest:
         return servable.run(signature_name, inputs, outputs)
-    parts = [
-        servable.run(signature_name, {alias: value[start : start + largest] for alias, value in inputs.items()}, outputs)
-        for start in range(0, rows, largest)
-    ]
+    parts = []
+    for start in range(0, rows, largest):
+        part = {alias: value[start : start + largest] for alias, value in inputs.items()}
+        parts.append(servable.run(signature_name, part, outputs))
     return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}

@@ -55,7 +55,9 @@ class AvatarServer:
         self.metrics = Metrics()
         self._calls, self._calls_lock = 0, threading.Lock()
         self._health = health.HealthServicer(experimental_non_blocking=True)
-        self._scheduler = batching.BatchScheduler(threads, self._on_dequeue, self._under_way) if self._batching_on else None
+        self._scheduler = None
+        if self._batching_on:
+            self._scheduler = batching.BatchScheduler(threads, self._on_dequeue, self._under_way)
         self.manager = Manager(
             self.metrics,
             on_change=self._set_health,
@@ -185,11 +187,15 @@ class AvatarServer:
             if self._scheduler is not None and servables.rows_of(call.inputs):
                 outputs = self._run_batched(loaded, call, deadline, on_cancel)
             else:
-                limit = loaded.options.max_execution_batch_size if loaded.options else DEFAULT_PART_ROWS
-                outputs = self._timed_run(
-                    loaded, lambda: servables.run_in_parts(loaded.servable, call.signature_name, call.inputs, call.outputs, limit)
-                )
+                if not on_cancel(lambda: None):
+                    raise StatusError(Code.CANCELLED, "the caller has cancelled")
+                outputs = self._run_alone(loaded, call)
             return requests.respond(loaded.servable, call, outputs)
+
+    def _run_alone(self, loaded, call):
+        limit = loaded.options.max_execution_batch_size if loaded.options else DEFAULT_PART_ROWS
+        arguments = (loaded.servable, call.signature_name, call.inputs, call.outputs, limit)
+        return self._timed_run(loaded, lambda: servables.run_in_parts(*arguments))
 
     @contextlib.contextmanager
     def _counted(self):

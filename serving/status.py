@@ -45,4 +45,5 @@ def deadline_exceeded(message):
 
 def from_tensorflow(error: tf.errors.OpError):
     """The same code a C++ server would answer with: TensorFlow's numbers are gRPC's."""
-    return StatusError(_CODES.get(error.error_code, Code.UNKNOWN), error.message.splitlines()[0] if error.message else "")
+    first_line = (error.message or "").partition("\n")[0]  # the rest is the graph's own trace
+    return StatusError(_CODES.get(error.error_code, Code.UNKNOWN), first_line)
