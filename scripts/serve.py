@@ -14,7 +14,7 @@ import signal
 import threading
 
 import tensorflow as tf
-from absl import flags
+from absl import flags, logging
 
 from scripts import command
 from serving import models_config
@@ -76,6 +76,8 @@ def main(argv):
         return _write_config()
     if FLAGS.promote or FLAGS.pin or FLAGS.served_from:
         raise InputError("--promote, --pin and --served_from need --write_config_only")
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.INFO)  # which versions come and go is what its operator wants to see
     tf.get_logger().setLevel("ERROR")  # a line for every restored variable is no news
     options = {field.name: FLAGS[field.name].value for field in dataclasses.fields(ServerOptions)}
     server = AvatarServer(ServerOptions(**options))

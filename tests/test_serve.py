@@ -35,7 +35,8 @@ def test_it_listens_serves_drains_and_ends(models):
             thread.join()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0 and len(drawn) == 8
-        assert "Traceback" not in process.stderr.read()
+        said = process.stderr.read()
+        assert "Loaded anna version 1" in said and "Unloaded anna version 1" in said and "Traceback" not in said
     finally:
         process.kill()
 
