@@ -50,10 +50,10 @@ def device_name():
     return tf.config.experimental.get_device_details(accelerators[0]).get("device_name", "gpu")
 
 
-def matmul_gflops(dtype, sizes=MATMUL_SIZES):
+def matmul_gflops(dtype):
     """Billions of operations a second of the best of square matrix products in `dtype`."""
     best = 0.0
-    for size in sizes:
+    for size in MATMUL_SIZES:
         a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         product = tf.function(lambda a=a, b=b: tf.matmul(a, b))
         repeats = max(1, 2048 // size) ** 2  # short products are timed several at a time

@@ -25,6 +25,7 @@ _DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 def run(preset, options):
     """Parameters, GFLOP, time and memory by batch of the networks of `preset`; see the module's head."""
     batches = [_positive("batches", text) for text in options.get("batches", "1,4,8").split(",")]
+    batches.sort()  # memory a batch took is kept by the process: larger ones must come later
     repeats = _positive("repeats", options.get("repeats", "5"))
     config = preset_config(preset).model
     result = {"weights": "random (speed does not depend on them)", **parameters(config)}
@@ -86,6 +87,8 @@ def _served(config, dtype, batches, repeats):
         return tf.saturate_cast((x_hat + 1.0) * 127.5 + 0.5, tf.uint8)
 
     result, rates = {}, [matmul_gflops(_DTYPES[dtype])]
+    with PeakMemory() as before:
+        pass
     for batch in batches:
         landmarks, psi_hat = tf.repeat(_face()[None], batch, 0), tf.zeros([batch, generator.adain_size])
         function = render.get_concrete_function(landmarks, psi_hat)
@@ -94,8 +97,8 @@ def _served(config, dtype, batches, repeats):
             seconds = median_seconds(lambda f=function, i=(landmarks, psi_hat): f(*i), repeats) / batch
         result[f"{dtype}_ms_per_frame_batch_{batch}"] = seconds * 1e3
         result[f"{dtype}_gflops_batch_{batch}"] = gflop / seconds
-        if peak.extra_megabytes is not None:
-            result[f"{dtype}_peak_memory_mb_batch_{batch}"] = peak.extra_megabytes
+        if peak.megabytes is not None:  # beyond what the weights and the program took before the first frame
+            result[f"{dtype}_peak_memory_mb_batch_{batch}"] = peak.megabytes - before.megabytes
     rates.append(matmul_gflops(_DTYPES[dtype]))
     for batch in batches:
         result[f"{dtype}_share_of_matmul_batch_{batch}"] = result[f"{dtype}_gflops_batch_{batch}"] / max(rates)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tf_talkinghead.errors import InputError
 
 LANDMARKS = 68
-_TILE = 16  # pixels; 8 evaluates fewer pixels but more pairs, and was no faster
+_TILE = 16  # pixels; smaller tiles evaluate fewer pixels but more pairs
 _SHORTEST = 1e-3  # pixels; a shorter segment is a dot, so that no gradient divides by zero
 
 # (colour, first landmark, last landmark, closed), in the order of METHOD's table of parts.
