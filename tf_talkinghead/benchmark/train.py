@@ -1,0 +1,181 @@
+"""Speed of a meta-learning update: examples a second, GFLOP, share of the machine's matrix rate, waiting for data.
+
+Episodes are made up when no dataset is named (`--option=data=DIR`); then the share of time spent waiting for data
+is measured on small made-up records written to a temporary folder. Operations are those of convolutions and matrix
+products, backward passes included, counted in the graph of the update itself.
+"""
+
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead.benchmark.machine import PeakMemory, matmul_gflops
+from tf_talkinghead.config import preset as preset_config
+from tf_talkinghead.config import replace
+from tf_talkinghead.data import dataset, records
+from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.data.episodes import episodes
+from tf_talkinghead.training.learner import MetaLearner
+from tf_talkinghead.training.run import without_names
+
+OPTIONS = {
+    "data": "dataset of prepare_dataset; made up by default",
+    "batch_size": "episodes of an update; 1 for preset paper, the preset's otherwise",
+    "shots": "context frames; 1 for preset paper, the preset's otherwise",
+    "dtype": "float32 (default), mixed_bfloat16 or mixed_float16",
+    "steps": "timed updates, of which the median counts; 5 by default",
+    "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; none by default",
+}
+
+
+def run(preset, options):
+    """Figures of one update with every term and D taking part; see the module's head."""
+    config, notes = _config(preset, options)
+    steps = int(options.get("steps", "5"))
+    with tempfile.TemporaryDirectory() as folder:
+        data = options.get("data") or _made_up(pathlib.Path(folder), config.model.image_size)
+        notes["data"] = options.get("data") or "made up: 8 videos of noise"
+        videos = len(dataset.load_dataset(data).videos)
+        with PeakMemory() as peak:
+            figures = _updates(config, data, videos, steps)
+    dtype = tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32
+    rate = matmul_gflops(dtype)
+    figures["share_of_matmul_rate"] = figures["gflop_per_step"] / figures["step_seconds"] / rate
+    figures["training_peak_memory_mb"] = peak.megabytes
+    if "videos" in options:
+        figures.update(_rows_of_w(config, [int(number) for number in options["videos"].split(",")], steps))
+    return {**notes, **figures}
+
+
+def _config(preset, options):
+    """The configuration measured, and what was changed, in words."""
+    config = preset_config(preset)
+    small = preset == "paper"  # a batch of 48 x 9 frames of 256 px is no measure of a CPU
+    changes = {
+        "meta.batch_size": int(options.get("batch_size", 1 if small else config.meta.batch_size)),
+        "meta.shots": int(options.get("shots", 1 if small else config.meta.shots)),
+        "meta.dtype": options.get("dtype", "float32"),
+        "losses.adversarial_start": 0,
+    }
+    notes = {"batch": f"{changes['meta.batch_size']} episodes of {changes['meta.shots']} context frames", "dtype": changes["meta.dtype"]}
+    if config.losses.perceptual == "vgg":  # its weight files need not be there
+        changes.update({"losses.perceptual": "dlib", "losses.pixel": 1.0, "losses.face": 1.0})
+        notes["content"] = "dlib's face network in place of VGG19 and VGGFace, whose weights are not needed for this"
+    return replace(config, changes), notes
+
+
+def _updates(config, data, videos, steps):
+    """Times and operations of updates on `data`."""
+    learner = MetaLearner(config, videos)
+    update = learner.function(True)
+    batches = iter(episodes(data, config, config.meta.batch_size, seed=0).map(without_names))
+    _wait(update(next(batches)))
+    gflop = operations(update.get_concrete_function(next(batches)).graph, config.meta.batch_size, config.meta.shots) / 1e9
+    times, waits = [], []
+    for _ in range(steps):
+        start = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - start)
+        _wait(update(batch))
+        times.append(time.perf_counter() - start)
+    seconds = float(np.median(times))
+    return {
+        "step_seconds": seconds,
+        "examples_per_second": config.meta.batch_size / seconds,
+        "gflop_per_step": gflop,
+        "gflops": gflop / seconds,
+        "data_wait_share": float(np.sum(waits) / np.sum(times)),
+    }
+
+
+def operations(graph, batch, shots):
+    """Floating-point operations of the convolutions and products of an update's graph (a multiply-add is two).
+
+    Where the graph leaves the first axis open, it is taken from what the network saw: `batch` frames, or
+    `batch` x `shots` where the shape of the context frames' batch is lost; the convolutions' own shapes say the rest.
+    """
+    total = 0
+    for operation in graph.get_operations():
+        total += _convolution(operation, batch, shots) + _product(operation, batch)
+    return total
+
+
+def _convolution(operation, batch, shots):
+    """Forward and both backward convolutions cost the same: output elements x kernel elements of one output channel."""
+    if operation.type == "Conv2D":
+        outputs, kernel = operation.outputs[0].shape, operation.inputs[1].shape
+    elif operation.type == "Conv2DBackpropInput":
+        outputs, kernel = operation.inputs[2].shape, operation.inputs[1].shape
+    elif operation.type == "Conv2DBackpropFilter":
+        outputs, kernel = operation.inputs[2].shape, operation.outputs[0].shape
+        if kernel.rank is None or not kernel.is_fully_defined():
+            kernel = tf.TensorShape(tf.get_static_value(operation.inputs[1]))
+    else:
+        return 0
+    rows = outputs[0] or batch * (shots if "embedder" in operation.name else 1)
+    return 2 * rows * int(np.prod(outputs[1:])) * int(np.prod(kernel[:3]))
+
+
+def _product(operation, batch):
+    if operation.type not in ("MatMul", "BatchMatMulV2"):
+        return 0
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    left = operation.inputs[0].shape
+    inner = left[-2 if transposed else -1]
+    sizes = [size or batch for size in operation.outputs[0].shape]
+    return 2 * int(np.prod(sizes)) * (inner or batch)
+
+
+def _rows_of_w(config, counts, steps):
+    """Update times with each number of rows in W, taken in turns so that other work slows both alike."""
+    learners = [MetaLearner(config, count) for count in counts]
+    updates = [learner.function(True) for learner in learners]
+    batches = [_random_batch(config, count) for count in counts]
+    times = [[] for _ in counts]
+    for repeat in range(steps + 1):
+        for i, update in enumerate(updates):
+            start = time.perf_counter()
+            _wait(update(batches[i]))
+            if repeat:  # the first call traces
+                times[i].append(time.perf_counter() - start)
+    medians = [float(np.median(taken)) for taken in times]
+    figures = {f"step_seconds_{count}_videos": seconds for count, seconds in zip(counts, medians)}
+    figures["step_time_ratio_of_videos"] = medians[-1] / medians[0]
+    return figures
+
+
+def _random_batch(config, videos):
+    """A batch of noise whose rows of W lie anywhere."""
+    size, batch, shots = config.model.image_size, config.meta.batch_size, config.meta.shots
+    random = np.random.default_rng(0)
+    return {
+        "context_images": tf.constant(random.integers(0, 256, (batch, shots, size, size, 3), np.uint8)),
+        "context_landmarks": tf.constant(random.uniform(0.2, 0.8, (batch, shots, 68, 2)), tf.float32),
+        "image": tf.constant(random.integers(0, 256, (batch, size, size, 3), np.uint8)),
+        "landmarks": tf.constant(random.uniform(0.2, 0.8, (batch, 68, 2)), tf.float32),
+        "index": tf.constant(random.integers(0, videos, batch), tf.int32),
+    }
+
+
+def _made_up(folder, size):
+    """A dataset of eight videos of noise in `folder`."""
+    random = np.random.default_rng(0)
+    made = []
+    for number in range(8):
+        frames = [records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95) for _ in range(12)]
+        points = random.uniform(0.2, 0.8, (12, 68, 2)).astype(np.float32)
+        made.append(records.Record(frames, points, f"{number}", f"{number}", f"{number}", 25.0, CropBox(0, 0, size)))
+    places = records.write_shard(folder / "clips-00000-of-00001.tfrecord", map(records.serialize, made))
+    entries = [dataset.Entry(r.clip, i, 0, offset, length, 12, 80.0, (0.0, 0.0, 0.0)) for i, (r, (offset, length)) in enumerate(zip(made, places))]
+    videos = [(record.identity, record.video) for record in made]
+    found = dataset.Dataset(folder, {"size": size}, videos, ["clips-00000-of-00001.tfrecord"], entries, 0)
+    (folder / dataset.INDEX_NAME).write_text(dataset.to_json(found))
+    return folder
+
+
+def _wait(terms):
+    """Reads the terms: only then the update is over."""
+    return [float(value) for value in terms.values()]
