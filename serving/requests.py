@@ -107,12 +107,10 @@ def _array(alias, spec, proto, max_rows):
 def _values(proto, dtype, count):
     """The `count` numbers of a tensor proto, flat, as the C++ runtime reads them.
 
-    Raw content must fit exactly. Of listed values the surplus is ignored and the last one stands for those missing;
-    with none at all the tensor is zero.
+    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values the surplus is
+    ignored and the last one stands for those missing; with none at all the tensor is zero.
     """
     if proto.tensor_content:
-        if len(proto.tensor_content) != count * dtype.size:
-            raise ValueError("the content does not fill the shape")
         return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)
     field, stored = _VALUE_FIELDS[dtype]
     values = np.array(getattr(proto, field)[:count], stored).view(dtype.as_numpy_dtype)
