@@ -131,6 +131,9 @@ class PersonalizeConfig(_Section):
     batch_size: int = 8  # ours
     learning_rate: float = 5e-5  # psi; paper 5e-5 as in meta-learning
     vector_learning_rate: float = 5e-5  # psi'; paper as psi
+    adam_beta_1: float = 0.0  # as in meta-learning
+    structure: float = 0.0  # weight of 1 - SSIM here, instead of meta-learning's; ours, paper 0
+    face: float = 0.0  # weight of the dlib face-network term here, likewise; ours, paper 0
     discriminator_learning_rate: float = 2e-4  # paper 2e-4
     discriminator_steps: int = 1  # D updates for one G update; ours
     ema_decay: float = 0.99  # ours; 0 turns the average off
@@ -226,13 +229,16 @@ _OVERRIDES = {
         "data.augment.geometry": 0.5,
         "personalize.steps": 300,
         "personalize.batch_size": 4,
-        "personalize.learning_rate": 1e-3,
-        "personalize.vector_learning_rate": 5e-3,
+        "personalize.learning_rate": 2e-3,
+        "personalize.vector_learning_rate": 1e-2,
+        "personalize.adam_beta_1": 0.9,
+        "personalize.structure": 5.0,
         "personalize.final_rate": 0.02,
         "personalize.warm_up": 20,
         "personalize.adversarial_from": 1.0,
         "personalize.ema_decay": 0.98,
-        "personalize.warp": 0.5,
+        "personalize.warp": 0.8,
+        "personalize.warp_reach": 1.0,
         "personalize.single_steps": 200,
         "personalize.evaluate_every": 100,
     },

@@ -7,6 +7,7 @@
 meta-learning's own, without the match term. The moving averages are what is kept.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -39,7 +40,8 @@ class PersonLearner:
         self.generator, self.averaged_generator = _copy(trained.generator), _copy(trained.generator)
         self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
-        self.content = content_loss(trained.config.losses, self.size)
+        self.losses = dataclasses.replace(trained.config.losses, structure=config.structure, face=config.face)
+        self.content = content_loss(self.losses, self.size)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
         self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
         if config.mode != "feed_forward":
@@ -49,7 +51,7 @@ class PersonLearner:
     def _make_step(self, trained, e_new):
         config, meta = self.config, trained.config.meta
         G = self.generator
-        adam = (meta.adam_beta_1, meta.adam_beta_2, meta.adam_epsilon)
+        adam = (config.adam_beta_1, meta.adam_beta_2, meta.adam_epsilon)
         self._rates = [(config.vector_learning_rate, Adam(config.vector_learning_rate, *adam))]
         groups = [([self.psi_hat], self._rates[0][1])]
         pairs = [(self.psi_hat, self.averaged_psi_hat)]
@@ -65,7 +67,7 @@ class PersonLearner:
             critic = Player([D], [(D.trainable_variables, self._rates[-1][1])])
             self.discriminator = D
         self._step = AdversarialStep(
-            weights=trained.config.losses,
+            weights=self.losses,
             content=self.content,
             synthesise=lambda part, y: Synthesis(G(y, psi_hat=_rows(self.psi_hat, y))),
             discriminate=lambda x, y, part: self.discriminator(x, y),
