@@ -53,6 +53,10 @@ def test_both_on_features_of_real_frames(portrait):
     patches = np.stack([portrait[y : y + 128, x : x + 128] for x, y in corners])
     features = [cv2.resize(p, (4, 4), interpolation=cv2.INTER_AREA).reshape(-1) / 255 for p in patches]
     real, again, dark = np.array(features[:150]), np.array(features[150:]), np.array(features[150:]) * 0.5
+    few, others = real[:12], dark[:9]
+    same = [sum(((x @ y / 48 + 1) ** 3) for i, x in enumerate(s) for j, y in enumerate(s) if i != j) / (len(s) * (len(s) - 1)) for s in (few, others)]
+    between = sum((x @ y / 48 + 1) ** 3 for x in few for y in others) / (12 * 9)
+    assert distances.kernel_distance(few, others) == pytest.approx(sum(same) - 2 * between)
     near, far = distances.SetDistance(48), distances.SetDistance(48)
     near.add(real, again)
     far.add(real, dark)
@@ -103,6 +107,15 @@ def test_inception_takes_a_weights_file(tmp_path):
     first, second = distances.InceptionFeatures(path)(images), distances.InceptionFeatures(path)(images)
     assert first.shape == (2, distances.INCEPTION_FEATURES)
     np.testing.assert_allclose(first, second)
+
+
+def test_cached_inception_weights_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert distances.cached_inception() is None
+    path = tmp_path / "models" / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path.parent.mkdir()
+    path.touch()
+    assert distances.cached_inception() == path
 
 
 def test_missing_inception_weights_are_named(tmp_path):

@@ -190,6 +190,13 @@ def test_inception_features_are_used_where_given(tmp_path):
     assert "(n < 2048)" in (tmp_path / "report.md").read_text()
 
 
+def test_figures_by_a_network_that_was_a_loss_are_marked(done):
+    _, results, written = done
+    marked = report.markdown(written | {"face_network_in_loss": "losses.face = 1"}, results)
+    assert "| CSIM* | distance* |" in marked and "flatter the model" in marked
+    assert "*" not in report.markdown(written, results).split("## Motion")[0]
+
+
 def test_leading_method():
     def row(method, T, ssim):
         return {"method": method, "T": T, "ssim": ssim, "protocol": "self"}

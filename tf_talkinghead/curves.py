@@ -30,7 +30,7 @@ def against_steps(results, output):
         for label, history in result.get("history", {}).items():
             for look in history:
                 for name, value in look.items():
-                    if name not in ("step", "steps") and isinstance(value, (int, float)) and np.isfinite(value):
+                    if name not in ("step", "steps") and type(value) in (int, float) and np.isfinite(value):
                         step = look.get("step", look.get("steps"))
                         courses.setdefault(name, {}).setdefault(label, {}).setdefault(step, []).append(value)
     names = [name for name in courses if None not in {step for course in courses[name].values() for step in course}][:4]

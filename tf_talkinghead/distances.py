@@ -9,6 +9,7 @@ those of `keras.applications`, not of the TensorFlow graph of 2015 the papers us
 with figures made by the same code. With dlib's face features they are named `face_frechet` and `face_kernel`.
 """
 
+import os
 import pathlib
 
 import cv2
@@ -132,6 +133,13 @@ def kernel_distance(a, b):
 def _symmetric_root(matrix):
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def cached_inception():
+    """Keras's own file of InceptionV3's weights, or None where it was never downloaded."""
+    home = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
+    path = home / "models" / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    return path if path.is_file() else None
 
 
 class InceptionFeatures:

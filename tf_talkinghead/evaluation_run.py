@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_talkinghead import evaluation, methods, protocol, user_study
 from tf_talkinghead.config import DataConfig, EvaluationConfig
-from tf_talkinghead.distances import InceptionFeatures
+from tf_talkinghead.distances import InceptionFeatures, cached_inception
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.report import write_report
 
@@ -30,7 +30,7 @@ def run_evaluation(
     where=None,
     gallery=None,
     face_embedding=None,
-    inception="none",
+    inception="auto",
     allow_trained=False,
     command=None,
 ):
@@ -40,7 +40,7 @@ def run_evaluation(
     people: names to keep. limit: at most so many. steps: of learning a person, instead of the configuration's.
     gallery: another folder of people for rank-1. face_embedding: "package.module:function" with
     `function(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]` instead of dlib's network.
-    inception: "none", "imagenet" or a weights file. People the weights were trained on are left out unless
+    inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where there is one. People the weights were trained on are left out unless
     `allow_trained`.
     """
     names = methods.choose(mode)
@@ -127,8 +127,10 @@ def _embedding(name):
 
 
 def _inception(weights):
+    if weights == "auto":
+        weights = cached_inception() or "none"
     if weights == "none":
-        return None, "InceptionV3 weights were not asked for (--inception=imagenet or a file)"
+        return None, "no InceptionV3 weights (--inception=imagenet downloads them, --inception=FILE names them)"
     features = InceptionFeatures(weights)
     return features, f"keras.applications InceptionV3, {weights}"
 

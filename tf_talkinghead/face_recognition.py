@@ -11,9 +11,7 @@ part, the mean over many people, and `centred_cosine` takes it off both sides fi
 """
 
 import functools
-import importlib
 import importlib.resources
-import importlib.util
 import json
 
 import cv2
@@ -171,10 +169,6 @@ def mean_over_people(vectors_by_person):
 @functools.cache
 def _network():
     """float32 RGB 0..255 [B,150,150,3] -> [B,128]: dlib's network in Keras."""
-    try:
-        return importlib.import_module("tf_talkinghead.models.perceptual").face_network()
-    except ModuleNotFoundError:
-        import os, dlib  # noqa
-        folder = importlib.util.find_spec("face_recognition_models").submodule_search_locations[0]
-        net = dlib.face_recognition_model_v1(os.path.join(folder, "models", "dlib_face_recognition_resnet_model_v1.dat"))
-        return lambda chips: np.array([net.compute_face_descriptor(c.astype(np.uint8)) for c in chips], np.float32)
+    from tf_talkinghead.models.perceptual import face_network  # here: it loads TensorFlow
+
+    return face_network()

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from tf_talkinghead.config import DataConfig, EvaluationConfig
-from tf_talkinghead.data import faces, inputs, video
+from tf_talkinghead.data import faces, listing, video
 from tf_talkinghead.data.dataset import INDEX_NAME, load_dataset
 from tf_talkinghead.errors import InputError
 
@@ -128,7 +128,7 @@ def _of_record(record, positions, size):
 
 
 def _from_videos(folder, data_config, manifest, where):
-    clips, _ = inputs.list_clips(folder, manifest, where)
+    clips, _ = listing.list_clips(folder, manifest, where)
     longest = {}
     for clip in clips:
         try:

@@ -103,17 +103,18 @@ def markdown(report, results):
     self_rows = [row for row in report["summary"] if row["protocol"] == "self"]
     cross_rows = [row for row in report["summary"] if row["protocol"] == "cross"]
     done = [result for result in results if len(result["results"]) > 1]
-    lines = ["# Evaluation", "", *_about(report, done), "", "## Likeness", "", *_table(self_rows, LOOK), "", "## Motion", ""]
+    look, cross = (_starred(columns) if report.get("face_network_in_loss") else columns for columns in (LOOK, CROSS))
+    lines = ["# Evaluation", "", *_about(report, done), "", "## Likeness", "", *_table(self_rows, look), "", "## Motion", ""]
     lines += [*_table(self_rows, MOVE), "", _LEGEND, ""]
     if report.get("face_network_in_loss"):
         lines += [
-            f"CSIM, distance and rank-1 are judged by the network that was also a training loss of these weights "
+            f"\\* CSIM, distance and rank-1 are judged by the network that was also a training loss of these weights "
             f"({report['face_network_in_loss']}): they flatter the model, not the baselines.", "",
         ]  # fmt: skip
     lines += ["## Sets of frames", "", *_sets(report), ""]
     if cross_rows:
         lines += ["## Driven by another person", "", "Landmarks adapted to the avatar's face shape; there are no true frames.", ""]
-        lines += [*_table(cross_rows, CROSS), ""]
+        lines += [*_table(cross_rows, cross), ""]
     lines += _people(report, done)
     if report["problems"]:
         lines += ["## Problems", "", *(f"- {item['person']}: {item['problem']}" for item in report["problems"]), ""]
@@ -122,6 +123,12 @@ def markdown(report, results):
         learn, judge = (" ".join(map(str, result[key])) for key in ("learn", "judge"))
         lines.append(f"- {result['person']}, {result['clip']} ({result['frames']} frames): learn {learn}; judge {judge}")
     return "\n".join(lines) + "\n"
+
+
+def _starred(columns):
+    """The columns that the face network judges marked with a star."""
+    judged = ("csim", "face_distance", "same_person", "rank_1")
+    return {name: (f"{heading}*" if name in judged else heading, decimals) for name, (heading, decimals) in columns.items()}
 
 
 def _about(report, done):

@@ -1,0 +1,50 @@
+"""`python -m scripts.evaluate` as a user runs it: a folder of videos in, a report out; wrong flags in one line."""
+
+import json
+
+import pytest
+
+from tests.moving_portrait import clip
+from tests.script_runner import run_script
+from tf_talkinghead.data import video
+from tf_talkinghead.protocol import resized
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    made = clip(14, 176)
+    for person, frames in (("ann", 14), ("bob", 6)):
+        (folder / person).mkdir()
+        video.write_video(folder / person / "talk.mp4", [resized(image, 256) for image in made.images[:frames]], 25)
+    return folder
+
+
+def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
+    output = tmp_path / "report"
+    some = [f"--data={videos}", f"--output={output}", "--mode=nearest,warp", "--shots=1,2", "--holdout=8", "--gap=2", "--size=96"]
+    good, again, *bad = run_script(
+        "evaluate",
+        some,
+        [*some, "--limit=1"],
+        [*some[:2], "--mode=best"],
+        [*some[:2], "--mode=vector"],
+        [*some, "--shots=0,8"],
+        [*some, "--people=eve"],
+        [*some, "--face_embedding=nowhere:f"],
+        [*some, "--inception=nowhere.h5"],
+        [*some[1:], f"--data={tmp_path / 'nowhere'}"],
+        [*some, f"--weights={tmp_path}"],
+        [*some, "extra"],
+        ["--mode=warp"],
+    )
+    assert good.code == 0, good.stderr
+    assert good.stdout.strip().endswith("report.md: 1 people, 1 problems") and again.code == 0
+    report = json.loads((output / "report.json").read_text())
+    assert {(row["method"], row["T"]) for row in report["results"]} == {("truth", None), *((m, T) for m in ("nearest", "warp") for T in (1, 2))}
+    assert report["problems"] == [] and (output / "user_study" / "index.html").exists()  # the second run left bob out
+    assert "--shots=1,2" in report["command"] and "nowhere" not in report["command"]
+    named = ["best", "vector", "--shots=0,8", "eve", "--face_embedding", "nowhere.h5", "nowhere", "--size", "extra", "--data"]
+    for result, name in zip(bad, named, strict=True):
+        assert result.code == 1 and result.stderr.splitlines()[-1].startswith("error: ") and name in result.stderr, result
+        assert "Traceback" not in result.stderr
