@@ -179,7 +179,7 @@ def test_a_lone_call_does_not_wait_for_company():
     under_way = [2]
     scheduler, model = BatchScheduler(threads=1, under_way=lambda: under_way[0]), Model()
     options = BatchingOptions(8, 8, timeout_micros=3_600_000_000)
-    accompanied, alone = Task(rows(1)), Task(rows(2))
+    accompanied, alone = Task(rows(1)), Task(rows(2), deadline=time.monotonic() + 20)
     scheduler.submit("q", model.run, options, accompanied)
     time.sleep(0.05)
     assert model.seen == []  # somebody else is under way and may join
