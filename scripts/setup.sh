@@ -34,5 +34,5 @@ set_up() {
     cp requirements.txt "$stamp"
     echo "installed in $((SECONDS - started)) s"
   fi
-  export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"  # TensorFlow's own start-up lines help nobody here
+  export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"  # TensorFlow's own start-up lines help nobody here
 }
