@@ -11,7 +11,7 @@ import pytest
 from tests.moving_portrait import clip, source
 from tf_talkinghead import evaluation, evaluation_run, methods, metrics, report
 from tf_talkinghead.config import EvaluationConfig
-from tf_talkinghead.errors import InputError, NoFaceError
+from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
 from tf_talkinghead.pictures import leading, person_folder
 
 CONFIG = EvaluationConfig(shots=(1, 3, 30), holdout=8, gap=3, cross_shots=3, pictures=4)
@@ -115,6 +115,15 @@ def test_a_method_that_refuses_is_a_problem_of_that_person(tmp_path):
     results = evaluation.evaluate(task(tmp_path, methods={"warp": METHODS["warp"], "fine_tune": refusing}, sources=[source("ann", FRAMES, SIZE)]))
     assert "fine_tune, T = 1: no face in the images" in results[0]["problems"]
     assert [row["method"] for row in results[0]["results"]] == ["truth", "warp", "warp"]
+
+
+def test_an_interruption_ends_the_run_and_leaves_the_person_to_be_done_again(tmp_path):
+    def interrupted(images, landmarks):
+        raise TalkingHeadError("personalising was interrupted")
+
+    with pytest.raises(TalkingHeadError, match="interrupted"):
+        evaluation.evaluate(task(tmp_path, methods={"fine_tune": interrupted}))
+    assert not (person_folder(tmp_path, "ann") / "result.json").exists()
 
 
 def test_cross_person_driving_has_face_and_landmarks_only(done):

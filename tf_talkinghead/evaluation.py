@@ -24,12 +24,14 @@ from tf_talkinghead import face_recognition
 from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.data import faces
 from tf_talkinghead.driving import adapt, neutral_frame
-from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
+from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.judge import Judge
 from tf_talkinghead.pictures import person_folder, save_pictures
 from tf_talkinghead.protocol import Source, split
 
 RESULT_SCHEMA = 1
+# What is listed and passed over. An interruption (SIGTERM while a person is learned) is none: that person is not done.
+PROBLEMS = (InputError, NoFaceError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ def _evaluate_person(task, source, drivers, gallery, model, folder):
     try:
         clip = source.load(task.size, task.config.max_frames)
         chosen = split(len(clip.images), task.config, source.clip)
-    except TalkingHeadError as error:
+    except PROBLEMS as error:
         return result | {"problems": [str(error)], "seconds": time.time() - started}
     result |= {"frames": len(clip.images), "learn": chosen.learn, "judge": chosen.judge, "shots": chosen.shots}
     for T in sorted(set(task.config.shots) - set(chosen.shots)):
@@ -89,7 +91,7 @@ def _evaluate_person(task, source, drivers, gallery, model, folder):
             label = f"{name}, T = {T}"
             try:
                 row, vectors[f"{name}_{T}"], frames[name, T], history = _one(task, judge, clip, chosen, method, T, cross, result, name)
-            except TalkingHeadError as error:
+            except PROBLEMS as error:
                 result["problems"].append(f"{label}: {error}")
                 continue
             if history:
@@ -129,7 +131,7 @@ def _cross_driving(task, drivers):
         try:
             clip = driver.load(task.size, task.config.max_frames)
             chosen = split(len(clip.images), task.config, driver.clip)
-        except TalkingHeadError:
+        except PROBLEMS:
             continue
         learned = clip.landmarks[chosen.learn]
         return {"driver": driver.person, "landmarks": clip.landmarks[chosen.judge], "reference": learned[neutral_frame(learned)]}
@@ -142,7 +144,7 @@ def _gallery(task):
     for source in tqdm.tqdm(task.gallery, desc="gallery", unit="person", leave=False):
         try:
             clip = source.few(task.size, 4)
-        except (InputError, NoFaceError):
+        except PROBLEMS:
             continue
         vectors[source.person] = task.embed(clip.images, clip.landmarks).mean(0)
     return vectors
