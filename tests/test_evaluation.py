@@ -49,6 +49,7 @@ METHODS = methods.build(["nearest", "warp"]) | {
 
 def numbers(images, landmarks):
     """A cheap embedding, so that these tests do not wait for the face network."""
+    assert np.isfinite(landmarks).all()  # where no face was found, the driving landmarks say where to look
     return np.float64([image[::16, ::16].mean((0, 1)) for image in images]).reshape(-1, 3)
 
 
@@ -78,11 +79,12 @@ def test_figures_are_those_of_the_listed_frames(done):
     _, results, _ = done
     made = clip(FRAMES, SIZE)
     (ann,) = [result for result in results if result["person"] == "ann"]
-    row = rows(results, "ann")["nearest", 3]
-    learn, truth = ann["learn"][:3], made.images[ann["judge"]]
-    expected = methods.baseline("nearest")(made.images[learn], made.landmarks[learn])(made.landmarks[ann["judge"]])
-    assert row["ssim"] == pytest.approx(metrics.ssim(truth, expected).mean(), abs=1e-4)
-    assert row["l1"] == pytest.approx(metrics.l1(truth, expected).mean(), abs=1e-4)
+    for T in (1, 3):
+        row = rows(results, "ann")["nearest", T]
+        learn, truth = ann["learn"][:T], made.images[ann["judge"]]
+        expected = methods.baseline("nearest")(made.images[learn], made.landmarks[learn])(made.landmarks[ann["judge"]])
+        assert row["ssim"] == pytest.approx(metrics.ssim(truth, expected).mean(), abs=1e-4)
+        assert row["l1"] == pytest.approx(metrics.l1(truth, expected).mean(), abs=1e-4)
 
 
 def test_a_perfect_method_scores_perfectly_and_beats_the_nearest(done):
