@@ -29,7 +29,7 @@ set_up() {
   stamp=.venv/installed-requirements.txt
   if ! cmp -s requirements.txt "$stamp"; then
     echo "installing the packages of requirements.txt (about 2.5 GB on disk; some minutes, once)"
-    "$python" -m pip install --disable-pip-version-check --quiet -r requirements.txt ||
+    "$python" -m pip install --disable-pip-version-check -qq -r requirements.txt ||
       fail "installing failed: see pip's message above; run this again to carry on"
     cp requirements.txt "$stamp"
     echo "installed in $((SECONDS - started)) s"
