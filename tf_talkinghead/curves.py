@@ -44,6 +44,7 @@ def against_steps(results, output):
             axis.plot(steps, [np.mean(course[step]) for step in steps], ".-", label=f"{method}, T = {T}")
         axis.set(title=name.replace("_", " "), xlabel="steps")
     axes[0].legend()
+    figure.suptitle("looks while learning: at an image held out, or at those learned from where there are too few to hold one out")
     return _save(figure, output, "curves_steps.png")
 
 
