@@ -55,6 +55,9 @@ class Renderer(tf.Module):
 
     def _frames(self, landmarks, psi_hat):
         """landmarks [B, 68, 2], psi_hat float32 [B, A] -> frames uint8 [B, H, W, 3], ok bool [B]."""
+        rows = tf.shape(landmarks)[0]
+        spare = tf.cast(rows < 1, tf.int32)  # a convolution over no rows at all fails: one is drawn then, and cut off
+        landmarks, psi_hat = tf.pad(landmarks, [[0, spare], [0, 0], [0, 0]]), tf.pad(psi_hat, [[0, spare], [0, 0]])
         drawable, known = tf.reduce_all(tf.math.is_finite(landmarks), [1, 2]), tf.reduce_all(tf.math.is_finite(psi_hat), 1)
         landmarks = tf.where(drawable[:, None, None], landmarks, self._reference[None])
         psi_hat = tf.where(known[:, None], psi_hat, tf.zeros_like(psi_hat))
@@ -62,7 +65,7 @@ class Renderer(tf.Module):
         kernels = [tf.cast(kernel, tf.float32) for kernel in self.kernels]
         x_hat, _ = self._network.it.stateless_call(kernels, [], y, psi_hat)  # [B, H, W, 3] in [-1, 1]
         frames = tf.cast(tf.round(tf.clip_by_value((x_hat + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)
-        return tf.ensure_shape(frames, [None, self._size, self._size, 3]), drawable & known
+        return tf.ensure_shape(frames[:rows], [None, self._size, self._size, 3]), (drawable & known)[:rows]
 
     def jpeg(self, frames):
         """frames uint8 [B, H, W, 3] -> string [B]: JPEG files that carry the AI-generated mark in a comment."""

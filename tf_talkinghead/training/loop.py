@@ -51,7 +51,8 @@ class Loop:
         self.summarise, self.summary_every = summarise, summary_every
         self.last_good = last_good
         self.description, self.progress = description, progress
-        self._stop = False
+        self._stop = False  # a signal came
+        self._enough = False  # an evaluation said so
         self._unchecked = None  # (step, terms) of the newest update: read one update late, so no device waits
         self._sums, self._count = {}, 0
         self._wait, self._since = 0.0, time.perf_counter()
@@ -65,7 +66,7 @@ class Loop:
             total=self.steps, initial=self.start, desc=self.description, unit="step", disable=not self.progress,
             dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 30.0,
         ) as bar:  # fmt: skip
-            while at < self.steps and not self._stop:
+            while at < self.steps and not self._stop and not self._enough:
                 terms = self.step(self._next(iterator, at), at)
                 self._check()
                 at += 1
@@ -117,7 +118,7 @@ class Loop:
             self._check()
             scores = self.evaluate(at)
             if scores and scores.pop("stop", False):
-                self._stop = last = True
+                self._enough = last = True
         if self.save and (last or scores is not None or (self.checkpoint_every and at % self.checkpoint_every == 0)):
             self._check()
             self.last_good = self.save(at, scores)
