@@ -72,7 +72,7 @@ def scripted_motion(reference, frames=None, fps=25, parts=tuple(SCRIPT)):
         times = np.append(np.arange(frames - 1) / fps % total, 0.0)
     yaw, pitch, closed, opened, widened = _script(times, parts)
     return np.stack([
-        turned(_expression(reference, *face), yaw=yaw[t], pitch=pitch[t])
+        turned(expressed(reference, *face), yaw=yaw[t], pitch=pitch[t])
         for t, face in enumerate(zip(closed, opened, widened))
     ]).astype(np.float32)
 
@@ -102,7 +102,7 @@ def _script(times, parts):
     return yaw, pitch, closed, opened, widened
 
 
-def _expression(points, closed, opened, widened):
+def expressed(points, closed, opened, widened):
     """The face with lids closed and mouth moved; amounts 0..1, `widened` -1 (pursed) to 1."""
     points = points.copy()
     for upper, lower in LIDS:

@@ -12,8 +12,7 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay, QhullError
 
-from tf_talkinghead.driving import _expression as expressed
-from tf_talkinghead.driving import similarity, turned
+from tf_talkinghead.driving import expressed, similarity, turned
 
 _BORDER = np.array([(x, y) for x in (0.0, 0.25, 0.5, 0.75, 1.0) for y in (0.0, 0.25, 0.5, 0.75, 1.0) if x in (0, 1) or y in (0, 1)])
 _HEAD_POINTS = list(range(17)) + list(range(27, 36))  # jaw and nose: what moves with the skull
