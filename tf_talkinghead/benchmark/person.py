@@ -1,0 +1,93 @@
+"""Seconds from images to a published avatar, by T and mode; loading it; and the export against the training graph.
+
+The images are a portrait bent to a made-up motion, at the preset's size; weights are those of `--option=weights=...`, or
+freshly made networks of the preset, which take as long.
+"""
+
+import dataclasses
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead.benchmark.machine import PeakMemory, median_seconds
+from tf_talkinghead.config import preset as preset_config
+from tf_talkinghead.data.drawing import draw_landmarks
+from tf_talkinghead.driving import scripted_motion
+from tf_talkinghead.export import export_person
+from tf_talkinghead.training.personalize import personalize, recipe
+from tf_talkinghead.training.warps import warp
+from tf_talkinghead.weights.store import empty, load_trained
+
+OPTIONS = {
+    "weights": '"demo" or a run directory; networks of the preset without training by default',
+    "shots": "numbers of images, 8 by default, such as 1,8,32",
+    "modes": "fine_tune, vector, feed_forward (default: all)",
+    "steps": "updates instead of the recipe's",
+}
+
+
+def run(preset, options):
+    """Flat figures with units; see the module's head."""
+    if "weights" in options:
+        trained, notes = load_trained(options["weights"]), {"weights": options["weights"]}
+    else:
+        trained, notes = empty(preset_config(preset)), {"weights": "made up: no training"}
+    figures = {**notes, "images": "made up: a pattern bent to a motion"}
+    with PeakMemory() as peak, tempfile.TemporaryDirectory() as folder:
+        for shots in map(int, options.get("shots", "8").split(",")):
+            images, landmarks = _made_up(trained.config.model.image_size, shots)
+            for mode in options.get("modes", "fine_tune,vector,feed_forward").split(","):
+                config = dataclasses.replace(recipe(trained.config), mode=mode)
+                if "steps" in options:
+                    config = dataclasses.replace(config, steps=int(options["steps"]), single_steps=int(options["steps"]))
+                began = time.perf_counter()
+                avatar = personalize(trained, images, landmarks, config, progress=False)
+                trained_at = time.perf_counter()
+                version = export_person(avatar, pathlib.Path(folder), "person")
+                figures[f"{mode}_{shots}_images_seconds"] = trained_at - began
+                figures[f"{mode}_{shots}_images_export_seconds"] = time.perf_counter() - trained_at
+        figures.update(_rendering(trained, avatar, version, landmarks[0]))
+    figures["personalize_peak_memory_mb"] = peak.megabytes
+    return figures
+
+
+def _rendering(trained, avatar, version, points):
+    """Loading the version, and one frame by it and by the training graph, in seconds."""
+    began = time.perf_counter()
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    one = tf.constant(points[None])
+    serve(landmarks=one)
+    figures = {"model_load_seconds": time.perf_counter() - began}
+    size, psi_hat = trained.config.model.image_size, tf.constant(avatar.psi_hat[None])
+    graph = tf.function(lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat))
+    figures["export_frame_seconds"] = median_seconds(lambda: serve(landmarks=one)["frames"].numpy(), repeats=21)
+    figures["training_graph_frame_seconds"] = median_seconds(lambda: graph(one).numpy(), repeats=21)
+    return figures
+
+
+def _made_up(size, count):
+    """(images uint8 [count, size, size, 3], landmarks float32 [count, 68, 2])."""
+    rest = _oval()
+    landmarks = scripted_motion(rest, frames=max(count, 2))[:count]
+    pattern = np.random.default_rng(0).integers(0, 256, (size // 8, size // 8, 3)).astype(np.uint8)
+    image = np.kron(pattern, np.ones((8, 8, 1), np.uint8))
+    return np.stack([warp(image, rest, points) for points in landmarks]), landmarks
+
+
+def _oval():
+    """Plain landmarks [68, 2] laid out like a face."""
+    def arc(middle, width, height, count, first, last):
+        angle = np.linspace(np.deg2rad(first), np.deg2rad(last), count)
+        return np.stack([middle[0] + width * np.cos(angle), middle[1] + height * np.sin(angle)], -1)
+
+    parts = [
+        arc((0.5, 0.42), 0.28, 0.38, 17, 180, 0),
+        arc((0.38, 0.34), 0.09, 0.04, 5, 180, 360), arc((0.62, 0.34), 0.09, 0.04, 5, 180, 360),
+        np.stack([np.full(4, 0.5), np.linspace(0.4, 0.54, 4)], -1), arc((0.5, 0.56), 0.05, 0.015, 5, 180, 0),
+        arc((0.39, 0.41), 0.05, 0.02, 6, 180, 480), arc((0.61, 0.41), 0.05, 0.02, 6, 180, 480),
+        arc((0.5, 0.67), 0.1, 0.035, 12, 180, 510), arc((0.5, 0.67), 0.08, 0.012, 8, 180, 495),
+    ]  # fmt: skip
+    return np.concatenate(parts).astype(np.float32)
