@@ -25,7 +25,7 @@ def pair(size=64, seed=0):
 
 def only(**weights):
     """DEMO's losses with all content weights 0 but these."""
-    off = dict.fromkeys(("pixel", "gradient", "structure", "face", "vgg19", "vggface"), 0.0)
+    off = dict.fromkeys(("pixel", "gradient", "structure", "parts", "face", "vgg19", "vggface"), 0.0)
     return dataclasses.replace(DEMO, **{**off, **weights})
 
 
@@ -44,6 +44,30 @@ def test_face_term_compares_the_face_network_on_the_landmarks_box():
     boxes = losses.face_boxes(LANDMARKS, 0.2)
     real, fake = (face_network().activations((losses.crop_faces(i, boxes, 150) + 1) * 127.5) for i in (x, x_hat))
     assert float(term) == pytest.approx(2 * sum(np.abs(r - f).mean() for r, f in zip(real, fake, strict=True)), rel=1e-4)
+
+
+def test_parts_are_the_plain_terms_on_close_ups_of_eyes_and_mouth():
+    x, x_hat = pair()
+    config = only(pixel=3.0, gradient=2.0, parts=0.5, part_box_margin=0.2)
+    terms = content_loss(config, 64)(x, x_hat, LANDMARKS)
+    expected = 0.0
+    for part in (slice(36, 42), slice(42, 48), slice(48, 68)):
+        boxes = losses.face_boxes(LANDMARKS[:, part], 0.2)
+        real, fake = (losses.crop_faces(image, boxes, 16) for image in (x, x_hat))
+        expected += (3 * losses.pixel(real, fake) + 2 * losses.gradient(real, fake)) / 3
+    assert set(terms) == {"pixel", "gradient", "parts"}
+    assert float(terms["parts"]) == pytest.approx(0.5 * float(expected), rel=1e-5)
+
+
+def test_parts_look_at_nothing_but_eyes_and_mouth():
+    x, _ = pair()
+    nose, lid = x.copy(), x.copy()
+    column, row = (COLLINS[30] * 64).astype(int)
+    nose[:, row, column] *= -1
+    column, row = (COLLINS[37] * 64).astype(int)
+    lid[:, row, column] *= -1
+    loss = content_loss(only(pixel=1.0, parts=1.0, part_box_margin=0.0), 64)
+    assert float(loss(x, nose, LANDMARKS)["parts"]) == 0 < float(loss(x, lid, LANDMARKS)["parts"])
 
 
 def test_face_term_ignores_what_lies_outside_the_box():

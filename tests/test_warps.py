@@ -1,9 +1,11 @@
 """Warped copies: pixels go where their landmarks go, the border stays, and nothing happens when nothing moves."""
 
+import cv2
 import numpy as np
 
 from tests.face_points import COLLINS
-from tf_talkinghead.driving import turned
+from tf_talkinghead.driving import expressed, turned
+from tf_talkinghead.motion import eye_opening, mouth_opening
 from tf_talkinghead.training import warps
 
 
@@ -40,6 +42,42 @@ def test_landmarks_outside_or_on_one_another_are_survived(portrait):
     image = portrait[:64, :64]
     assert warps.warp(image, COLLINS, COLLINS + 0.6).shape == image.shape
     assert warps.warp(image, COLLINS, np.full((68, 2), 0.5)).shape == image.shape
+
+
+def _teeth(size=128):
+    """A grey face whose lips are red and whose teeth, between the inner lips, are white; the landmarks with it."""
+    points = expressed(COLLINS, 0.0, 0.3, 0.0)
+    image = np.full((size, size, 3), 120, np.uint8)
+    for part, colour in ((slice(48, 60), (200, 60, 60)), (slice(60, 68), (250, 250, 250))):
+        cv2.fillPoly(image, [np.rint(points[part] * size - 0.5).astype(np.int32)], colour)
+    return image, points
+
+
+def test_an_opened_mouth_shows_the_teeth_unstretched_and_dark_below():
+    image, points = _teeth()
+    target = expressed(points, 0.0, 0.9, 0.0)
+    opened = warps.open_mouth(warps.warp(image, points, target), image, points, target).astype(int)
+    column = int(target[62, 0] * 128)
+    gap = opened[int(target[62, 1] * 128) + 2 : int(target[66, 1] * 128) - 1, column]
+    white, dark = (gap.min(-1) > 200), (gap.max(-1) < 90)
+    teeth = (points[66, 1] - points[62, 1]) * 128
+    assert abs(white.sum() - teeth) <= 3 and white[: white.sum()].all()  # as many rows as were seen, under the upper lip
+    assert dark.sum() >= len(gap) - white.sum() - 2 and dark[-2:].all()
+    outside = cv2.fillPoly(np.zeros((128, 128)), [np.rint(target[48:60] * 128).astype(np.int32)], 1) == 0
+    assert np.array_equal(opened[outside], warps.warp(image, points, target)[outside])
+
+
+def test_a_mouth_that_stays_as_it_is_hardly_changes(portrait):
+    image = cv2.resize(portrait[0:256, 96:352], (128, 128), interpolation=cv2.INTER_AREA)
+    still = warps.open_mouth(image, image, COLLINS, COLLINS).astype(int)
+    assert np.abs(still - image).mean() < 0.1
+
+
+def test_among_the_pairs_are_shut_eyes_and_open_mouths():
+    pairs, targets = warps.training_pairs(_ramp()[None], np.float32(COLLINS)[None], 60, 0, reach=0.5, motion=1.0)
+    eyes, mouths = eye_opening(targets) / eye_opening(COLLINS), mouth_opening(targets) - mouth_opening(COLLINS)
+    assert 6 <= (eyes < 0.5).sum() <= 30 and 6 <= (mouths > 0.08).sum() <= 40
+    assert (eyes > 0.9).sum() >= 15 and (mouths < 0.02).sum() >= 10  # and as many that do neither
 
 
 def test_pairs_are_repeatable_varied_and_near_the_source(portrait):

@@ -59,8 +59,10 @@ class LossConfig(_Section):
     vggface_weights: str = ""  # VGGFace's file, which has no default; ours
     pixel: float = 0.0  # L1 of pixels; ours, paper 0
     gradient: float = 0.0  # L1 of horizontal and vertical differences; ours, paper 0
-    face: float = 0.0  # L1 of dlib face-network activations on the face box; ours, paper 0
     structure: float = 0.0  # 1 - SSIM; ours, paper 0
+    parts: float = 0.0  # pixel, gradient and structure once more, on close-ups of eyes and mouth, times this; ours, paper 0
+    face: float = 0.0  # L1 of dlib face-network activations on the face box; ours, paper 0
+    part_box_margin: float = 0.35  # a part's box grown by this share; ours
     adversarial: float = 1.0  # paper 1
     feature_matching: float = 1e1  # paper 1e1
     match: float = 1e1  # paper 1e1 (v1 of the paper had 8e1)
@@ -117,7 +119,7 @@ class DataConfig(_Section):
     least_face_share: float = 0.25  # of a clip's frames that its face must be seen in; ours
     jpeg_quality: int = 95  # ours
     min_face_size: int = 48  # pixels of the source; smaller faces are rejected; ours
-    detect_every: int = 10  # frames between two detector runs; ours
+    detect_every: int = 5  # frames between two detector runs; ours
     short_clips: str = "repeat"  # clips of fewer than K + 1 frames: "repeat" frames or "skip" the clip; ours
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
@@ -133,6 +135,7 @@ class PersonalizeConfig(_Section):
     vector_learning_rate: float = 5e-5  # psi'; paper as psi
     adam_beta_1: float = 0.0  # as in meta-learning
     structure: float = 0.0  # weight of 1 - SSIM here, instead of meta-learning's; ours, paper 0
+    parts: float = 0.0  # weight of the close-ups of eyes and mouth here, likewise; ours, paper 0
     face: float = 0.0  # weight of the dlib face-network term here, likewise; ours, paper 0
     discriminator_learning_rate: float = 2e-4  # paper 2e-4
     discriminator_steps: int = 1  # D updates for one G update; ours
@@ -213,6 +216,7 @@ _OVERRIDES = {
         "losses.gradient": 10.0,
         "losses.face": 1.0,
         "losses.structure": 1.0,
+        "losses.parts": 0.5,
         "losses.adversarial": 0.1,
         "losses.adversarial_start": 1500,
         "meta.steps": 4000,
@@ -236,13 +240,14 @@ _OVERRIDES = {
         "personalize.vector_learning_rate": 1e-2,
         "personalize.adam_beta_1": 0.9,
         "personalize.structure": 5.0,
+        "personalize.parts": 1.0,
         "personalize.final_rate": 0.02,
         "personalize.warm_up": 20,
         "personalize.adversarial_from": 1.0,
         "personalize.ema_decay": 0.98,
         "personalize.warp": 0.8,
         "personalize.warp_reach": 1.0,
-        "personalize.single_steps": 200,
+        "personalize.single_steps": 300,
         "personalize.evaluate_every": 100,
     },
     "tiny": {

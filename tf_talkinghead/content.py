@@ -28,10 +28,10 @@ def content_loss(config, image_size):
     def terms(x, x_hat, landmarks):
         x = tf.stop_gradient(checked_image("x", x, image_size))
         x_hat = checked_image("x_hat", x_hat, image_size)
-        result = {}
-        for name, function in (("pixel", losses.pixel), ("gradient", losses.gradient), ("structure", losses.structure)):
-            if getattr(config, name):
-                result[name] = getattr(config, name) * function(x, x_hat)
+        result = _plain_terms(config, x, x_hat)
+        if config.parts:
+            boxes = losses.part_boxes(tf.stop_gradient(landmarks), config.part_box_margin)
+            result["parts"] = config.parts * tf.add_n(list(_plain_terms(config, *_close_ups(x, x_hat, boxes)).values()))
         for name, (network, on_face) in networks.items():
             if on_face:
                 boxes = losses.face_boxes(tf.stop_gradient(landmarks), config.face_box_margin)
@@ -44,6 +44,22 @@ def content_loss(config, image_size):
         return result
 
     return terms
+
+
+def _plain_terms(config, x, x_hat):
+    """The terms that need no network: name -> weighted scalar."""
+    functions = {"pixel": losses.pixel, "gradient": losses.gradient, "structure": losses.structure}
+    return {name: getattr(config, name) * function(x, x_hat) for name, function in functions.items() if getattr(config, name)}
+
+
+def _close_ups(x, x_hat, boxes):
+    """Both pictures' boxes [B, P, 4] as pictures of a quarter of the size, [B * P, H/4, W/4, 3] each.
+
+    Eyes and mouth cover some 5 % of a frame: as pictures of their own they weigh as much as all the rest.
+    """
+    size, count = x.shape[1] // 4, boxes.shape[1]
+    flat = tf.reshape(boxes, [-1, 4])
+    return [losses.crop_faces(tf.repeat(image, count, axis=0), flat, size) for image in (x, x_hat)]
 
 
 def _networks(config):

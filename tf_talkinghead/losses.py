@@ -7,6 +7,8 @@ the inputs' dtype. Which variables a term moves follows from what it is given: n
 
 import tensorflow as tf
 
+_PARTS = ((36, 42), (42, 48), (48, 68))  # landmarks of the right eye, the left eye, the mouth
+
 
 def l1(a, b):
     """Mean absolute difference over all elements, a scalar."""
@@ -65,6 +67,14 @@ def face_boxes(landmarks, margin):
     centre = (low + high) / 2
     half = tf.reduce_max(high - low, axis=-1, keepdims=True) * (0.5 + margin)
     return tf.concat([(centre - half)[:, ::-1], (centre + half)[:, ::-1]], axis=-1)
+
+
+def part_boxes(landmarks, margin):
+    """Square boxes [B, 3, 4], as `face_boxes`, around the right eye, the left eye and the mouth of [B, 68, 2].
+
+    The eyes' boxes reach up to the brows: lids and their shadows are what a blink is seen by.
+    """
+    return tf.stack([face_boxes(landmarks[:, first:last], margin) for first, last in _PARTS], axis=1)
 
 
 def crop_faces(images, boxes, size):
