@@ -41,8 +41,11 @@ def main(argv):
     figures = {"subject": argv[1], "preset": _PRESET.value, **machine.describe(), **figures}
     if peak.megabytes is not None:
         figures.setdefault("peak_memory_mb", peak.megabytes)
+    lines = module.table(figures) if hasattr(module, "table") else []
     for name, value in figures.items():
-        print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
+        if not (lines and name.startswith(("profile_part_", "profile_kind_"))):  # those are in the table
+            print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
+    print(*lines, sep="\n", end="\n" if lines else "")
     if _JSON.value:
         _write(pathlib.Path(_JSON.value), figures)
 

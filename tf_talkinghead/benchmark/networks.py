@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.benchmark.machine import PeakMemory, matmul_gflops, median_seconds
+from tf_talkinghead.benchmark.operations import operations
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
@@ -57,23 +58,6 @@ def count_parameters(network):
     return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
-def count_operations(function):
-    """Floating-point operations (a multiply-add is two) of the convolutions and products of a ConcreteFunction.
-
-    Its shapes must be static. Elementwise work is not counted: it is not what the machine's rate is measured by.
-    """
-    total = 0
-    for operation in function.graph.get_operations():
-        if operation.type == "Conv2D":
-            kernel = operation.inputs[1].shape
-            total += 2 * operation.outputs[0].shape.num_elements() * kernel[:3].num_elements()
-        elif operation.type in ("MatMul", "BatchMatMulV2"):
-            transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-            inner = operation.inputs[0].shape[-2 if transposed else -1]
-            total += 2 * operation.outputs[0].shape.num_elements() * inner
-    return total
-
-
 def _served(config, dtype, batches, repeats):
     """GFLOP, ms a frame, share of the machine's rate and memory by batch of the generator in `dtype`."""
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
@@ -92,7 +76,7 @@ def _served(config, dtype, batches, repeats):
     for batch in batches:
         landmarks, psi_hat = tf.repeat(_face()[None], batch, 0), tf.zeros([batch, generator.adain_size])
         function = render.get_concrete_function(landmarks, psi_hat)
-        gflop = count_operations(function) / batch / 1e9
+        gflop = sum(operations(function.graph).values()) / batch / 1e9
         with PeakMemory() as peak:
             seconds = median_seconds(lambda f=function, i=(landmarks, psi_hat): f(*i), repeats) / batch
         result[f"{dtype}_ms_per_frame_batch_{batch}"] = seconds * 1e3

@@ -1,8 +1,10 @@
 """Speed of a meta-learning update: examples a second, GFLOP, share of the machine's matrix rate, waiting for data.
 
 Episodes are made up when no dataset is named (`--option=data=DIR`); then the share of time spent waiting for data
-is measured on small made-up records written to a temporary folder. Operations are those of convolutions and matrix
-products, backward passes included, counted in the graph of the update itself.
+is measured on small made-up records written to a temporary folder. VGG's weight files are made up too where none is
+named: random numbers cost what the right ones do. Operations are those of convolutions and matrix products, backward
+passes included, counted in the graph of the update itself. The profile comes from updates of its own, after the timed
+ones: step_profile.py.
 """
 
 import pathlib
@@ -12,12 +14,15 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tf_talkinghead.benchmark import step_profile
 from tf_talkinghead.benchmark.machine import PeakMemory, matmul_gflops
+from tf_talkinghead.benchmark.operations import operations
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.config import replace
 from tf_talkinghead.data import dataset, records
 from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.data.episodes import episodes
+from tf_talkinghead.models import perceptual
 from tf_talkinghead.training.learner import MetaLearner
 from tf_talkinghead.training.run import without_names
 
@@ -27,6 +32,7 @@ OPTIONS = {
     "shots": "context frames; 1 for preset paper, the preset's otherwise",
     "dtype": "float32 (default), mixed_bfloat16 or mixed_float16",
     "steps": "timed updates, of which the median counts; 5 by default",
+    "profile": "updates profiled after the timed ones; 2 by default, 0 for none",
     "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; none by default",
 }
 
@@ -34,20 +40,23 @@ OPTIONS = {
 def run(preset, options):
     """Figures of one update with every term and D taking part; see the module's head."""
     config, notes = _config(preset, options)
-    steps = int(options.get("steps", "5"))
+    steps, profiled = int(options.get("steps", "5")), int(options.get("profile", "2"))
+    rate = matmul_gflops(tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32)
     with tempfile.TemporaryDirectory() as folder:
         data = options.get("data") or _made_up(pathlib.Path(folder), config.model.image_size)
         notes["data"] = options.get("data") or "made up: 8 videos of noise"
-        videos = len(dataset.load_dataset(data).videos)
+        if config.losses.perceptual == "vgg":
+            config = replace(config, _made_up_vgg(pathlib.Path(folder)))
+            notes["content"] = "VGG19 and VGGFace with random weights of the right shapes (the cost is the paper's)"
         with PeakMemory() as peak:
-            figures = _updates(config, data, videos, steps)
-    dtype = tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32
-    rate = matmul_gflops(dtype)
-    figures["share_of_matmul_rate"] = figures["gflop_per_step"] / figures["step_seconds"] / rate
+            figures = _updates(config, data, steps, profiled, rate)
     figures["training_peak_memory_mb"] = peak.megabytes
     if "videos" in options:
         figures.update(_rows_of_w(config, [int(number) for number in options["videos"].split(",")], steps))
     return {**notes, **figures}
+
+
+table = step_profile.table
 
 
 def _config(preset, options):
@@ -61,19 +70,17 @@ def _config(preset, options):
         "losses.adversarial_start": 0,
     }
     notes = {"batch": f"{changes['meta.batch_size']} episodes of {changes['meta.shots']} context frames", "dtype": changes["meta.dtype"]}
-    if config.losses.perceptual == "vgg":  # its weight files need not be there
-        changes.update({"losses.perceptual": "dlib", "losses.pixel": 1.0, "losses.face": 1.0})
-        notes["content"] = "dlib's face network in place of VGG19 and VGGFace, whose weights are not needed for this"
     return replace(config, changes), notes
 
 
-def _updates(config, data, videos, steps):
-    """Times and operations of updates on `data`."""
-    learner = MetaLearner(config, videos)
+def _updates(config, data, steps, profiled, rate):
+    """Times, operations and profile of updates on `data`; `rate` of the machine's products in GFLOP a second."""
+    learner = MetaLearner(config, len(dataset.load_dataset(data).videos))
     update = learner.function(True)
     batches = iter(episodes(data, config, config.meta.batch_size, seed=0).map(without_names))
     _wait(update(next(batches)))
-    gflop = operations(update.get_concrete_function(next(batches)).graph, config.meta.batch_size, config.meta.shots) / 1e9
+    flop = operations(update.get_concrete_function(next(batches)).graph, config.meta.batch_size, config.meta.shots)
+    gflop = sum(flop.values()) / 1e9
     times, waits = [], []
     for _ in range(steps):
         start = time.perf_counter()
@@ -82,51 +89,18 @@ def _updates(config, data, videos, steps):
         _wait(update(batch))
         times.append(time.perf_counter() - start)
     seconds = float(np.median(times))
-    return {
+    figures = {
         "step_seconds": seconds,
         "examples_per_second": config.meta.batch_size / seconds,
         "gflop_per_step": gflop,
         "gflops": gflop / seconds,
+        "share_of_matmul_rate": gflop / seconds / rate,
         "data_wait_share": float(np.sum(waits) / np.sum(times)),
     }
-
-
-def operations(graph, batch, shots):
-    """Floating-point operations of the convolutions and products of an update's graph (a multiply-add is two).
-
-    Where the graph leaves the first axis open, it is taken from what the network saw: `batch` frames, or
-    `batch` x `shots` where the shape of the context frames' batch is lost; the convolutions' own shapes say the rest.
-    """
-    total = 0
-    for operation in graph.get_operations():
-        total += _convolution(operation, batch, shots) + _product(operation, batch)
-    return total
-
-
-def _convolution(operation, batch, shots):
-    """Forward and both backward convolutions cost the same: output elements x kernel elements of one output channel."""
-    if operation.type == "Conv2D":
-        outputs, kernel = operation.outputs[0].shape, operation.inputs[1].shape
-    elif operation.type == "Conv2DBackpropInput":
-        outputs, kernel = operation.inputs[2].shape, operation.inputs[1].shape
-    elif operation.type == "Conv2DBackpropFilter":
-        outputs, kernel = operation.inputs[2].shape, operation.outputs[0].shape
-        if kernel.rank is None or not kernel.is_fully_defined():
-            kernel = tf.TensorShape(tf.get_static_value(operation.inputs[1]))
-    else:
-        return 0
-    rows = outputs[0] or batch * (shots if "embedder" in operation.name else 1)
-    return 2 * rows * int(np.prod(outputs[1:])) * int(np.prod(kernel[:3]))
-
-
-def _product(operation, batch):
-    if operation.type not in ("MatMul", "BatchMatMulV2"):
-        return 0
-    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-    left = operation.inputs[0].shape
-    inner = left[-2 if transposed else -1]
-    sizes = [size or batch for size in operation.outputs[0].shape]
-    return 2 * int(np.prod(sizes)) * (inner or batch)
+    if profiled:
+        figures.update(step_profile.profile(lambda: _wait(update(next(batches))), profiled))
+        figures.update(step_profile.convolutions(figures, flop, rate))
+    return figures
 
 
 def _rows_of_w(config, counts, steps):
@@ -174,6 +148,18 @@ def _made_up(folder, size):
     found = dataset.Dataset(folder, {"size": size}, videos, ["clips-00000-of-00001.tfrecord"], entries, 0)
     (folder / dataset.INDEX_NAME).write_text(dataset.to_json(found))
     return folder
+
+
+def _made_up_vgg(folder):
+    """Weight files of random numbers in `folder`, as the changes of a configuration that name them."""
+    changes = {}
+    for name, blocks in (("vgg19", perceptual.VGG19_BLOCKS), ("vggface", perceptual.VGGFACE_BLOCKS)):
+        network = perceptual.CaffeVGG(blocks, mean=(0.0, 0.0, 0.0))
+        network.build()
+        arrays = {f"{layer.name}/{part}": weight for layer in network.convolutions for part, weight in zip(("kernel", "bias"), layer.get_weights())}
+        np.savez(folder / f"{name}.npz", **arrays)
+        changes[f"losses.{name}_weights"] = str(folder / f"{name}.npz")
+    return changes
 
 
 def _wait(terms):

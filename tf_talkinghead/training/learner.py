@@ -148,7 +148,8 @@ def synthesise(E, G, images, drawings, y):
 
 def context_drawing(part):
     """The drawings of a batch's context frames, float32 [B,K,H,W,3]."""
-    return draw_landmarks(part["context_landmarks"], part["context_images"].shape[2])
+    with tf.name_scope("drawing"):
+        return draw_landmarks(part["context_landmarks"], part["context_images"].shape[2])
 
 
 def network_state(network):

@@ -41,6 +41,8 @@ class AdversarialStep:
     averages: `Averages` moved after the creator's update, or None.
     micro_batches: gradients are accumulated over this many equal parts of the batch.
     loss_scale: `LossScale` for float16, or None.
+
+    The name scopes say in a profile what an operation is part of (benchmark/step_profile.py).
     """
 
     def __init__(self, *, weights, content, synthesise, discriminate, creator, critic, discriminator_steps=1, W=None, averages=None,
@@ -68,14 +70,16 @@ class AdversarialStep:
         _power_iterate(self.creator.networks)
         gradients, match_gradient, terms, fakes = None, None, {}, []
         for part in parts:
-            with _after(gradients):
+            with _after(gradients), tf.name_scope("creator"):
                 part_terms, part_gradients, part_match, x_hat = self._creator_part(part, adversarial, share, scale)
             gradients, match_gradient = _sum(gradients, part_gradients), _sum(match_gradient, part_match)
             fakes.append(x_hat)
             _add_terms(terms, part_terms, self.micro_batches)
-        terms["gradient_norm"], finite = self.creator.update(gradients, scale)
+        with tf.name_scope("optimizer"):
+            terms["gradient_norm"], finite = self.creator.update(gradients, scale)
         if self.averages:
-            self.averages.update()
+            with tf.name_scope("averages"):
+                self.averages.update()
 
         # --- D: hinge on the real frames and on the frames just made (Sec. 3.2), `discriminator_steps` times
         if adversarial:
@@ -83,14 +87,15 @@ class AdversarialStep:
                 _power_iterate(self.critic.networks)
                 gradients, hinge = None, {}
                 for part, x_hat in zip(parts, fakes):
-                    with _after(gradients):
+                    with _after(gradients), tf.name_scope("critic"):
                         part_terms, part_gradients = self._critic_part(part, x_hat, share, scale)
                     gradients = _sum(gradients, part_gradients)
                     _add_terms(hinge, part_terms, self.micro_batches)
                 if self.W is not None and repeat == 0:  # the match term moves W with D's optimizer, once
                     at = next(i for i, variable in enumerate(self.critic.variables) if variable is self.W)
                     gradients[at] = _join(gradients[at], match_gradient)
-                terms["discriminator_gradient_norm"], critic_finite = self.critic.update(gradients, scale)
+                with tf.name_scope("optimizer"):
+                    terms["discriminator_gradient_norm"], critic_finite = self.critic.update(gradients, scale)
                 terms["discriminator"] = hinge["discriminator"]
                 finite = tf.logical_and(finite, critic_finite)
         if self.loss_scale:
@@ -105,10 +110,12 @@ class AdversarialStep:
         rows = tf.gather(self.W, part["index"]) if self.W is not None and adversarial else None
         with tf.GradientTape() as tape:
             x_hat, e_hat = self.synthesise(part, y)
-            terms = dict(self.content(x, x_hat, part["landmarks"]))
+            with tf.name_scope("content"):
+                terms = dict(self.content(x, x_hat, part["landmarks"]))
             if adversarial:
-                score, fake = self.discriminate(x_hat, y, part)
-                _, real = self.discriminate(x, y, part)
+                with tf.name_scope("judge"):
+                    score, fake = self.discriminate(x_hat, y, part)
+                    _, real = self.discriminate(x, y, part)
                 terms["adversarial"] = weights.adversarial * losses.adversarial(score)
                 terms["feature_matching"] = weights.feature_matching * losses.feature_matching(real, fake)
             if rows is not None:
@@ -138,12 +145,14 @@ class AdversarialStep:
 
 def drawing(part):
     """y [B,H,W,3] of a batch's target frames."""
-    return part["y"] if "y" in part else draw_landmarks(part["landmarks"], part["image"].shape[1])
+    with tf.name_scope("drawing"):
+        return part["y"] if "y" in part else draw_landmarks(part["landmarks"], part["image"].shape[1])
 
 
 def _power_iterate(networks):
-    for network in networks:
-        power_iterate(network)
+    with tf.name_scope("spectral_norm"):
+        for network in networks:
+            power_iterate(network)
 
 
 def _split(batch, count):

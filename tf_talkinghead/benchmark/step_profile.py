@@ -1,0 +1,136 @@
+"""Where an update's time goes: its operations' own times, from TensorFlow's profiler, by part of the step and by kind.
+
+The parts are the name scopes of training/meta.py, forward and backward apart; what lies outside them is the input
+pipeline. Seconds are of operations, two of which may run side by side and then share the cores: so the sum exceeds an
+update's time, and shares are of the sum. On a GPU these are the times of launching, which say nothing: CPU only.
+"""
+
+import collections
+import glob
+import re
+import tempfile
+import time
+
+import tensorflow as tf
+
+# Scope -> part, the first that occurs in an operation's name.
+PARTS = {
+    "drawing": "drawing",
+    "spectral_norm": "spectral_norm",
+    "optimizer": "optimizer",
+    "averages": "averages",
+    "content": "content",
+    "judge": "discriminator_for_generator",
+    "critic": "discriminator_update",
+    "embedder": "embedder",
+    "creator": "generator",
+}
+# Kind -> the types of TensorFlow's operations it takes in, without the prefixes of oneDNN and of fused forms.
+KINDS = {
+    "convolution_input_gradient": r"Conv2DBackpropInput",
+    "convolution_filter_gradient": r"Conv2DBackpropFilter",
+    "convolution": r"(Conv2D|DepthwiseConv)",
+    "matrix_product": r"(Batch)?MatMul",
+    "resize_and_pool": r"(AvgPool|MaxPool|Resize|CropAndResize)",
+    "reduction": r"(Sum|Mean|Max|Min|Prod|All|Any|BiasAddGrad|L2Loss|ArgMax|UnsortedSegment)(V\d)?$",
+    "elementwise": r"(Add|Sub|Mul|RealDiv|DivNoNan|Div|Relu|LeakyRelu|Tanh|Sigmoid|Rsqrt|Sqrt|Square|Neg|Abs|Sign|Select|Cast|Maximum"
+    r"|Minimum|BiasAdd|Exp|Pow|Softmax|Greater|Less|Equal|NotEqual|Logical|IsFinite|Reciprocal|Floor|Round|Clip|BatchNorm)",
+    "copy": r"(Tile|Concat|Slice|StridedSlice|Transpose|Pad|MirrorPad|Gather|Reshape|Split|Pack|Unpack|Broadcast|Identity|Fill|Zeros|Ones"
+    r"|ReadVariable|Assign|ExpandDims|Squeeze|Reverse|Depth|Space)",
+    "optimizer": r"Resource(Apply|Scatter)",
+}
+BANDWIDTH_BOUND = ("resize_and_pool", "reduction", "elementwise", "copy", "optimizer")
+# These hold other operations, or wait for them: their times are not their own.
+_NOT_WORK = re.compile(r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$")
+_EVENT = re.compile(r"(?P<name>[^ :]+):(?P<type>_?[A-Z]\w*)(#.*)?$")
+
+
+def profile(update, steps):
+    """Figures of `steps` calls of `update()`, per call, or {} where there is no profile; names begin with `profile_`.
+
+    `profile_seconds` of all operations, `profile_part_<part>_seconds` and `_share`, `profile_kind_<kind>_seconds` and
+    `_share`, each list from the longest down; `profile_bandwidth_bound_share`.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        return {}
+    times = [(part_of(name), kind_of(kind), seconds / steps) for name, kind, seconds in operation_times(update, steps)]
+    total = sum(seconds for _, _, seconds in times)
+    if not total:
+        return {}
+    figures = {"profile_seconds": total}
+    for what, column in (("part", 0), ("kind", 1)):
+        sums = collections.Counter()
+        for row in times:
+            sums[row[column]] += row[2]
+        for name, seconds in sums.most_common():
+            figures[f"profile_{what}_{name}_seconds"] = seconds
+            figures[f"profile_{what}_{name}_share"] = seconds / total
+    figures["profile_bandwidth_bound_share"] = sum(figures.get(f"profile_kind_{kind}_share", 0.0) for kind in BANDWIDTH_BOUND)
+    return figures
+
+
+def operation_times(call, steps):
+    """(name, type, seconds) of every operation run on the CPU during `steps` calls of `call`."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder, tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0))
+        for _ in range(steps):
+            call()
+        tf.profiler.experimental.stop()
+        space = xplane_pb2.XSpace()
+        for path in glob.glob(f"{folder}/**/*.xplane.pb", recursive=True):
+            with open(path, "rb") as file:
+                space.MergeFromString(file.read())
+    found = []
+    for plane in space.planes:
+        for line in plane.lines if plane.name == "/host:CPU" else ():
+            for event in line.events:
+                match = _EVENT.match(plane.event_metadata[event.metadata_id].name)
+                if match and not _NOT_WORK.match(match["type"]):
+                    found.append((match["name"], match["type"], event.duration_ps / 1e12))
+    return found
+
+
+def part_of(name):
+    """The part of the step an operation of this name belongs to, `_backward` where it is of a gradient."""
+    for scope, part in PARTS.items():
+        if re.search(rf"(^|/){scope}(_\d+)?/", name):
+            return f"{part}_backward" if "gradient_tape" in name else part
+    return "data"
+
+
+def kind_of(operation_type):
+    """The kind of an operation type: `_MklNativeFusedConv2D` is a convolution."""
+    plain = re.sub(r"^_?(MklNative|Mkl|OneDnn)?(Fused)?", "", operation_type)
+    return next((kind for kind, types in KINDS.items() if re.match(types, plain)), "other")
+
+
+def convolutions(figures, flop, rate):
+    """How fast the convolutions of a profile ran: `flop` {kind: operations} of an update, `rate` in GFLOP a second."""
+    kinds = [kind for kind in flop if kind.startswith("convolution") and f"profile_kind_{kind}_seconds" in figures]
+    if not kinds:
+        return {}
+    found = {f"profile_kind_{kind}_gflops": flop[kind] / 1e9 / figures[f"profile_kind_{kind}_seconds"] for kind in kinds}
+    seconds = sum(figures[f"profile_kind_{kind}_seconds"] for kind in kinds)
+    gflops = sum(flop[kind] for kind in kinds) / 1e9 / seconds
+    return {
+        **found,
+        "profile_convolutions_share": seconds / figures["profile_seconds"],
+        "profile_convolutions_gflops": gflops,
+        "profile_convolutions_share_of_matmul_rate": gflops / rate,
+    }
+
+
+def table(figures):
+    """The parts and kinds of a profile as lines of a table; [] where there is none."""
+    lines = []
+    for what in ("part", "kind"):
+        names = [name[len(f"profile_{what}_") : -len("_share")] for name in figures if name.startswith(f"profile_{what}_") and name.endswith("_share")]
+        if names:
+            lines.append(f"{what:37} {'seconds':>9} {'share':>7} {'GFLOP/s':>8}")
+        for name in names:
+            at = f"profile_{what}_{name}"
+            speed = figures.get(f"{at}_gflops")
+            lines.append(f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {'' if speed is None else format(speed, '8.0f')}".rstrip())
+    return lines
