@@ -5,7 +5,7 @@ import pytest
 
 from tests.face_points import COLLINS
 from tf_talkinghead import driving
-from tf_talkinghead.driving import adapt, neutral_frame, scripted_motion, similarity, turned
+from tf_talkinghead.driving import adapt, expressed, neutral_frame, scripted_motion, similarity, turned
 from tf_talkinghead.errors import InputError
 
 
@@ -109,8 +109,33 @@ def test_similarity_recovers_what_was_applied():
 
 
 def test_the_drivers_rest_is_the_avatars_rest():
-    rest = adapt(other_face()[None], other_face(), COLLINS)
-    np.testing.assert_allclose(rest[0], COLLINS, atol=1e-5)
+    rest = adapt(other_face()[None], other_face(), COLLINS)[0]
+    lips = [*range(49, 54), *range(55, 60), *range(61, 64), *range(65, 68)]
+    np.testing.assert_allclose(np.delete(rest, lips, 0), np.delete(COLLINS, lips, 0), atol=1e-5)
+    # His mouth is wider by a quarter and open as far: in widths of the mouth hers is 0.8 as open.
+    opening = mouth_opening(np.stack([rest, COLLINS]))
+    assert opening[0] == pytest.approx(0.8 * opening[1], rel=0.03)
+
+
+def test_closed_lips_are_closed_on_an_avatar_whose_reference_smiles():
+    """And open ones part as far, in widths of the mouth, as the driver's."""
+    closed = expressed(COLLINS.astype(np.float64), 0, 0, 0)
+    for upper, lower in driving.LIPS:
+        closed[lower] = closed[upper]
+    smiling = expressed(turned(COLLINS), 0, 0.5, 0.5)
+    adapted = adapt(np.stack([closed, expressed(closed, 0, 0.8, 0)]), closed, smiling)
+    assert abs(mouth_opening(adapted)[0]) < 0.1 * mouth_opening(smiling[None])[0]
+    width = lambda face: np.linalg.norm(face[54] - face[48])
+    driver = mouth_opening(expressed(closed, 0, 0.8, 0)[None])[0] / width(closed)
+    assert np.ptp(mouth_opening(adapted)) / width(smiling) == pytest.approx(driver, rel=0.1)
+
+
+@pytest.mark.parametrize("openness", [0.5, 0.8, 1.3, 2.0])
+def test_closed_lids_are_closed_whatever_the_avatars_eyes_open(openness):
+    avatar = expressed(turned(COLLINS), 1 - openness, 0, 0)
+    adapted = adapt(expressed(turned(COLLINS), 1.0, 0, 0)[None], COLLINS, avatar)
+    own = eye_opening(expressed(turned(COLLINS), 1.0, 0, 0)[None])[0] / eye_opening(COLLINS[None])[0]
+    assert eye_opening(adapted)[0] / eye_opening(avatar[None])[0] == pytest.approx(own, abs=0.03)
 
 
 def test_a_person_driving_their_own_reference_changes_nothing():

@@ -19,6 +19,9 @@ JAW, NOSE = slice(0, 17), slice(27, 36)
 RIGHT_EYE, LEFT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 PARTS = (JAW, slice(17, 22), slice(22, 27), NOSE, RIGHT_EYE, LEFT_EYE, MOUTH)
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # (upper, lower) points of both eyes
+LIPS = ((61, 67), (62, 66), (63, 65))  # the same of the inner edges of the lips
+_UPPER_LIPS = {50: 0.8, 51: 1.0, 52: 0.8, 49: 0.4, 53: 0.4, 61: 1.0, 62: 1.0, 63: 1.0}  # what goes with the inner edge, how far
+_LOWER_LIPS = {56: 1.0, 57: 1.0, 58: 1.0, 55: 0.6, 59: 0.6, 65: 1.0, 66: 1.0, 67: 1.0}
 STABLE = [27, 31, 33, 35, 36, 39, 42, 45]  # hardly moved by expression: bridge, nostrils, eye corners
 
 # Depth of the points of an average head, towards the camera, in halves of the face's width (ours, rounded).
@@ -40,6 +43,7 @@ SCRIPT = {"turn": 2.8, "nod": 1.6, "blink": 0.6, "talk": 3.0}  # seconds each pa
 BLINK = ((0.0, 0.10, 0.14, 0.32), (0.0, 1.0, 1.0, 0.0))  # seconds, how far closed: lids shut faster than they open
 SYLLABLES_PER_SECOND = 4.2
 JAW_DROP = 0.18  # of half the face's width, at the widest syllable
+LID_RATIOS = (0.33, 3.0)  # a driver or an avatar at rest with lids nearly shut is no measure
 LIDS_MEET = 0.85  # a detector never sees a closed eye as a line
 _LOWER_LIP = {55: 0.6, 56: 0.95, 57: 1.0, 58: 0.95, 59: 0.6, 65: 0.95, 66: 1.0, 67: 0.95}
 _CORNERS = {48: 0.3, 54: 0.3, 60: 0.3, 64: 0.3}
@@ -167,10 +171,13 @@ def adapt(driver, driver_reference, avatar_reference, mode="relative"):
 
       head: the similarity that moves the driver's stable points from his reference to this frame;
       parts: how each facial part's centre then lies off its reference, scaled by the ratio of the faces;
-      shape: how its points lie off that centre, scaled by the ratio of the parts (an eye that closes, closes);
+      shape: how its points lie off that centre, scaled by the ratio of the parts;
+      gaps: between the lids as a share of each person's own open eye, between the lips in widths of the mouth, so
+        that what the driver closes is closed on the avatar, even one whose reference smiles with its teeth;
 
-    and puts all three on the avatar's reference. So the driver's reference gives exactly the avatar's, a person
-    driving their own reference changes nothing, and where the driver's face lies in his picture has no influence.
+    and puts all four on the avatar's reference. So the driver's reference gives exactly the avatar's but for lips that
+    part otherwise, a person driving their own reference changes nothing, and where the driver's face lies in his
+    picture has no influence.
     """
     driver = _landmarks(driver, "driver", 3)
     driver_reference = _landmarks(driver_reference, "driver_reference", 2)
@@ -189,7 +196,8 @@ def adapt(driver, driver_reference, avatar_reference, mode="relative"):
     for frame in driver:
         head = similarity(rest[STABLE], frame[STABLE])
         motion = (_move(_inverse(head), frame) - rest) @ axes
-        face = avatar_reference + _part_motion(motion, *ratios) @ axes.T
+        face = avatar_reference @ axes + _part_motion(motion, *ratios)
+        face = _with_gaps(face, rest @ axes + motion, rest @ axes, avatar_reference @ axes, ratios[1][-1, 0]) @ axes.T
         matrix, _ = head
         shift = _move(head, anchor) - anchor
         adapted.append((face - avatar_anchor) @ matrix.T + avatar_anchor + shift)
@@ -236,6 +244,27 @@ def _part_motion(motion, face_ratio, part_ratios):
         centre = motion[part].mean(0)
         scaled[part] = centre * face_ratio + (motion[part] - centre) * ratio
     return scaled
+
+
+def _with_gaps(face, driver, driver_rest, avatar_rest, mouth_ratio):
+    """`face` [68, 2] with the driver's gaps between lids and lips; all along the face's axes, the driver's on the avatar's place."""
+    def gaps(points, pairs):
+        upper, lower = np.transpose(pairs)
+        return points[lower, 1] - points[upper, 1]
+
+    face = face.copy()
+    for eye in (LIDS[:2], LIDS[2:]):
+        open_driver, open_avatar = gaps(driver_rest, eye), gaps(avatar_rest, eye)
+        ratio = np.clip(open_avatar.mean() / max(open_driver.mean(), 1e-6), *LID_RATIOS)
+        wanted = open_avatar + ratio * (gaps(driver, eye) - open_driver)
+        for (upper, lower), more in zip(eye, wanted - gaps(face, eye), strict=True):
+            face[upper, 1] -= 0.9 * more  # the upper lid does the moving
+            face[lower, 1] += 0.1 * more
+    more = (mouth_ratio * gaps(driver, LIPS) - gaps(face, LIPS)).mean()
+    for side, weights in ((-0.5, _UPPER_LIPS), (0.5, _LOWER_LIPS)):
+        for point, weight in weights.items():
+            face[point, 1] += side * weight * more
+    return face
 
 
 def _axes(points):
