@@ -16,6 +16,7 @@ import typing
 from dataclasses import dataclass, field
 
 from tf_talkinghead import config_checks
+from tf_talkinghead.presets import OVERRIDES
 
 SCHEMA_VERSION = 1
 
@@ -202,88 +203,14 @@ _SECTIONS = {
     ExportConfig: "export",
     EvaluationConfig: "evaluation",
 }
-_OVERRIDES = {
-    "paper": {},
-    "demo": {
-        "model.image_size": 128,
-        "model.embedder_channels": (24, 48, 96, 160, 256),
-        "model.generator_channels": (24, 48, 96, 160),
-        "model.embedding_size": 256,
-        "model.attention_down_size": 16,
-        "model.attention_up_size": 32,
-        "losses.perceptual": "dlib",
-        "losses.pixel": 10.0,
-        "losses.gradient": 10.0,
-        "losses.face": 1.0,
-        "losses.structure": 1.0,
-        "losses.parts": 0.5,
-        "losses.adversarial": 0.1,
-        "losses.adversarial_start": 1500,
-        "meta.steps": 4000,
-        "meta.batch_size": 4,
-        "meta.shots": 3,
-        "meta.variant": "ff",
-        "meta.learning_rate": 5e-4,
-        "meta.rate_decay": 0.35,
-        "meta.adam_beta_1": 0.5,
-        "meta.ema_decay": 0.998,
-        "meta.discriminator_steps": 1,
-        "meta.checkpoint_every": 250,
-        "meta.evaluate_every": 250,
-        "data.size": 128,
-        "data.augment.flip": True,
-        "data.augment.colour": 1.0,
-        "data.augment.geometry": 0.8,
-        "personalize.steps": 300,
-        "personalize.batch_size": 4,
-        "personalize.learning_rate": 2e-3,
-        "personalize.vector_learning_rate": 1e-2,
-        "personalize.adam_beta_1": 0.9,
-        "personalize.structure": 5.0,
-        "personalize.parts": 1.0,
-        "personalize.final_rate": 0.02,
-        "personalize.warm_up": 20,
-        "personalize.adversarial_from": 1.0,
-        "personalize.ema_decay": 0.98,
-        "personalize.warp": 0.8,
-        "personalize.warp_reach": 1.0,
-        "personalize.single_steps": 300,
-        "personalize.evaluate_every": 100,
-    },
-    "tiny": {
-        "model.image_size": 32,
-        "model.embedder_channels": (8, 16, 16),
-        "model.generator_channels": (8, 16),
-        "model.generator_residual_blocks": 1,
-        "model.embedding_size": 16,
-        "model.attention_down_size": 16,
-        "model.attention_up_size": 16,
-        "losses.perceptual": "dlib",
-        "losses.pixel": 10.0,
-        "losses.gradient": 10.0,
-        "meta.steps": 20,
-        "meta.batch_size": 2,
-        "meta.shots": 2,
-        "meta.checkpoint_every": 5,
-        "meta.summary_every": 1,
-        "meta.evaluate_every": 10,
-        "data.size": 32,
-        "personalize.steps": 4,
-        "personalize.batch_size": 2,
-        "personalize.evaluate_every": 2,
-        "personalize.single_steps": 3,
-        "personalize.warp": 0.5,
-        "personalize.warped_pairs": 4,
-    },
-}
-PRESETS = tuple(_OVERRIDES)
+PRESETS = tuple(OVERRIDES)
 
 
 def preset(name: str) -> Config:
     """The configuration called `name`, one of PRESETS; ConfigError for any other name."""
-    if name not in _OVERRIDES:
+    if name not in OVERRIDES:
         raise ConfigError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-    return replace(Config(preset=name), _OVERRIDES[name])
+    return replace(Config(preset=name), OVERRIDES[name])
 
 
 def replace(config: Config, changes: dict[str, object]) -> Config:
