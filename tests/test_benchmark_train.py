@@ -39,7 +39,7 @@ def test_figures_of_tiny():
         assert found[f"profile_part_{part}_seconds"] > 0 and found[f"profile_part_{part}_backward_seconds"] > 0
     assert found["profile_kind_other_share"] < 0.15  # the table of kinds knows most of what runs
     seconds = sum(value for name, value in found.items() if name.startswith("profile_kind_convolution") and name.endswith("_seconds"))
-    assert found["profile_convolutions_share"] == pytest.approx(seconds / found["profile_seconds"])
+    assert found["profile_convolutions_share"] == pytest.approx(seconds / found["step_seconds"])
     lines = step_profile.table(found)
     assert len(lines) == 2 + sum(name.startswith(("profile_part_", "profile_kind_")) and name.endswith("_share") for name in found)
 
@@ -75,7 +75,9 @@ def test_parts_and_kinds_by_name():
 
 
 def test_speed_of_the_convolutions_by_hand():
-    figures = {"profile_seconds": 4.0, "profile_kind_convolution_seconds": 1.0, "profile_kind_convolution_input_gradient_seconds": 2.0}
+    taken = {"convolution": 1.0, "convolution_input_gradient": 2.0}  # of 4 seconds
+    figures = {f"profile_kind_{kind}_seconds": seconds for kind, seconds in taken.items()}
+    figures.update({f"profile_kind_{kind}_share": seconds / 4 for kind, seconds in taken.items()})
     flop = {"convolution": 50e9, "convolution_input_gradient": 40e9, "convolution_filter_gradient": 0, "matrix_product": 7e9}
     found = step_profile.convolutions(figures, flop, rate=60.0)
     assert found["profile_kind_convolution_gflops"] == 50 and found["profile_kind_convolution_input_gradient_gflops"] == 20

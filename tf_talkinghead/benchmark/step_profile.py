@@ -1,8 +1,9 @@
 """Where an update's time goes: its operations' own times, from TensorFlow's profiler, by part of the step and by kind.
 
 The parts are the name scopes of training/meta.py, forward and backward apart; what lies outside them is the input
-pipeline. Seconds are of operations, two of which may run side by side and then share the cores: so the sum exceeds an
-update's time, and shares are of the sum. On a GPU these are the times of launching, which say nothing: CPU only.
+pipeline. Operations run side by side and then share the cores, so their times add up to more than an update takes: a
+part's seconds are its share of that sum times the update's own time. On a GPU the profile holds the times of launching,
+which say nothing: CPU only.
 """
 
 import collections
@@ -45,38 +46,41 @@ _NOT_WORK = re.compile(r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$|M
 _EVENT = re.compile(r"(?P<name>[^ :]+):(?P<type>_?[A-Z]\w*)(#.*)?$")
 
 
-def profile(update, steps):
-    """Figures of `steps` calls of `update()`, per call, or {} where there is no profile; names begin with `profile_`.
+def profile(update, steps, step_seconds):
+    """Figures of `steps` calls of `update()`, which takes `step_seconds` unprofiled; {} where there is no profile.
 
-    `profile_seconds` of all operations, `profile_part_<part>_seconds` and `_share`, `profile_kind_<kind>_seconds` and
-    `_share`, each list from the longest down; `profile_bandwidth_bound_share`.
+    `profile_part_<part>_seconds` and `_share`, `profile_kind_<kind>_seconds` and `_share`, each list from the longest
+    down; `profile_bandwidth_bound_share`; `profile_operations_at_once`, how many ran side by side on average.
     """
     if tf.config.list_physical_devices("GPU"):
         return {}
-    times = [(part_of(name), kind_of(kind), seconds / steps) for name, kind, seconds in operation_times(update, steps)]
+    found, wall = operation_times(update, steps)
+    times = [(part_of(name), kind_of(operation_type), seconds) for name, operation_type, seconds in found]
     total = sum(seconds for _, _, seconds in times)
     if not total:
         return {}
-    figures = {"profile_seconds": total}
+    figures = {"profile_operations_at_once": total / wall}
     for what, column in (("part", 0), ("kind", 1)):
         sums = collections.Counter()
         for row in times:
             sums[row[column]] += row[2]
         for name, seconds in sums.most_common():
-            figures[f"profile_{what}_{name}_seconds"] = seconds
+            figures[f"profile_{what}_{name}_seconds"] = seconds / total * step_seconds
             figures[f"profile_{what}_{name}_share"] = seconds / total
     figures["profile_bandwidth_bound_share"] = sum(figures.get(f"profile_kind_{kind}_share", 0.0) for kind in BANDWIDTH_BOUND)
     return figures
 
 
 def operation_times(call, steps):
-    """(name, type, seconds) of every operation run on the CPU during `steps` calls of `call`."""
+    """[(name, type, seconds)] of every operation run on the CPU during `steps` calls of `call`, and their wall time."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder, tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0))
+        start = time.perf_counter()
         for _ in range(steps):
             call()
+        wall = time.perf_counter() - start
         tf.profiler.experimental.stop()
         space = xplane_pb2.XSpace()
         for path in glob.glob(f"{folder}/**/*.xplane.pb", recursive=True):
@@ -89,7 +93,7 @@ def operation_times(call, steps):
                 match = _EVENT.match(plane.event_metadata[event.metadata_id].name)
                 if match and not _NOT_WORK.match(match["type"]):
                     found.append((match["name"], match["type"], event.duration_ps / 1e12))
-    return found
+    return found, wall
 
 
 def part_of(name):
@@ -116,7 +120,7 @@ def convolutions(figures, flop, rate):
     gflops = sum(flop[kind] for kind in kinds) / 1e9 / seconds
     return {
         **found,
-        "profile_convolutions_share": seconds / figures["profile_seconds"],
+        "profile_convolutions_share": sum(figures[f"profile_kind_{kind}_share"] for kind in kinds),
         "profile_convolutions_gflops": gflops,
         "profile_convolutions_share_of_matmul_rate": gflops / rate,
     }

@@ -98,7 +98,7 @@ def _updates(config, data, steps, profiled, rate):
         "data_wait_share": float(np.sum(waits) / np.sum(times)),
     }
     if profiled:
-        figures.update(step_profile.profile(lambda: _wait(update(next(batches))), profiled))
+        figures.update(step_profile.profile(lambda: _wait(update(next(batches))), profiled, seconds))
         figures.update(step_profile.convolutions(figures, flop, rate))
     return figures
 
