@@ -69,6 +69,40 @@ def test_tracked_points_are_the_detected_ones(model, portrait):
     assert gaps.mean() < 0.02 and gaps.max() < 0.05
 
 
+def test_points_depend_little_on_the_square_they_are_sought_in(model, portrait):
+    (face,) = model.detect(portrait)
+    x, y, side = face.square
+    moved = [Square(x + 0.06 * side, y, side), Square(x, y - 0.06 * side, side), Square(x, y, 1.12 * side)]
+    answers = [model.follow(portrait, face.points + np.float32([square.x - x, square.y - y])) for square in moved[:2]]
+    answers.append(model.follow(portrait, ((face.points - (x, y)) * 1.12 + (x, y)).astype(np.float32)))
+    plain = [model._predict(landmarks._grey(portrait), square) for square in moved]
+    gap = [np.linalg.norm(answer.points - face.points, axis=-1).mean() for answer in answers]
+    plain_gap = [np.linalg.norm(points - face.points, axis=-1).mean() for points in plain]
+    assert np.mean(gap) < 0.5 * np.mean(plain_gap) and np.mean(gap) < 0.01 * landmarks.eye_distance(face.points)
+
+
+def test_spread_tells_a_face_from_none(model, portrait):
+    (face,) = model.detect(portrait)
+    wall = np.random.default_rng(0).integers(0, 256, portrait.shape, np.uint8)
+    assert face.spread < 0.5 * landmarks.UNSURE < landmarks.UNSURE < model.follow(wall, face.points).spread
+
+
+def test_points_that_slipped_off_are_sought_again(model, portrait):
+    (face,) = model.detect(portrait)
+    astray = model.follow(portrait, face.points + np.float32([0.3 * face.square.side, 0]))
+    assert astray.spread < landmarks.UNSURE
+    assert np.linalg.norm(astray.points - face.points, axis=-1).mean() < 0.02 * landmarks.eye_distance(face.points)
+
+
+def test_a_confirmed_face_keeps_its_points(model, portrait):
+    (face,) = model.detect(portrait)
+    known = face._replace(points=face.points + np.float32([0.4, -0.3]))
+    (confirmed,) = model.detect(portrait, known)
+    np.testing.assert_allclose(confirmed.points, known.points, atol=1e-3)
+    (other,) = model.detect(portrait, face._replace(points=face.points + np.float32([9, 0])))
+    assert np.linalg.norm(other.points - face.points, axis=-1).mean() < 0.02 * landmarks.eye_distance(face.points)
+
+
 class _Faces:
     """A model that sees faces where the frame's bright squares say: value = 100 + number, constant side 40."""
 
@@ -96,7 +130,11 @@ class _Faces:
 
     def follow(self, image, points):
         found = self._faces(image)
-        return min(found, key=lambda f: np.abs(f.points - points).mean()).points if found else points
+        return min(found, key=lambda f: np.abs(f.points - points).mean()) if found else _at(points)
+
+
+def _at(points):
+    return Face(landmarks.square_of(points), points)
 
 
 def _scene(*squares):
@@ -141,6 +179,37 @@ def test_a_face_the_detector_no_longer_confirms_is_given_up():
     assert tracker.current is None and len(tracker.tracks[0].positions) == 1
 
 
+def test_unsure_frames_are_left_out_and_the_face_followed_through_them():
+    class Doubtful(_Faces):
+        frame = -1
+
+        def follow(self, image, points):
+            self.frame += 1
+            return super().follow(image, points)._replace(spread=landmarks.UNSURE if self.frame in (2, 3, 6) else 0.0)
+
+    frames = [_scene((50 + 2 * t, 50, 40)) for t in range(10)]
+    tracker = tracking.follow_faces(frames, Doubtful(), every=100)
+    assert [track.positions for track in tracker.tracks] == [[0, 1, 2, 5, 6, 8, 9]] and tracker.tracks[0].unsure == 3
+    points = tracking.track(frames, Doubtful(), every=100)
+    assert np.isnan(points[3]).all() and points[5, :, 0].min() == 60
+
+
+def test_of_followed_and_detected_points_the_surer_are_taken():
+    class Two(_Faces):
+        doubt = 0.0
+
+        def detect(self, image, near=None):
+            return [face._replace(spread=self.doubt) for face in self._faces(image)]
+
+        def follow(self, image, points):
+            return _at(points + np.float32([1, 0]))
+
+    for doubt, left in ((0.0, 50), (0.01, 53)):
+        model = Two()
+        model.doubt = doubt
+        assert tracking.track([_scene((50, 50, 40))] * 4, model, every=3)[3, :, 0].min() == left
+
+
 def test_nothing_found_ends_early_and_says_so():
     tracker = tracking.follow_faces([_scene()] * 1000, _Faces(), every=5)
     assert tracker.hopeless and tracker.frames < 1000
@@ -163,7 +232,7 @@ def test_a_leap_is_looked_at_at_once():
 
     class Lost(_Faces):
         def follow(self, image, points):
-            return points + np.float32([30, 0]) if image[60, 25, 0] == 0 else points  # follows, wrongly
+            return _at(points + np.float32([30, 0]) if image[60, 25, 0] == 0 else points)  # follows, wrongly
 
     points = tracking.track(frames, Lost(), every=100)
     assert points[3, :, 0].min() == 140

@@ -2,8 +2,10 @@
 
 The measure is the mean distance over the 68 points in percent of the distance between the eyes' centres. A
 frame shifted by a few whole pixels is the same picture, so what detected points move then, the shift taken
-off, is a detector's repeatability: the floor of any landmark error, and the bar for following. It is
-measured for dlib's plain answer and for ours, which is steadied the way followed points are.
+off, is a detector's repeatability: the floor of any landmark error, and the bar for following. The detector
+is the one that prepares data, LandmarkModel.detect on the whole frame; dlib's plain answer is measured
+beside it. A face whose points are unsure (landmarks.UNSURE) is in no dataset and in no figure; their
+number is told.
 """
 
 import itertools
@@ -16,21 +18,28 @@ from tf_talkinghead.data import landmarks, tracking, video
 _FRAMES, _STEP, _SHIFTS, _REACH = 75, 6, 3, 6  # frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
 
 
-def accuracy(paths, model, every: int = 10, seed: int = 0) -> dict[str, float]:
+def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
     """Mean distances over the clips at `paths`, percent; faces in the first 75 frames count."""
     random = np.random.default_rng(seed)
+    unsure = 0
     distances = {"followed_from_detected": [], "detector_repeatability": [], "plain_detector_repeatability": []}
     for path in paths:
         frames = list(itertools.islice(video.read_video(path).frames, _FRAMES))
         followed = tracking.track(frames, model, every)
         for t in range(_STEP // 2, len(frames), _STEP):
+            if not np.isfinite(followed[t]).all():
+                unsure += 1
+                continue
             shifts = random.integers(-_REACH, _REACH + 1, (_SHIFTS, 2))
             detected = _nearest(model.detect(frames[t]), followed[t])
-            if detected is not None:
-                distances["followed_from_detected"].append(_percent(followed[t], detected))
+            if detected is None:
+                unsure += 1
+                continue
+            distances["followed_from_detected"].append(_percent(followed[t], detected))
             distances["detector_repeatability"] += _repeated(model.detect, frames[t], followed[t], shifts)
             distances["plain_detector_repeatability"] += _repeated(model.detect_plainly, frames[t], followed[t], shifts)
     figures = {"landmark_comparisons": float(len(distances["followed_from_detected"]))}
+    figures["landmark_frames_unsure_or_unseen"] = float(unsure)
     for name, values in distances.items():
         figures[f"{name}_percent"] = float(np.mean(values))
         figures[f"{name}_percent_median"] = float(np.median(values))
@@ -51,8 +60,9 @@ def _percent(points, reference):
 
 
 def _nearest(faces, points):
-    """The points of the face by `points`, or None when either is missing."""
-    near = [face.points for face in faces if np.linalg.norm(face.points - points, axis=-1).mean() < face.square.side / 2]
+    """The points of the face by `points`, or None when it is missing or unsure."""
+    sure = [face for face in faces if face.spread < landmarks.UNSURE]
+    near = [face.points for face in sure if np.linalg.norm(face.points - points, axis=-1).mean() < face.square.side / 2]
     return near[0] if near else None
 
 

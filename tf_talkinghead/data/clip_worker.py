@@ -42,6 +42,7 @@ class Outcome:
     face: float = 0.0  # median side of the face's square in the source, pixels
     angles: tuple[float, float, float] = (0.0, 0.0, 0.0)  # median yaw, pitch, roll, degrees
     hard_calls: int = 0  # of the slow detector
+    unsure: int = 0  # frames left out because their landmarks were not to be believed
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def _record(job, clip):
         face=round(float(np.median(sides)) * face.box.side, 1),
         angles=tuple(round(float(angle), 1) for angle in angles),
         hard_calls=face.hard_calls,
+        unsure=face.unsure,
     )
 
 
@@ -196,6 +198,7 @@ class ClipProcess:
         root = pathlib.Path(__file__).resolve().parents[2]
         paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # one core a process
         with self._messages() as messages:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", __name__],

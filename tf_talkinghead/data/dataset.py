@@ -31,6 +31,8 @@ class Entry:
     frames: int  # T
     face: float  # median side of the face's square in the source, pixels
     angles: tuple[float, float, float]  # median yaw, pitch and roll, degrees
+    hard_calls: int = 0  # of the slow detector
+    unsure: int = 0  # frames left out because their landmarks were not to be believed
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def to_json(dataset: Dataset) -> str:
         "videos": len(dataset.videos),
         "clips": len(dataset.clips),
         "frames": sum(entry.frames for entry in dataset.clips),
+        "unsure_frames_left_out": sum(entry.unsure for entry in dataset.clips),
+        "hard_detector_calls": sum(entry.hard_calls for entry in dataset.clips),
         "rejected": dataset.rejected,
     }
     head = {"schema": RECORD_SCHEMA, "counts": counts, "settings": dataset.settings, "shards": dataset.shards}

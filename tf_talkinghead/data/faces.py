@@ -25,6 +25,7 @@ class FaceClip:
     box: CropBox  # the crop, in pixels of the source
     kept: np.ndarray  # int [T], positions of these frames among the frames given: the face is not seen in the others
     hard_calls: int  # calls of the slow detector
+    unsure: int = 0  # frames left out because their landmarks were not to be believed
 
 
 @functools.cache
@@ -59,7 +60,7 @@ def face_crops(
     wanted = set(main.positions)
     images = [cropping.crop(frame, box, size) for position, frame in enumerate(again()) if position in wanted]
     fractions = cropping.to_fractions(points, box)
-    return FaceClip(np.stack(images), fractions, box, np.array(main.positions), tracker.hard_calls)
+    return FaceClip(np.stack(images), fractions, box, np.array(main.positions), tracker.hard_calls, main.unsure)
 
 
 def head_angles(points: np.ndarray) -> np.ndarray:

@@ -177,6 +177,8 @@ def _dataset(output, settings, before, shards, places):
                     frames=outcome.frames,
                     face=outcome.face,
                     angles=tuple(outcome.angles),
+                    hard_calls=outcome.hard_calls,
+                    unsure=outcome.unsure,
                 )
             )
     return Dataset(output, settings, videos, names, entries, rejected=0)

@@ -2,7 +2,8 @@
 
 A face is detected every `every` frames of the source and its points are followed in between. A face that
 the detector no longer confirms, and the slower detector neither, is given up from the last confirmed
-frame on; a cut ends every face. Calls of the slow detector are counted and limited to five a clip.
+frame on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not count as seen, but
+the face is followed through it. Calls of the slow detector are counted and limited to five a clip.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,8 @@ _LOOKS = 20  # detector runs without any face before a clip is given up
 _CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
 _MOVED, _GROWN = 1.0, 1.5  # of the square's side, from one frame to the next, before it is another face
 _LEAPT, _SWOLLEN = 0.12, 1.15  # the same, before a followed face is looked for anew: it may have been lost
-_DRIFTED = 0.06  # mean distance of followed from detected points, in sides, from which the detected are taken
+_DRIFTED = landmarks.CONFIRMED  # mean distance of followed from detected points, in sides, from which the surer of them are taken
+_SURER = 0.003  # spread that detected points may have more than followed ones and still be taken
 _WRONG = 0.15  # the same, from which the unconfirmed frames before are dropped
 _RIVAL = 0.8  # a second face this long-lived and this large, beside the first, leaves the clip's face open
 
@@ -32,21 +34,23 @@ class Track:
 
     positions: list[int] = field(default_factory=list)  # of the frames it is seen in
     points: list[np.ndarray] = field(default_factory=list)  # float32 [68, 2] each, pixels
+    face: Face | None = None  # the newest, sure or not
     confirmed: int = 0  # frames up to and with the last confirmed one
     misses: int = 0
-
-    @property
-    def face(self) -> Face:
-        return Face(landmarks.square_of(self.points[-1]), self.points[-1])
+    unsure: int = 0  # frames left out because the points were not to be believed
 
     @property
     def side(self) -> float:
         """Median side of its square, pixels."""
         return float(np.median([landmarks.square_of(points).side for points in self.points]))
 
-    def add(self, position, points, confirmed):
-        self.positions.append(position)
-        self.points.append(points)
+    def add(self, position, face, confirmed):
+        self.face = face
+        if face.spread < landmarks.UNSURE:
+            self.positions.append(position)
+            self.points.append(face.points)
+        else:
+            self.unsure += 1
         if confirmed:
             self.confirmed, self.misses = len(self.points), 0
 
@@ -57,7 +61,7 @@ class Track:
 class FaceTracker:
     """All faces of a stream of frames; `step` once per frame, then `current` for the main face."""
 
-    def __init__(self, model: LandmarkModel, every: int = 10):
+    def __init__(self, model: LandmarkModel, every: int = 5):
         self.model, self.every = model, every
         self.live: list[Track] = []
         self.tracks: list[Track] = []
@@ -69,14 +73,14 @@ class FaceTracker:
         moment = self.frames if moment is None else moment
         if self._is_cut(image):
             self.live, self._next_look = [], moment
-        followed = [self.model.follow(image, track.points[-1]) for track in self.live]
-        leapt = any(not _same(track.face, _face(points), _LEAPT, _SWOLLEN) for track, points in zip(self.live, followed))
+        followed = [self.model.follow(image, track.face.points) for track in self.live]
+        leapt = any(not _same(track.face, face, _LEAPT, _SWOLLEN) for track, face in zip(self.live, followed))
         if leapt or moment >= self._next_look:
             missed = self._look(image, followed)
             self._next_look = moment + (1 if missed else self.every if self.live else max(1, self.every // 3))
         else:
-            for track, points in zip(self.live, followed):
-                track.add(self.frames, points, confirmed=False)
+            for track, face in zip(self.live, followed):
+                track.add(self.frames, face, confirmed=False)
         self.frames += 1
 
     @property
@@ -92,34 +96,36 @@ class FaceTracker:
 
     def _look(self, image, followed):
         """Run the detector and settle which face is which; whether one was missed."""
-        main = max(self.live, key=lambda track: len(track.points), default=None)
-        found = self.model.detect(image, main.face if main else None)
+        main = max(zip(self.live, followed), key=lambda pair: len(pair[0].points), default=None)
+        near = None if main is None else main[1] if _same(main[0].face, main[1], _LEAPT, _SWOLLEN) else main[0].face
+        found = self.model.detect(image, near)
         self.detections += 1
         self._looks += 1
         if main is None and not found and self._may_call_hard(first=True):
             found = self.model.detect_hard(image)
         still = []
-        for track, points in zip(self.live, followed):
+        for track, face in zip(self.live, followed):
             match = _best(track, found)
             if match is None and self._may_call_hard():
                 match = _best(track, self.model.detect_hard(image, track.face))
             else:
                 found = [face for face in found if face is not match]
             if match is not None:
-                gap = np.linalg.norm(points - match.points, axis=-1).mean() / match.square.side
-                if gap > _WRONG and _same(track.face, _face(points), _LEAPT, _SWOLLEN):
+                gap = np.linalg.norm(face.points - match.points, axis=-1).mean() / match.square.side
+                if gap > _WRONG and _same(track.face, face, _LEAPT, _SWOLLEN):
                     track.cut_to_confirmed()  # it had drifted off; after a leap only this frame is wrong
-                track.add(self.frames, match.points if gap > _DRIFTED else points, confirmed=True)
+                surer = match.spread <= face.spread + _SURER
+                track.add(self.frames, match if gap > _WRONG or (gap > _DRIFTED and surer) else face, confirmed=True)
             else:
                 track.misses += 1
-                if track.misses > _MISSES or not _same(track.face, _face(points), _LEAPT, _SWOLLEN):
+                if track.misses > _MISSES or not _same(track.face, face, _LEAPT, _SWOLLEN):
                     track.cut_to_confirmed()
                     continue
-                track.add(self.frames, points, confirmed=False)
+                track.add(self.frames, face, confirmed=False)
             still.append(track)
         for face in found:
             track = Track()
-            track.add(self.frames, face.points, confirmed=True)
+            track.add(self.frames, face, confirmed=True)
             self.tracks.append(track)
             still.append(track)
         self.live = still
@@ -138,7 +144,7 @@ class FaceTracker:
         return before is not None and float(np.abs(thumbnail - before).mean()) > _CUT
 
 
-def follow_faces(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 10, moments=None) -> FaceTracker:
+def follow_faces(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5, moments=None) -> FaceTracker:
     """A tracker that has seen all `frames`, whose numbers in the source are `moments` (0, 1, 2, ... by default)."""
     tracker = FaceTracker(model, every)
     for position, frame in enumerate(frames):
@@ -148,7 +154,7 @@ def follow_faces(frames: Iterable[np.ndarray], model: LandmarkModel, every: int 
     return tracker
 
 
-def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 10) -> np.ndarray:
+def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) -> np.ndarray:
     """The main face's points in every frame, float32 [T, 68, 2] in pixels, NaN where it is not seen.
 
     NoFaceError when no frame shows a face, or when two faces leave open which one is meant.
@@ -175,10 +181,6 @@ def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Tr
     if len(tracks) > 1 and frames == 1:  # a photo: nothing lasts longer, so the largest it is
         main = max(tracks, key=lambda track: track.side)
     return main
-
-
-def _face(points):
-    return Face(landmarks.square_of(points), points)
 
 
 def _same(before, after, moved=_MOVED, grown=_GROWN):
