@@ -2,7 +2,9 @@
 
 The stages are run one after another in this process on one thread, as a preparing process works, and their
 processor time is counted: frames a second and core is frames over the sum. Two preparing processes at once
-are then compared with one by the clock, which wants a machine that does nothing else. Episodes are drawn through tf.data as training draws them, at the preset's image size and K.
+are then compared with one by the clock, and so are two plain loops of dlib and of FFmpeg (scaling.py), in turns:
+no preparation can gain more by a second process than the machine gives. That wants a machine that does nothing
+else. Episodes are drawn through tf.data as training draws them, at the preset's image size and K.
 """
 
 import dataclasses
@@ -10,12 +12,12 @@ import itertools
 import pathlib
 import resource
 import tempfile
-import threading
 import time
 
 import cv2
 import numpy as np
 
+from tf_talkinghead.benchmark import scaling
 from tf_talkinghead.benchmark.landmark_accuracy import accuracy
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.config import preset as preset_config
@@ -32,9 +34,12 @@ OPTIONS = {
     "frames": "frames of the synthesised clip; 128 by default",
     "episodes": "episodes to draw; 1000 by default",
     "shots": "K; the preset's by default",
+    "rounds": "turns of one and two processes, of which the median counts; 3 by default",
     "size": "pixels of records and episodes; the preset's by default",
 }
 _SIDE = 512  # pixels of the synthesised clip
+_COUNTS = {"one_process": 1, "two_processes": 2}
+_SECONDS = 1.0  # a plain loop is timed
 
 
 def run(preset, options):
@@ -42,7 +47,7 @@ def run(preset, options):
     config = preset_config(preset)
     size, frames = _positive(options, "size", config.model.image_size), _positive(options, "frames", 128)
     count, shots = _positive(options, "episodes", 1000), _positive(options, "shots", config.meta.shots)
-    data = DataConfig(size=size, max_frames=frames)
+    rounds, data = _positive(options, "rounds", 3), DataConfig(size=size, max_frames=frames)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if "clips" in options:
@@ -55,8 +60,8 @@ def run(preset, options):
             said = f"synthesised: a portrait moved about, {frames} frames of {_SIDE} px"
         paths = [root / name for name in names]
         result = {"footage": said, "record_size_px": float(size), **_stages(paths, data)}
-        result.update(accuracy([path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES], faces.default_landmarks()))
-        result.update(_side_by_side(root, names, data, folder))
+        result.update(accuracy([path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES], faces.default_landmarks(), data.detect_every))
+        result.update(_side_by_side(root, names, data, folder, rounds))
         dataset = options.get("dataset") or _dataset(root / names[0], data, folder)
         result["dataset"] = options.get("dataset", "synthesised: 64 copies of one clip")
         result.update(_episodes(dataset, config, size, shots, count))
@@ -105,31 +110,26 @@ class _Clock:
         self.last = now
 
 
-def _side_by_side(root, names, data, folder):
+def _side_by_side(root, names, data, folder, rounds):
     """Frames a second by one and by two preparing processes, each given the same clips, start-up left out."""
-    rates = {}
-    for count in (1, 2):
-        jobs = [Job(str(root), str(folder / f"work-{count}-{i}" / "clips"), data) for i in range(count)]
-        processes = [ClipProcess(job) for job in jobs]
-        for process in processes:
-            process.prepare(Clip(names[0], "", ""))
-        clips = [Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(4, len(names)))]
-        threads = [threading.Thread(target=lambda p=p: [p.prepare(clip) for clip in clips]) for p in processes]
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - start
-        for process in processes:
-            process.close()
-        kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
-        rates[count] = count * kept / seconds
-    return {
-        "frames_per_second_by_one_process": rates[1],
-        "frames_per_second_by_two_processes": rates[2],
-        "two_processes_over_one": rates[2] / rates[1],
-    }
+    jobs = [Job(str(root), str(folder / f"work-{i}" / "clips"), data) for i in range(2)]
+    processes = [ClipProcess(job) for job in jobs]
+    clips = [Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(2, len(names)))]
+    workers = [lambda process=process: [process.prepare(clip) for clip in clips] for process in processes]
+    for process in processes:
+        process.prepare(clips[0])
+    pairs = {kernel: scaling.Pair(kernel, root / names[0]) for kernel in scaling.KERNELS}
+    turns = []
+    for _ in range(rounds):
+        turn = {f"frames_per_second_by_{name}": count / scaling.timed(workers[:count]) for name, count in _COUNTS.items()}
+        turn["two_processes_over_one"] = turn["frames_per_second_by_two_processes"] / turn["frames_per_second_by_one_process"]
+        turn.update({f"machine_two_over_one_{kernel}": pair.over_one(_SECONDS) for kernel, pair in pairs.items()})
+        turns.append(turn)
+    for process in (*processes, *pairs.values()):
+        process.close()
+    kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
+    figures = {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
+    return {name: value * (kept if name.startswith("frames") else 1) for name, value in figures.items()}
 
 
 def _episodes(dataset, config, size, shots, count):
