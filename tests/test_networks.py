@@ -1,44 +1,19 @@
-"""E, V and G as the paper has them: sizes, parameter counts, attention, gradients, saving, dtypes, refusals."""
+"""E, V and G as the paper has them: sizes, parameter counts, attention, saving, dtypes."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_talkinghead import losses
+from tests.made_networks import calls, embeddings, made, pictures, with_attention
 from tf_talkinghead.benchmark.networks import count_parameters
 from tf_talkinghead.config import preset, replace
-from tf_talkinghead.errors import InputError
 from tf_talkinghead.models import layers
 from tf_talkinghead.models.blocks import SelfAttention
-from tf_talkinghead.models.discriminator import Discriminator, PersonalDiscriminator, RealismNetwork
+from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import FoldedGenerator, Generator, adain_size, adain_sizes
 from tf_talkinghead.models.layers import spectral_layers
-
-
-def pictures(batch, size, seed=0):
-    """(x [B, size, size, 3] in [-1, 1], y the same in [0, 1])."""
-    random = np.random.default_rng(seed)
-    return tuple(random.uniform(low, 1, (batch, size, size, 3)).astype(np.float32) for low in (-1, 0))
-
-
-def embeddings(batch, size, seed=0):
-    return np.random.default_rng(seed).normal(size=(batch, size)).astype(np.float32)
-
-
-def made(kind, config, *arguments, **options):
-    network = kind(config, *arguments, **options)
-    network.build()
-    return network
-
-
-def with_attention(network):
-    """`network` with gains that let attention act; they start at 0."""
-    for layer in network._flatten_layers():
-        if isinstance(layer, SelfAttention):
-            layer.gain.assign(0.5)
-    return network
 
 
 def traced_sizes(parts, shape, psi_sizes=()):
@@ -149,103 +124,6 @@ def test_every_slice_of_psi_changes_the_output(tiny, folded):
     assert start == G.adain_size
 
 
-def gradients(value, tape, network):
-    return dict(zip([w.path for w in network.trainable_weights], tape.gradient(value, network.trainable_weights), strict=True))
-
-
-def assert_all_act(found):
-    for name, gradient in found.items():
-        assert gradient is not None, name
-        assert np.isfinite(tf.convert_to_tensor(gradient)).all(), name
-        assert np.abs(tf.convert_to_tensor(gradient)).max() > 1e-8, name
-
-
-@pytest.fixture(scope="module")
-def episode():
-    """The networks of `tiny` with attention acting, and pictures for them."""
-    config = preset("tiny").model
-    E, G, D = made(Embedder, config), made(Generator, config), made(Discriminator, config, 5)
-    for network in (E, G, D):
-        with_attention(network)
-    return E, G, D, *pictures(4, 32), np.array([0, 1, 2, 3, 4][:4], np.int32)
-
-
-def test_a_gradient_reaches_every_weight_of_e_and_g(episode):
-    """From each loss that trains them: content (here pixels), adversarial and feature matching."""
-    E, G, D, x, y, index = episode
-    terms = {
-        "content": lambda x_hat: losses.pixel(x, x_hat),
-        "adversarial": lambda x_hat: losses.adversarial(D(x_hat, y, index)[0]),
-        "feature matching": lambda x_hat: losses.feature_matching(D(x, y, index)[1], D(x_hat, y, index)[1]),
-    }
-    for term in terms.values():
-        with tf.GradientTape(persistent=True) as tape:
-            value = term(G(y, e_hat=E(x, y)))
-        assert_all_act(gradients(value, tape, E))
-        assert_all_act(gradients(value, tape, G))
-
-
-def test_a_gradient_reaches_every_weight_of_d(episode):
-    E, G, D, x, y, index = episode
-    x_hat = G(y, e_hat=E(x, y))
-    with tf.GradientTape() as tape:
-        value = losses.discriminator_hinge(D(x, y, index)[0] * 0.01, D(x_hat, y, index)[0] * 0.02)
-    found = gradients(value, tape, D)
-    rows = next(gradient for name, gradient in found.items() if name.endswith("/W"))
-    assert isinstance(rows, tf.IndexedSlices)
-    assert set(rows.indices.numpy()) == set(index)  # a row that was not drawn is not moved
-    assert_all_act(found)
-
-
-def test_the_match_term_moves_e_and_w_only(episode):
-    E, G, D, x, y, index = episode
-    with tf.GradientTape(persistent=True) as tape:
-        value = losses.match(E(x, y), D.rows(index))
-    assert_all_act(gradients(value, tape, E))
-    assert all(gradient is None for gradient in gradients(value, tape, G).values())
-    moved = [name for name, gradient in gradients(value, tape, D).items() if gradient is not None]
-    assert [name.split("/")[-1] for name in moved] == ["W"]
-
-
-def test_the_hinge_moves_nothing_of_e_and_g_when_given_a_finished_picture(episode):
-    E, G, D, x, y, index = episode
-    x_hat = tf.stop_gradient(G(y, e_hat=E(x, y)))
-    with tf.GradientTape(persistent=True) as tape:
-        value = losses.discriminator_hinge(D(x, y, index)[0], D(x_hat, y, index)[0])
-    for network in (E, G):
-        assert all(gradient is None for gradient in gradients(value, tape, network).values())
-
-
-def test_score_is_v_times_row_plus_shared_vector_plus_bias(episode):
-    _, _, D, x, y, index = episode
-    D.b.assign(0.25)
-    score, activations = D(x, y, index)
-    v, of_v = D.V(x, y)
-    expected = (v.numpy() * (D.W.numpy()[index] + D.w_0.numpy())).sum(-1) + 0.25
-    np.testing.assert_allclose(score, expected, rtol=1e-4, atol=1e-4)
-    assert len(activations) == len(of_v) == len(preset("tiny").model.embedder_channels) + 1
-    for ours, theirs in zip(activations, of_v, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_allclose(v, np.maximum(of_v[-1], 0).sum((1, 2)), rtol=1e-5)
-
-
-def test_personal_discriminator_scores_like_a_row_that_equals_e_new(episode):
-    """w' = w_0 + e_NEW (Sec. 3.3): the same as a training video whose W_i is e_NEW; V is a copy."""
-    _, _, D, x, y, _ = episode
-    e_new = np.linspace(-1, 1, 16).astype(np.float32)
-    D.W.assign(tf.tensor_scatter_nd_update(D.W.value, [[2]], [e_new]))
-    personal = PersonalDiscriminator.from_parts(D.config, D.V, D.w_0, D.b, e_new)
-    score, activations = personal(x, y)
-    expected, expected_activations = D(x, y, np.full(4, 2))
-    np.testing.assert_allclose(score, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(activations[-1], expected_activations[-1], atol=1e-5)
-    np.testing.assert_allclose(personal.w, D.w_0.numpy() + e_new, atol=1e-6)
-    assert not {id(w) for w in personal.weights} & {id(w) for w in D.weights}
-    with tf.GradientTape() as tape:
-        value = tf.reduce_sum(personal(x, y)[0])
-    assert_all_act(gradients(value, tape, personal))
-
-
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_folded_generator_is_the_same_function_without_sigma_and_p(tiny, policy):
     G = with_attention(made(Generator, tiny.model, dtype=policy))
@@ -260,20 +138,6 @@ def test_folded_generator_is_the_same_function_without_sigma_and_p(tiny, policy)
     rebuilt = made(FoldedGenerator, tiny.model, dtype=policy)
     rebuilt.set_weights(folded.get_weights())
     np.testing.assert_array_equal(rebuilt(y, psi_hat), folded(y, psi_hat))
-
-
-def calls(config):
-    """(network, its call's arguments) for every network of the project."""
-    x, y = pictures(2, config.image_size)
-    e, psi = embeddings(2, config.embedding_size), embeddings(2, adain_size(config)) * 0.5
-    return {
-        "embedder": (Embedder, (), (x, y)),
-        "generator": (Generator, (), (y, psi)),
-        "folded": (FoldedGenerator, (), (y, psi)),
-        "v": (RealismNetwork, (), (x, y)),
-        "discriminator": (Discriminator, (3,), (x, y, np.array([2, 0]))),
-        "personal": (PersonalDiscriminator, (), (x, y)),
-    }
 
 
 @pytest.mark.parametrize("name", ["embedder", "generator", "folded", "v", "discriminator", "personal"])
@@ -316,50 +180,3 @@ def test_attention_can_be_left_out():
     config = replace(preset("tiny"), {"model.attention_down_size": 0, "model.attention_up_size": 0}).model
     for kind in (Embedder, Generator):
         assert not [layer for layer in made(kind, config)._flatten_layers() if isinstance(layer, SelfAttention)]
-
-
-X, Y = pictures(2, 32)
-
-
-@pytest.mark.parametrize(
-    ("name", "inputs", "said"),
-    [
-        ("embedder", (X[:, :16], Y), r"x: expected floats \[B, 32, 32, 3\] in \[-1, 1\], got shape \(2, 16, 32, 3\)"),
-        ("embedder", (X[0], Y), "x: expected .* got shape"),
-        ("embedder", (X, Y[..., :1]), r"y: expected .* got shape \(2, 32, 32, 1\)"),
-        ("embedder", (X * 127.5 + 127.5, Y), r"x: expected .* got values from .* to 25"),
-        ("embedder", ((X * 100).astype(np.uint8), Y), "x: expected .* got uint8 values"),
-        ("embedder", (X, Y * 255), r"y: expected .* in \[0, 1\], got values"),
-        ("embedder", (X * np.nan, Y), "x: expected .* got NaN or infinity"),
-        ("generator", (Y, np.zeros((2, 7), np.float32)), r"psi_hat: expected floats \[B, 192\], got shape \(2, 7\)"),
-        ("generator", (X, np.zeros((2, 192), np.float32)), "y: expected"),
-        ("generator", (Y, np.full((2, 192), np.inf, np.float32)), "psi_hat: .* got NaN or infinity"),
-        ("generator", (Y,), "either psi_hat .* or e_hat"),
-        ("generator", (Y, np.zeros((2, 192), np.float32), np.zeros((2, 16), np.float32)), "either psi_hat .* or e_hat"),
-        ("folded", (Y, np.zeros((2, 191), np.float32)), "psi_hat: expected"),
-        ("discriminator", (X, Y, np.array([0, 3])), "index: expected 0 to 2, got 0 to 3"),
-        ("discriminator", (X, Y, np.array([-1, 0])), "index: expected 0 to 2"),
-        ("discriminator", (X, Y, np.array([0.0, 1.0])), r"index: expected integers \[B\], got float64"),
-        ("personal", (Y * 255, Y), "x: expected"),
-    ],
-)
-def test_bad_input_is_refused_by_name(tiny, name, inputs, said):
-    kind, arguments, _ = calls(tiny.model)[name]
-    with pytest.raises(InputError, match=said):
-        made(kind, tiny.model, *arguments)(*inputs)
-
-
-def test_wrong_projections_and_row_counts_are_refused_by_name(tiny):
-    with pytest.raises(InputError, match=r"e_hat: expected floats \[B, 16\], got shape \(2, 5\)"):
-        made(Generator, tiny.model).project(np.zeros((2, 5), np.float32))
-    with pytest.raises(InputError, match="videos: expected a positive integer, got 0"):
-        Discriminator(tiny.model, 0)
-    V = made(RealismNetwork, tiny.model)
-    with pytest.raises(InputError, match="e_new: expected"):
-        PersonalDiscriminator.from_parts(tiny.model, V, np.zeros(16, np.float32), 0.0, np.zeros(8, np.float32))
-
-
-def test_shapes_are_refused_while_a_graph_is_traced(tiny):
-    E = made(Embedder, tiny.model)
-    with pytest.raises(InputError, match="x: expected"):
-        tf.function(lambda x, y: E(x, y)).get_concrete_function(tf.TensorSpec([None, 31, 32, 3]), tf.TensorSpec([None, 32, 32, 3]))
