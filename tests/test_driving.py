@@ -130,12 +130,12 @@ def test_closed_lips_are_closed_on_an_avatar_whose_reference_smiles():
     assert np.ptp(mouth_opening(adapted)) / width(smiling) == pytest.approx(driver, rel=0.1)
 
 
-@pytest.mark.parametrize("openness", [0.5, 0.8, 1.3, 2.0])
+@pytest.mark.parametrize("openness", [0.25, 0.8, 1.3, 2.5])
 def test_closed_lids_are_closed_whatever_the_avatars_eyes_open(openness):
     avatar = expressed(turned(COLLINS), 1 - openness, 0, 0)
     adapted = adapt(expressed(turned(COLLINS), 1.0, 0, 0)[None], COLLINS, avatar)
     own = eye_opening(expressed(turned(COLLINS), 1.0, 0, 0)[None])[0] / eye_opening(COLLINS[None])[0]
-    assert eye_opening(adapted)[0] / eye_opening(avatar[None])[0] == pytest.approx(own, abs=0.03)
+    assert eye_opening(adapted)[0] / eye_opening(avatar[None])[0] == pytest.approx(own, abs=0.05)
 
 
 def test_a_person_driving_their_own_reference_changes_nothing():

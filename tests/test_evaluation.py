@@ -133,6 +133,17 @@ def test_cross_person_driving_has_face_and_landmarks_only(done):
     row = rows(results, "ann", "cross")["warp", 3]
     assert row["driver"] == "bob" and "ssim" not in row
     assert row["landmark_error"] < 0.1 and row["csim"] > 0.5
+    assert rows(results, "ann", "cross_unadapted")["warp", 3]["driver"] == "bob"
+
+
+def test_the_report_says_what_adaptation_does(done):
+    output, _, written = done
+    crossed = {(row["method"], row["adapt"]): row for row in written["summary"] if row["protocol"] != "self"}
+    assert crossed["warp", "relative"]["pairs"] == crossed["warp", "none"]["pairs"] == 2  # ann by bob, bob by ann
+    assert crossed["warp", "relative"]["csim_wins"].endswith("/2") and "csim_wins" not in crossed["warp", "none"]
+    assert crossed["feed_forward", "relative"]["landmark_wins"] is None  # no face is found in grey
+    text = (output / "report.md").read_text().split("## Driven by another person")[1]
+    assert "| 3 | warp | 2 | relative | 2 |" in text and "| 3 | warp | 2 | none | 2 |" in text and "CSIM wins" in text
 
 
 def test_rank_needs_enough_other_people(done, tmp_path):

@@ -22,14 +22,15 @@ import tqdm
 
 from tf_talkinghead import face_recognition
 from tf_talkinghead.config import EvaluationConfig
+from tf_talkinghead.cross_driving import cross_rows, drivers
 from tf_talkinghead.data import faces
-from tf_talkinghead.driving import adapt, neutral_frame
+from tf_talkinghead.driving import neutral_frame
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.judge import Judge
 from tf_talkinghead.pictures import person_folder, save_pictures
 from tf_talkinghead.protocol import Source, split
 
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 # What is listed and passed over. An interruption (SIGTERM while a person is learned) is none: that person is not done.
 PROBLEMS = (InputError, NoFaceError)
 
@@ -62,14 +63,14 @@ def evaluate(task, landmark_model=None):
         key = _key(task, source)
         result = _finished(folder, key)
         if result is None:
-            drivers = [*task.sources[number + 1 :], *task.sources[:number]]
-            result = {"schema": RESULT_SCHEMA, "key": key, **_evaluate_person(task, source, drivers, gallery, model, folder)}
+            others = [*task.sources[number + 1 :], *task.sources[:number]]
+            result = {"schema": RESULT_SCHEMA, "key": key, **_evaluate_person(task, source, others, gallery, model, folder)}
             _write_json(folder / "result.json", result)
         results.append(result)
     return results
 
 
-def _evaluate_person(task, source, drivers, gallery, model, folder):
+def _evaluate_person(task, source, others, gallery, model, folder):
     """One person by all methods and T; {"person", "clip", "learn", "judge", "results", "problems", ...}."""
     started = time.time()
     result = {"person": source.person, "clip": source.clip, "results": [], "problems": [], "history": {}}
@@ -85,7 +86,7 @@ def _evaluate_person(task, source, drivers, gallery, model, folder):
     vectors = {"real": judge.vectors}
     frames = {("truth", 0): judge.truth}
     result["results"].append({"person": source.person, "T": None, "method": "truth", "protocol": "self", **judge.floor()})
-    cross = _cross_driving(task, drivers) if task.config.cross_shots in chosen.shots else None
+    cross = drivers(others, task.size, task.config) if task.config.cross_shots in chosen.shots else []
     for T in chosen.shots:
         for name, method in task.methods.items():
             label = f"{name}, T = {T}"
@@ -104,7 +105,7 @@ def _evaluate_person(task, source, drivers, gallery, model, folder):
 
 
 def _one(task, judge, clip, chosen, method, T, cross, result, name):
-    """One method at one T: (row, face vectors, frames, history); the cross-person row goes into `result`."""
+    """One method at one T: (row, face vectors, frames, history); the cross-person rows go into `result`."""
     learn = chosen.learn[:T]
     started = time.time()
     renderer = method(clip.images[learn], clip.landmarks[learn])
@@ -114,28 +115,11 @@ def _one(task, judge, clip, chosen, method, T, cross, result, name):
     row["learn_seconds"] = round(learning, 2)
     if row["faces_found"] == 0:
         result["problems"].append(f"{name}, T = {T}: no face found in any result")
-    if cross is not None and T == task.config.cross_shots:
+    if T == task.config.cross_shots:
         reference = clip.landmarks[learn][neutral_frame(clip.landmarks[learn])]
-        driving = np.float32(adapt(cross["landmarks"], cross["reference"], reference))
-        crossed = judge.cross_row(renderer(driving), driving)
-        person = result["person"]
-        result["results"].append(
-            {"person": person, "T": T, "method": name, "protocol": "cross", "driver": cross["driver"], **crossed}
-        )
+        crossed = cross_rows(renderer, judge, reference, cross)
+        result["results"] += [{"person": result["person"], "T": T, "method": name, **one} for one in crossed]
     return row, vectors, rendered, renderer.history
-
-
-def _cross_driving(task, drivers):
-    """The driver of the second protocol, the first of `drivers` whose clip is long enough: judged landmarks and a neutral frame."""
-    for driver in drivers:
-        try:
-            clip = driver.load(task.size, task.config.max_frames)
-            chosen = split(len(clip.images), task.config, driver.clip)
-        except PROBLEMS:
-            continue
-        learned = clip.landmarks[chosen.learn]
-        return {"driver": driver.person, "landmarks": clip.landmarks[chosen.judge], "reference": learned[neutral_frame(learned)]}
-    return None
 
 
 def _gallery(task):

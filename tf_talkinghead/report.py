@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from tf_talkinghead import curves, pictures
+from tf_talkinghead.cross_driving import wins
 from tf_talkinghead.distances import INCEPTION_FEATURES, SetDistance
 from tf_talkinghead.methods import ALL
 from tf_talkinghead.pictures import person_folder
@@ -24,7 +25,9 @@ MOVE = {
     "landmark_error": ("landmark error", 4), "faces_found": ("faces found", 2), "blink": ("blink", 2), "mouth": ("mouth", 2),
     "jitter": ("jitter", 4), "flicker": ("flicker", 4), "learn_seconds": ("seconds to learn", 1),
 }  # fmt: skip
-CROSS = {name: (LOOK | MOVE)[name] for name in ("csim", "face_distance", "same_person", "rank_1", "landmark_error", "faces_found")}
+CROSS = {"adapt": ("adapt", None), "pairs": ("pairs", 0)} | {
+    name: (LOOK | MOVE)[name] for name in ("csim", "face_distance", "same_person", "rank_1", "landmark_error", "faces_found", "blink", "mouth")
+} | {"csim_wins": ("CSIM wins", None), "landmark_wins": ("landmark wins", None)}  # fmt: skip
 _FIGURES = (*LOOK, *MOVE)
 _LEGEND = """\
 SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": inside the landmarks' hull + 10 %. L1: share of full
@@ -35,6 +38,11 @@ landmark error: found on the result against those that drove it, a share of the 
 (Lin's concordance) of eye and mouth opening. jitter: trembling of found landmarks beyond the driving motion. flicker: change
 of the error from frame to frame inside the face. The row "truth" is what the true frames score: the floor of the detector,
 and for CSIM, distance and rank-1 their likeness to the person's T images instead."""
+
+_CROSS_LEGEND = """\
+There are no true frames: CSIM is against the person's T images, landmark error and agreement against the landmarks that
+drove. adapt: "relative" puts the driver's motion on the avatar's face shape, "none" drives with the driver's own points.
+wins: pairs of avatar and driver for which adaptation has the higher CSIM, the lower landmark error."""
 
 
 def write_report(results, output, about=None):
@@ -61,13 +69,17 @@ def summarise(results, output):
     summary = []
     for protocol, T, method in groups:
         members = [row for row in rows if (row["protocol"], row["T"] or 0, row["method"]) == (protocol, T, method)]
-        mean = {"protocol": protocol, "T": T or None, "method": method, "people": len(members)}
+        mean = {"protocol": protocol, "T": T or None, "method": method, "people": len({row["person"] for row in members})}
         for name in _FIGURES:
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
                 mean[name] = round(float(np.mean(values)), 5)
         if protocol == "self" and method not in ("truth", "nearest"):
             mean["beats_nearest"] = _beats(members, rows, T)
+        if protocol != "self":
+            mean |= {"adapt": members[0]["adapt"], "pairs": len(members)}
+        if protocol == "cross":
+            mean |= wins(members, rows)
         summary.append(mean)
     problems = [{"person": result["person"], "problem": text} for result in results for text in result["problems"]]
     return {"summary": summary, "set_distances": set_distances(results, output), "problems": problems}
@@ -101,7 +113,8 @@ def set_distances(results, output):
 def markdown(report, results):
     """The report as text."""
     self_rows = [row for row in report["summary"] if row["protocol"] == "self"]
-    cross_rows = [row for row in report["summary"] if row["protocol"] == "cross"]
+    cross_rows = [row for row in report["summary"] if row["protocol"] != "self"]
+    cross_rows.sort(key=lambda row: _order(("cross", row["T"], row["method"])))  # each method with adaptation, then without
     done = [result for result in results if len(result["results"]) > 1]
     look, cross = (_starred(columns) if report.get("face_network_in_loss") else columns for columns in (LOOK, CROSS))
     lines = ["# Evaluation", "", *_about(report, done), "", "## Likeness", "", *_table(self_rows, look), "", "## Motion", ""]
@@ -113,7 +126,7 @@ def markdown(report, results):
         ]  # fmt: skip
     lines += ["## Sets of frames", "", *_sets(report), ""]
     if cross_rows:
-        lines += ["## Driven by another person", "", "Landmarks adapted to the avatar's face shape; there are no true frames.", ""]
+        lines += ["## Driven by another person", "", _CROSS_LEGEND, ""]
         lines += [*_table(cross_rows, cross), ""]
     lines += _people(report, done)
     if report["problems"]:
@@ -199,7 +212,7 @@ def _beats(members, rows, T):
 
 def _order(group):
     protocol, T, method = group
-    return protocol != "self", T, ALL.index(method) if method in ALL else -1
+    return protocol != "self", protocol, T, ALL.index(method) if method in ALL else -1
 
 
 def _replace(path, text):
