@@ -194,6 +194,15 @@ def test_unsure_frames_are_left_out_and_the_face_followed_through_them():
     assert np.isnan(points[3]).all() and points[5, :, 0].min() == 60
 
 
+def test_a_face_never_seen_clearly_is_refused_with_that_reason():
+    class Blurred(_Faces):
+        def detect(self, image, near=None):
+            return [face._replace(spread=1.0) for face in self._faces(image)]
+
+    with pytest.raises(NoFaceError, match="no face seen clearly"):
+        tracking.track([_scene((50, 50, 40))], Blurred())
+
+
 def test_of_followed_and_detected_points_the_surer_are_taken():
     class Two(_Faces):
         doubt = 0.0

@@ -1,5 +1,7 @@
 """Which files are taken and who is on them: VoxCeleb trees, folders, manifests, and what is left out by name."""
 
+import os
+
 import pytest
 
 from tf_talkinghead.data.listing import Clip, Rejection, list_clips, who
@@ -36,6 +38,29 @@ def test_folder_skips_hidden_files_and_names_the_rest(tmp_path):
     clips, rejected = list_clips(tmp_path)
     assert [clip.name for clip in clips] == ["a/b.jpg", "zoë/é 1.MP4"]
     assert rejected == [Rejection("a/notes.txt", "not a video or photo by its name")]
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
+    _touch(tmp_path, "elsewhere/bo/1.mp4", "in/anna/1.mp4")
+    (tmp_path / "in" / "bo").symlink_to(tmp_path / "elsewhere" / "bo")
+    (tmp_path / "in" / "anna" / "up").symlink_to(tmp_path / "in")
+    clips, rejected = list_clips(tmp_path / "in")
+    assert [clip.name for clip in clips] == ["anna/1.mp4", "bo/1.mp4"] and not rejected
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    _touch(tmp_path, "a/x.mp4", "b/x.mp4")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    clips, rejected = list_clips(tmp_path)
+    assert [clip.name for clip in clips] == ["a/x.mp4"]
+    assert rejected == [Rejection("b", "folder cannot be read (Permission denied)")]
 
 
 def test_twins_are_both_left_out(tmp_path):

@@ -22,7 +22,7 @@ from tf_talkinghead.data import clip_worker, video
 from tf_talkinghead.data.clip_worker import ClipProcess, Job
 from tf_talkinghead.data.dataset import load_dataset
 from tf_talkinghead.data.listing import Clip
-from tf_talkinghead.data.prepare import prepare
+from tf_talkinghead.data.prepare import _settings, prepare
 from tf_talkinghead.errors import InputError
 
 CONFIG = DataConfig(size=48, max_frames=4, clips_per_shard=2)
@@ -201,6 +201,45 @@ def test_new_clips_are_added_to_a_finished_dataset(undisturbed, footage, portrai
     with pytest.raises(InputError, match="expected schema 1, got 99"):
         prepare(root, output, CONFIG, progress=False)
     assert (output / before.shards[0]).read_bytes() == shard
+
+
+def test_another_beam_runner_by_its_own_flags_makes_the_same_dataset(undisturbed, footage, tmp_path):
+    output = tmp_path / "out"
+    prepare(footage, output, CONFIG, beam_args=["--runner=BundleBasedDirectRunner"], progress=False)
+    _assert_same_folder(undisturbed, output)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["clips"], "clips: expected Apache Beam's flags, with --runner=NAME"),
+        (["--runer=FlinkRunner"], "--runer=FlinkRunner: expected Apache Beam's flags"),
+        (["--runner=NoSuchRunner"], "--runner=NoSuchRunner: Beam has no such runner here"),
+    ],
+)
+def test_arguments_that_name_no_runner_are_refused(footage, tmp_path, arguments, said):
+    with pytest.raises(InputError, match=f"^{said}"):
+        prepare(footage, tmp_path / "out", CONFIG, beam_args=arguments, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_runner_that_fails_is_one_line(footage, tmp_path, monkeypatch):
+    def unreachable(*_):
+        raise ConnectionError("no cluster at HOST:8081\nlong story")
+
+    monkeypatch.setattr("apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner.run_pipeline", unreachable)
+    with pytest.raises(InputError, match=r"the runner failed \(no cluster at HOST:8081\)"):
+        prepare(footage, tmp_path, CONFIG, beam_args=["--runner=BundleBasedDirectRunner"], progress=False)
+
+
+def test_landmark_files_of_one_name_and_other_content_are_other_settings(tmp_path):
+    described = []
+    for place, content in enumerate((b"one", b"two")):
+        path = tmp_path / str(place) / "model.dat"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        described.append(_settings(CONFIG, path)["landmark_model"])
+    assert described[0] != described[1] and all(text.startswith("model.dat") for text in described)
 
 
 def test_no_usable_clip_at_all(tmp_path):

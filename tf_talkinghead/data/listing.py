@@ -67,8 +67,17 @@ def who(name: str) -> Clip:
 
 
 def _from_folders(root):
-    clips, rejected = [], []
-    for folder, folders, files in os.walk(root):
+    clips, rejected, walked = [], [], set()
+
+    def refused(error):
+        name = pathlib.Path(error.filename).relative_to(root).as_posix()
+        rejected.append(Rejection(name, f"folder cannot be read ({error.strerror})"))
+
+    for folder, folders, files in os.walk(root, onerror=refused, followlinks=True):
+        if os.path.realpath(folder) in walked:  # a link to where we have been, perhaps for ever
+            folders.clear()
+            continue
+        walked.add(os.path.realpath(folder))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in files:
             name = pathlib.Path(folder, file).relative_to(root).as_posix()

@@ -16,7 +16,8 @@ import threading
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
@@ -73,6 +74,19 @@ class _WriteShards(beam.DoFn):
         _count(self.job.work)
 
 
+def check_runner(beam_args: Sequence[str]) -> None:
+    """InputError unless the arguments, if any, name a runner that Beam has: without one it would take one of its own."""
+    if not beam_args:
+        return
+    name = PipelineOptions(list(beam_args)).view_as(StandardOptions).runner
+    if not name:
+        raise InputError(f"{' '.join(beam_args)}: expected Apache Beam's flags, with --runner=NAME among them")
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise InputError(f"--runner={name}: Beam has no such runner here ({str(error)[:200]})") from error
+
+
 def run_clips(job: Job, clips: list[Clip], workers: int, beam_args: Sequence[str], progress: bool, done: int = 0) -> None:
     """Prepare `clips`; `done` others were ready before and only count in the progress bar."""
     if clips:
@@ -124,6 +138,9 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
             found = re.search(re.escape(_STOP) + r"(.*)", str(error))
             if found:
                 raise InputError(found[1].strip()) from error
+            if beam_args:  # a cluster that cannot be reached, most likely
+                said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                raise InputError(f"{' '.join(beam_args)}: the runner failed ({said}); start again to go on") from error
             raise
 
 
@@ -177,5 +194,6 @@ def _count_path(work):
 
 
 def _count(work):
-    with open(_count_path(work), "ab") as file:
-        file.write(b".")
+    with contextlib.suppress(OSError):  # a full disk stops what matters, with a reason
+        with open(_count_path(work), "ab") as file:
+            file.write(b".")

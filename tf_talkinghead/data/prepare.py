@@ -11,6 +11,7 @@ an output that is finished, the clips it lacks are added in new shards; rejected
 import csv
 import dataclasses
 import fcntl
+import hashlib
 import io
 import json
 import logging
@@ -56,6 +57,8 @@ def prepare(
         rejected = [rejection for rejection in rejected if output not in (root / rejection.file).parents]
     if landmark_model:
         DlibLandmarks(landmark_model)  # refused here, not once a clip
+    if beam_args:
+        _pipeline().check_runner(beam_args)
     work = output / WORK_NAME
     with _locked(work):
         from tf_talkinghead.data import dataset as index  # after the checks that are quick: it loads TensorFlow
@@ -94,7 +97,10 @@ def _settings(config, landmark_model):
     names = ("size", "max_frames", "clips_per_shard", "crop_margin", "crop_rise", "jpeg_quality", "min_face_size")
     names += ("least_face_share", "detect_every")
     settings = {name: getattr(config, name) for name in names}
-    model = pathlib.Path(landmark_model).name if landmark_model else "shape_predictor_68_face_landmarks.dat"
+    model = "shape_predictor_68_face_landmarks.dat"
+    if landmark_model:  # by its content too: another file may have the same name
+        digest = hashlib.sha256(pathlib.Path(landmark_model).read_bytes()).hexdigest()
+        model = f"{pathlib.Path(landmark_model).name} (sha256 {digest[:16]})"
     return {**settings, "landmark_model": model}
 
 

@@ -30,7 +30,7 @@ def draw(dataset: Dataset) -> bytes:
     faces.hist([entry.face for entry in dataset.clips], bins=30)
     faces.axvline(dataset.settings["min_face_size"], color="tab:red", linestyle=":")
     faces.set(xlabel="side of the face in the source, pixels")
-    degrees = np.array([entry.angles for entry in dataset.clips])
+    degrees = np.clip([entry.angles for entry in dataset.clips], -60, 60)  # the outer bars hold what lies beyond
     angles.hist(degrees, bins=np.arange(-60, 61, 6), label=["yaw", "pitch", "roll"])
     angles.set(xlabel="median angle of the head, degrees (rough)")
     angles.legend()

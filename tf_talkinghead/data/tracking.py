@@ -168,9 +168,10 @@ def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) ->
 
 def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Track:
     """The face that lasts longest (of equals the larger); NoFaceError says why there is none."""
+    seen = bool(tracks)
     tracks = [track for track in tracks if track.points]
     if not tracks:
-        raise NoFaceError("no face found")
+        raise NoFaceError("no face seen clearly: turned away, covered or blurred" if seen else "no face found")
     main = max(tracks, key=lambda track: (len(track.points), track.side))
     if len(main.points) < least_share * frames:
         raise NoFaceError(f"no face lasts: the longest is seen in {len(main.points)} of {frames} frames")
