@@ -1,5 +1,6 @@
 """How every script starts and ends: absl flags in, one line for a user's error, exit code out."""
 
+import errno
 import re
 import sys
 
@@ -9,6 +10,8 @@ from absl import app, flags, logging
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import TalkingHeadError
 
+# What the machine refuses, and its user can mend: disk full, over quota, too large, read-only, not allowed.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _HELP = ("--help", "-help", "--h", "-h", "-?")
 
 
@@ -20,6 +23,10 @@ def run(main):
             return main(argv)
         except (TalkingHeadError, ConfigError) as error:
             return _refuse(error)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            return _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130

@@ -1,5 +1,7 @@
 """Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit code 1."""
 
+import os
+
 import pytest
 
 from tests.script_runner import ROOT, run_script, run_scripts
@@ -26,3 +28,10 @@ def test_help_and_bad_flags(results, name):
 def test_what_is_missing_is_named():
     (result,) = run_script("drive", ["--output=a.mp4"])
     assert result.stderr == "error: --person is needed. --driver is needed. (--help lists the flags)\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_is_one_line(tmp_path):
+    (tmp_path / "collins.png").symlink_to("/dev/full")
+    (result,) = run_script("quickstart", [f"--output={tmp_path}"])
+    assert result.code == 1 and result.stderr == "error: No space left on device\n"
