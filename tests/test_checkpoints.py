@@ -62,6 +62,15 @@ def test_a_damaged_newest_falls_back_with_a_warning(tmp_path, capsys, damage):
     assert checkpoints.steps() == [1]
 
 
+def test_a_best_snapshot_moved_aside_is_best_no_more(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, arrays(1), {"ssim": 0.9})
+    checkpoints.mark_best(1, {"ssim": 0.9})
+    assert checkpoints.best() == (1, {"ssim": 0.9})
+    (checkpoints.path(1) / "state.npz").write_bytes(b"damage")
+    assert checkpoints.load_newest() == (None, None) and checkpoints.best() == (None, {})
+
+
 def test_nothing_there(tmp_path):
     assert Checkpoints(tmp_path / "none").load_newest() == (None, None)
     assert Checkpoints(tmp_path / "none").best() == (None, {})

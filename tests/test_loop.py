@@ -98,3 +98,41 @@ def test_early_stopping():
 def test_data_that_ends_too_soon():
     with pytest.raises(TalkingHeadError, match="ended at step 3 of 10"):
         loop(Recorder(), batches=range(3)).run()
+
+
+def test_processes_end_at_the_same_step_whichever_was_asked():
+    """Two loops in step: what one votes, both read one step later."""
+    votes = []  # of each step: [first's, second's]
+
+    def ballot(process, number, asked):
+        while len(votes) <= number:
+            votes.append([False, False])
+        votes[number][process] = asked
+
+    def run(process, signalled_at):
+        recorder, steps = Recorder(), itertools.count()
+
+        def step(batch, number):
+            if number == signalled_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return recorder.step(batch, number)
+
+        def agree(asked):
+            number = next(steps)
+            ballot(process, number, asked)
+            return Vote(number)
+
+        return loop(recorder, step=step, agree=agree, evaluate=None).run(), recorder
+
+    class Vote:
+        """Read only once the other process has voted, as a reduction would be."""
+
+        def __init__(self, number):
+            self.number = number
+
+        def __bool__(self):
+            return any(votes[self.number])
+
+    (first, recorder), (second, other) = run(0, signalled_at=5), run(1, signalled_at=None)
+    assert first.step == second.step == 7 and first.interrupted and second.interrupted
+    assert recorder.saved[-1] == other.saved[-1] == (7, None)

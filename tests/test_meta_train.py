@@ -1,5 +1,6 @@
 """A run of meta-learning from its dataset to its files; killed, resumed, refused."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from tests.face_points import COLLINS
 from tests.script_runner import run_script
+from tests.test_distribution import free_port
 from tests.test_records import make_dataset
 from tf_talkinghead.config import from_json, preset, replace, to_json
 from tf_talkinghead.data import records
@@ -44,8 +46,8 @@ def command(data, run, *more):
     return [sys.executable, "-m", "scripts.meta_train", *flags]
 
 
-def start(arguments):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+def start(arguments, **variables):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **variables}
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -83,23 +85,59 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
 @pytest.mark.slow
 def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data, tmp_path):
     """Three real processes: one undisturbed, one killed with -9 and resumed, one ended by SIGTERM and resumed."""
-    undisturbed, killed, last = tmp_path / "undisturbed", tmp_path / "killed", 60
-    process = start(command(data, undisturbed, f"--steps={last}"))
+    undisturbed, killed, last = tmp_path / "undisturbed", tmp_path / "killed", 40
+    more = [f"--steps={last}", "--set=meta.evaluate_every=4"]
+    process = start(command(data, undisturbed, *more))
     assert process.wait(timeout=900) == 0
     for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
         reached = max(Checkpoints(killed / "checkpoints").steps(), default=0)
-        process = start(command(data, killed, f"--steps={last}"))
+        process = start(command(data, killed, *more))
         wait_for(killed, reached + 3)
         process.send_signal(number)
         said, wrong = process.communicate(timeout=900)
         assert process.returncode == code, wrong[-2000:]
     assert "stopped at step" in said and Checkpoints(killed / "checkpoints").steps()[-1] < last
-    process = start(command(data, killed, f"--steps={last}"))
+    process = start(command(data, killed, *more))
     assert process.wait(timeout=900) == 0
-    reference, found = (Checkpoints(run / "checkpoints").load(last)[0] for run in (undisturbed, killed))
+    folders = [Checkpoints(run / "checkpoints") for run in (undisturbed, killed)]
+    assert folders[0].best() == folders[1].best() and folders[0].best()[0] is not None
+    reference, found = (folder.load(last)[0] for folder in folders)
     assert reference.keys() == found.keys() and len(found) > 100
+    for part in ("E/", "G/", "V/", "D/W", "E_averaged/", "G_averaged/", "averages/", "creator/", "critic/1/row_v", "critic/1/row_counts"):
+        assert any(name.startswith(part) for name in found), part
+    assert any(name.endswith(".u") for name in found)  # spectral vectors
     for name, value in reference.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_workers_ends_both_at_the_same_step(data, tmp_path):
+    """Two real processes; the one that does not save is told to stop. Both are then resumed to an end two steps on."""
+    run = tmp_path / "run"
+
+    def start_both(steps):
+        cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
+        tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+        return [start(command(data, run, f"--steps={steps}"), TF_CONFIG=task) for task in tasks]
+
+    def ends(processes):
+        """The last line each says; both must have left with 0."""
+        said = [process.communicate(timeout=300) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], said[0][1][-2000:] + said[1][1][-2000:]
+        return [out.strip().splitlines()[-1].partition(": ")[2] for out, _ in said]
+
+    processes = start_both(100_000)
+    try:
+        wait_for(run, 4)
+        processes[1].send_signal(signal.SIGTERM)
+        last = ends(processes)
+        at = Checkpoints(run / "checkpoints").steps()[-1]
+        assert last == [f"stopped at step {at}"] * 2 and 4 <= at < 100_000
+        processes = start_both(at + 2)
+        assert ends(processes) == [f"finished at step {at + 2}"] * 2
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def test_refusals_in_one_line(data, tmp_path):

@@ -67,10 +67,10 @@ class Checkpoints:
         os.replace(beside, self.folder / "best.json")
 
     def best(self):
-        """(step, scores) of the best snapshot, or (None, {})."""
+        """(step, scores) of the best snapshot, or (None, {}) where none was judged or it was moved aside as damaged."""
         try:
             found = json.loads((self.folder / "best.json").read_text())
-            return found["step"], found["scores"]
+            return (found["step"], found["scores"]) if self.path(found["step"]).is_dir() else (None, {})
         except (OSError, ValueError, KeyError):
             return None, {}
 

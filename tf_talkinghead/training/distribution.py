@@ -58,6 +58,21 @@ def is_chief(strategy):
     return workers(strategy)[1] == 0
 
 
+def make_agreement(strategy):
+    """A function bool -> scalar tensor, true on every worker once it was called with True on one; None for one worker.
+
+    All workers must call it equally often, at the same places between their steps: it is a reduction among them.
+    """
+    if workers(strategy)[0] == 1:
+        return None
+
+    @tf.function
+    def votes(mine):
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None) > 0
+
+    return lambda mine: votes(tf.constant(float(mine)))
+
+
 def check_batch(strategy, batch_size, micro_batches=1):
     """The episodes one replica sees of a global batch; InputError where they do not divide."""
     replicas = strategy.num_replicas_in_sync

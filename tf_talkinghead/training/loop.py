@@ -41,17 +41,22 @@ class Loop:
         A truthy `stop` in what it returns ends the run (early stopping).
     summarise: `summarise(step, {name: float})` every `summary_every` steps, with means since the last call
         and `steps_per_second` and `data_wait_share` added. None: never.
+    agree: where several processes run the same loop, `agree(asked) -> any of them was asked` (a bool or a scalar
+        tensor), called after every step: a signal to one process must end all at the same step, or the others would
+        wait in a reduction forever.
     """
 
     def __init__(self, *, step, batches, steps, start=0, save=None, checkpoint_every=0, evaluate=None, evaluate_every=0,
-                 summarise=None, summary_every=50, last_good="none", description="training", progress=True):  # fmt: skip
+                 summarise=None, summary_every=50, agree=None, last_good="none", description="training", progress=True):  # fmt: skip
         self.step, self.batches, self.steps, self.start = step, batches, steps, start
         self.save, self.checkpoint_every = save, checkpoint_every
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
         self.summarise, self.summary_every = summarise, summary_every
         self.last_good = last_good
         self.description, self.progress = description, progress
-        self._stop = False  # a signal came
+        self.agree = agree
+        self._asked, self._vote = False, False  # a signal came to this process; what the processes said last
+        self._stop = False  # a signal ends the run
         self._enough = False  # an evaluation said so
         self._unchecked = None  # (step, terms) of the newest update: read one update late, so no device waits
         self._sums, self._count = {}, 0
@@ -74,6 +79,7 @@ class Loop:
                 bar.update()
                 if at % self.summary_every == 0:
                     self._summary(at, bar)
+                self._stop = self._asked_to_stop()
                 self._evaluate_and_save(at)
         self._check()
         return Result(at, self._stop and at < self.steps, self._terms)
@@ -126,7 +132,14 @@ class Loop:
 
     def _ask_to_stop(self, number, _frame):
         tqdm.write(f"{signal.Signals(number).name}: finishing the step, saving and leaving")
-        self._stop = True
+        self._asked = True
+
+    def _asked_to_stop(self):
+        """Whether the run ends here, the same in every process."""
+        if self.agree is None:
+            return self._asked
+        said, self._vote = self._vote, self.agree(self._asked)  # read one step late, as the terms are
+        return bool(said)
 
 
 class _Signals:

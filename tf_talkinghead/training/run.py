@@ -23,7 +23,7 @@ from tf_talkinghead.data.episodes import check, episodes
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.training import held_out
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
-from tf_talkinghead.training.distribution import check_batch, distribute, is_chief, make_strategy, workers
+from tf_talkinghead.training.distribution import check_batch, distribute, is_chief, make_agreement, make_strategy, workers
 from tf_talkinghead.training.learner import W_STATE, MetaLearner
 from tf_talkinghead.training.loop import Loop
 from tf_talkinghead.training.summaries import Summaries
@@ -73,18 +73,21 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
 
     summaries = Summaries(run_dir if chief else None)
     summaries.text("config", to_json(config))
-    best_step, best_scores = checkpoints.best()
+
+    def judge(step, scores):
+        if chief and scores and held_out.better(scores, checkpoints.best()[1]):
+            checkpoints.mark_best(step, scores)
 
     def save(step, scores):
         if not chief:
             return checkpoints.path(step)
-        nonlocal best_scores
         path = checkpoints.save(step, snapshot(state), scores)
-        if scores and held_out.better(scores, best_scores):
-            best_scores = scores
-            checkpoints.mark_best(step, scores)
+        judge(step, scores)
         checkpoints.prune()
         return path
+
+    if manifest:  # a kill may have come between saving and judging
+        judge(start, manifest["scores"])
 
     count, worker = workers(strategy)
     shards = {"num_workers": count, "worker": worker}
@@ -103,6 +106,7 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
         evaluate_every=config.meta.evaluate_every,
         summarise=lambda step, values: summaries.scalars(step, {**values, **learner.rates()}),
         summary_every=config.meta.summary_every,
+        agree=make_agreement(strategy),
         last_good=str(checkpoints.path(start)) if start else "none",
         description=f"meta {config.preset}",
         progress=progress and chief,
