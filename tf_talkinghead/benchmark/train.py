@@ -41,7 +41,6 @@ def run(preset, options):
     """Figures of one update with every term and D taking part; see the module's head."""
     config, notes = _config(preset, options)
     steps, profiled = int(options.get("steps", "5")), int(options.get("profile", "2"))
-    rate = matmul_gflops(tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32)
     with tempfile.TemporaryDirectory() as folder:
         data = options.get("data") or _made_up(pathlib.Path(folder), config.model.image_size)
         notes["data"] = options.get("data") or "made up: 8 videos of noise"
@@ -49,7 +48,7 @@ def run(preset, options):
             config = replace(config, _made_up_vgg(pathlib.Path(folder)))
             notes["content"] = "VGG19 and VGGFace with random weights of the right shapes (the cost is the paper's)"
         with PeakMemory() as peak:
-            figures = _updates(config, data, steps, profiled, rate)
+            figures = _updates(config, data, steps, profiled)
     figures["training_peak_memory_mb"] = peak.megabytes
     if "videos" in options:
         figures.update(_rows_of_w(config, [int(number) for number in options["videos"].split(",")], steps))
@@ -73,8 +72,10 @@ def _config(preset, options):
     return replace(config, changes), notes
 
 
-def _updates(config, data, steps, profiled, rate):
-    """Times, operations and profile of updates on `data`; `rate` of the machine's products in GFLOP a second."""
+def _updates(config, data, steps, profiled):
+    """Times, operations and profile of updates on `data`, beside the machine's rate just before or after (the better)."""
+    dtype = tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32
+    rate = matmul_gflops(dtype)
     learner = MetaLearner(config, len(dataset.load_dataset(data).videos))
     update = learner.function(True)
     batches = iter(episodes(data, config, config.meta.batch_size, seed=0).map(without_names))
@@ -89,6 +90,7 @@ def _updates(config, data, steps, profiled, rate):
         _wait(update(batch))
         times.append(time.perf_counter() - start)
     seconds = float(np.median(times))
+    rate = max(rate, matmul_gflops(dtype))
     figures = {
         "step_seconds": seconds,
         "examples_per_second": config.meta.batch_size / seconds,
