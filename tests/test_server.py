@@ -1,6 +1,6 @@
-"""The embedded server's own behaviour: limits, deadlines, draining, watching, TLS, health, reflection.
+"""The embedded server's own behaviour: limits, deadlines, draining, TLS, health, reflection.
 
-What it shares with tensorflow_model_server is in test_serving_conformance.py.
+Watching its folders is in test_server_watching.py; what it shares with tensorflow_model_server in test_serving_conformance.py.
 """
 
 import datetime
@@ -17,7 +17,6 @@ import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from serving import models_config
 from serving.client import AvatarClient, AvatarError, Tls
 from serving.options import ServerOptions
 from serving.server import AvatarServer
@@ -47,9 +46,6 @@ def code_of(call, *arguments, **options):
     with pytest.raises(grpc.RpcError) as error:
         call(*arguments, **options)
     return error.value.code()
-
-
-# -- limits, deadlines, cancellation --------------------------------------------------------------------------------
 
 
 def test_a_full_batch_queue_is_unavailable_and_a_full_server_exhausted(models, one_thread):
@@ -141,9 +137,6 @@ def test_messages_and_batches_are_bounded(models):
         assert answering(server, "anna") == 1
 
 
-# -- stopping -------------------------------------------------------------------------------------------------------
-
-
 def test_stopping_drains_the_calls_under_way_and_refuses_new_ones(models):
     with serving(models=str(models)) as server:
         gate, stub = Gate(server, "anna"), stub_of(server)
@@ -164,207 +157,6 @@ def test_stopping_drains_the_calls_under_way_and_refuses_new_ones(models):
         assert len(running.result().outputs) == 2
         stopper.join(20)
         assert not stopper.is_alive()
-
-
-# -- watching -------------------------------------------------------------------------------------------------------
-
-
-def test_everyone_in_the_folder_is_served_as_they_come_and_go(models):
-    with serving(models=str(models)) as server:
-        assert answering(server, "anna") == 1
-        toy_models.publish(models, "bob", 5)
-        wait_until(lambda: server.manager.registry.serving("bob"))
-        assert answering(server, "bob") == 5
-        shutil.rmtree(models / "bob")
-        wait_until(lambda: not server.manager.registry.serving("bob"))
-        assert code_of(stub_of(server).Predict, request_for("bob"), timeout=20) == Code.NOT_FOUND
-        assert answering(server, "anna") == 1
-
-
-def test_no_call_fails_while_versions_come_and_go(models):
-    with serving(models=str(models), grpc_max_threads=16) as server:
-        stop, seen, errors = threading.Event(), [], []
-
-        def hammer():
-            stub = stub_of(server)
-            while not stop.is_set():
-                try:
-                    response = stub.Predict(request_for("anna"), timeout=20)
-                    frame = tf.make_ndarray(response.outputs["frames"])[0, 0, 0].tolist()
-                    assert frame == [response.model_spec.version.value, level(0.2), level(0.7)]
-                    seen.append(frame[0])
-                except Exception as error:
-                    errors.append(error)
-
-        threads = [threading.Thread(target=hammer) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for version in range(2, 6):
-            toy_models.publish(models, "anna", version)
-            wait_until(lambda: seen and seen[-1] == version)
-            shutil.rmtree(models / "anna" / str(version - 1))
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert errors == [] and set(seen) == {1, 2, 3, 4, 5}
-
-
-def test_a_version_that_does_not_load_or_warm_up_displaces_nobody(models):
-    with serving(models=str(models)) as server:
-        registry = server.manager.registry
-        (models / "anna" / ".3").mkdir()  # half-written: not even looked at
-        (models / "anna" / "2").mkdir()  # no SavedModel in it
-        wait_until(lambda: 2 in registry.models["anna"] and registry.models["anna"][2].error is not None)
-        assert answering(server, "anna") == 1 and 3 not in registry.models["anna"]
-        broken = toy_models.publish(models, "anna", 4)
-        (broken / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record")
-        toy_models.publish(models, "bob", 1)
-        wait_until(lambda: registry.serving("bob"))
-        wait_until(lambda: 4 in registry.models["anna"] and registry.models["anna"][4].error is not None)
-        assert answering(server, "anna") == 1
-
-
-def test_a_version_is_warmed_up_before_it_is_available(models, monkeypatch):
-    from serving import servables
-
-    rows = []
-    run = servables.Servable.run
-
-    def recorded(self, signature_name, inputs, outputs):
-        rows.append(servables.rows_of(inputs))
-        return run(self, signature_name, inputs, outputs)
-
-    monkeypatch.setattr(servables.Servable, "run", recorded)
-    with serving(models=str(models)) as server:
-        assert rows == [1, 2, 4, 8]
-        assert server.manager.registry.serving("anna")
-
-
-def test_stable_stays_where_the_config_file_put_it(models):
-    models_config.update(models)
-    toy_models.publish(models, "anna", 2)
-    with serving(models=str(models)) as server:
-        for version in (2, 3):
-            if version == 3:
-                toy_models.publish(models, "anna", 3)
-            wait_until(lambda: answering(server, "anna") == version)
-            for label, expected in (("stable", 1), ("canary", version)):
-                with AvatarClient(f"localhost:{server.port}", "anna", label=label) as avatar:
-                    assert avatar.card()["version"] == expected
-        wait_until(lambda: not models_config.update(models, promote=["anna"])[2])
-
-        def stable():
-            with AvatarClient(f"localhost:{server.port}", "anna", label="stable") as avatar:
-                return avatar.card()["version"]
-
-        wait_until(lambda: stable() == 3)
-
-
-def test_the_config_file_is_polled(models, tmp_path):
-    toy_models.publish(models, "anna", 2)
-    file = tmp_path / "models.config"
-
-    def write(version):
-        file.write_text(
-            f'model_config_list {{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
-            f" model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
-        )
-
-    write(2)
-    with serving(model_config_file=str(file), model_config_file_poll_wait_seconds=0.1) as server:
-        assert answering(server, "a") == 2
-        file.write_text("not a config {")
-        time.sleep(0.3)
-        assert answering(server, "a") == 2
-        write(1)
-        wait_until(lambda: answering(server, "a") == 1)
-
-
-def test_rollout_and_rollback_under_tensorflow_servings_rules(models):
-    """The written file alone steers the server, whose rule is that a label moves only to what is loaded."""
-    file, _, _ = models_config.update(models)
-
-    def drawing(label):
-        with AvatarClient(f"localhost:{server.port}", "anna", label=label, jpeg=False) as avatar:
-            return int(avatar.render(landmarks(0.5))[0, 0, 0, 0])
-
-    def update_until_done(**options):
-        for _ in range(100):
-            assert drawing("stable") in (1, 2)  # nobody notices
-            if not models_config.update(models, **options)[2]:
-                return
-            time.sleep(0.3)
-        raise AssertionError("the label never moved")
-
-    with serving(
-        model_config_file=str(file),
-        model_config_file_poll_wait_seconds=0.1,
-        allow_version_labels_for_unavailable_models=True,
-    ) as server:
-        assert (drawing("stable"), drawing("canary")) == (1, 1)
-        toy_models.publish(models, "anna", 2)
-        update_until_done()
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
-        update_until_done(promote=["anna"])
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (2, 2))
-        wait_until(lambda: server.manager.registry.models["anna"][1].servable is None)
-        update_until_done(pin={"anna": 1})
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
-
-
-def test_one_model_by_name_and_folder(models):
-    with serving(model_name="her", model_base_path=str(models / "anna")) as server:
-        assert answering(server, "her") == 1
-
-
-# -- loading on first use -------------------------------------------------------------------------------------------
-
-
-def loaded_names(server):
-    return {one.name for one in server.manager.registry.everyone() if one.servable is not None}
-
-
-def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path):
-    models = tmp_path / "models"
-    for name in ("anna", "bob", "cleo"):
-        toy_models.publish(models, name, 1, weights=400_000)  # 1.6 MB of weights: two of three fit under 5 MB
-    with serving(models=str(models), lazy_loading=True, memory_cap_mb=5) as server:
-        assert loaded_names(server) == set()
-        assert answering(server, "anna") == 1 and loaded_names(server) == {"anna"}
-        answering(server, "bob")
-        answering(server, "anna")
-        assert loaded_names(server) == {"anna", "bob"}
-        answering(server, "cleo")
-        assert loaded_names(server) == {"anna", "cleo"}
-        answering(server, "bob")
-        assert loaded_names(server) == {"cleo", "bob"}
-        toy_models.publish(models, "giant", 1, weights=2_000_000)
-        wait_until(lambda: server.manager.registry.serving("giant"))
-        assert code_of(stub_of(server).Predict, request_for("giant"), timeout=20) == Code.RESOURCE_EXHAUSTED
-        assert answering(server, "cleo") == 1
-
-
-def test_many_callers_at_once_under_a_cap_of_one_model(tmp_path, monkeypatch):
-    from serving import loading
-
-    models = tmp_path / "models"
-    for name in ("anna", "bob"):
-        toy_models.publish(models, name, 1, weights=400_000)
-    loads, load = [], loading.load
-    monkeypatch.setattr(loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics))
-    with serving(models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32) as server:
-        stub = stub_of(server)
-        calls = [stub.Predict.future(request_for("anna"), timeout=60) for _ in range(8)]
-        for call in calls:
-            call.result()
-        assert loads == ["anna"]
-        calls = [stub.Predict.future(request_for(name), timeout=60) for _ in range(5) for name in ("anna", "bob")]
-        for call in calls:
-            assert len(call.result().outputs) == 2
-        assert len(loaded_names(server)) == 1
-
-
-# -- TLS ------------------------------------------------------------------------------------------------------------
 
 
 def pem_pair(folder, name, authority=None):
@@ -422,9 +214,6 @@ def test_tls(models, tmp_path, mutual):
                     with pytest.raises(AvatarError) as error:
                         avatar.card()
                     assert error.value.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-
-
-# -- health, reflection, options ------------------------------------------------------------------------------------
 
 
 def test_health_of_the_server_and_of_each_model(models):
