@@ -16,6 +16,7 @@ Another source of landmarks is any object with the methods of LandmarkModel.
 """
 
 import importlib.util
+import math
 import pathlib
 from typing import NamedTuple, Protocol
 
@@ -32,15 +33,15 @@ _RESAMPLED_SIDE = 200  # since dlib rounds points to whole pixels, and large one
 _DETECTOR_SIDE = 100  # pixels a known face is given when it is detected again; the detector's least is 80
 _FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
 _CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
-# Where points are settled: (right, down) in sides and the relative side of the squares of each pass.
+# Where points are settled: (right, down) in sides and the relative side of the squares of each pass. On ten clips
+# these 12 leave followed points 0.40 % of the eye distance from detected ones; 1, 5 and 9 leave 0.34 % and cost a quarter more.
 _CROSS = ((-0.03, 0, 0.97), (0.03, 0, 1.03), (0, -0.03, 1.03), (0, 0.03, 0.97))
-_CORNERS = ((-0.04, -0.04, 0.95), (0.04, 0.04, 0.95), (0.04, -0.04, 0.95), (-0.04, 0.04, 0.95))
-_SIDES = ((-0.03, 0, 1.05), (0.03, 0, 1.05), (0, -0.03, 1.05), (0, 0.03, 1.05))
-_PASSES = (((0, 0, 1),), ((0, 0, 1), *_CROSS), ((0, 0, 1), *_CORNERS, *_SIDES))
+_RING = tuple((0.045 * math.cos(k * math.pi / 3), 0.045 * math.sin(k * math.pi / 3), (0.96, 1.04)[k % 2]) for k in range(6))
+_PASSES = (((0, 0, 1),), _CROSS, ((0, 0, 1), *_RING))
 # The same, where an unsure face is sought again.
 _ELSEWHERE = ((0.12, 0, 1), (-0.12, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 0.85), (0, 0, 1.15))
 CONFIRMED = 0.02  # of its side, that a face's points may lie from the first guess in the detector's square, on average
-UNSURE = 0.018  # a spread from which points are not believed; of 666 frames of 173 files 2 stay above it, near profile
+UNSURE = 0.018  # a spread from which points are not believed; 2 of 666 frames of 173 files, near profile
 _SURE, _UNSURE = 0.25, 0.0  # scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05
 _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED[i] of the original
     [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31]
