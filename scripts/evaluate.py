@@ -19,7 +19,7 @@ from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError
 
 _DEFAULT = EvaluationConfig()
-_WEIGHTS = flags.DEFINE_string("weights", None, "demo or a run directory; not needed for --mode=nearest,warp.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "demo, a run directory or one of its snapshots; not needed for --mode=nearest,warp.")
 _DATA = flags.DEFINE_string("data", None, "A prepared dataset (records of 96 frames or more), or a folder of videos.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.")
 _SHOTS = flags.DEFINE_list("shots", [str(T) for T in _DEFAULT.shots], "Numbers of images to learn a person from.")

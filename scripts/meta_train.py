@@ -30,7 +30,7 @@ flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.",
 flags.DEFINE_integer("seed", None, "Of the networks' start and of the episodes.", lower_bound=0)
 flags.DEFINE_bool("deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count).")
 flags.DEFINE_integer("logical_replicas", 0, "Split a CPU into this many replicas, to try distribution.", lower_bound=0)
-flags.DEFINE_string("init_from", None, 'Trained weights to start a new run from: "demo" or a run directory.')
+flags.DEFINE_string("init_from", None, 'Trained weights to start a new run from: "demo", a run directory or one of its snapshots.')
 flags.DEFINE_multi_string("set", [], "Any field of the configuration: --set=meta.learning_rate=1e-4; repeatable.")
 
 

@@ -12,7 +12,7 @@ from scripts import command
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("weights", None, '"demo", or the run directory of meta_train.', required=True)
+flags.DEFINE_string("weights", None, '"demo", a run directory of meta_train or one of its snapshots (RUN/checkpoints/step-...).', required=True)
 flags.DEFINE_string("person", None, "Name: the folder and the served model's name.", required=True)
 flags.DEFINE_multi_string("images", None, "Photos, folders, videos; comma-separated or repeated.", required=True)
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)

@@ -62,6 +62,10 @@ def test_a_run_gives_its_best_snapshot_and_both_kinds_of_weights(tmp_path):
     assert (first == 1).all() and trained.provenance["step"] == 1 and trained.provenance["held_out"] == ["c"]
     assert trained.provenance["identities"] == ["a"] and trained.provenance["dataset"] == "mine"
     assert (load_trained(tmp_path, averaged=False).generator.trainable_variables[0].numpy() == 10).all()
+    newest = tmp_path / "checkpoints" / "step-00000002"
+    assert (load_trained(newest).generator.trainable_variables[0].numpy() == 2).all()
+    with pytest.raises(InputError, match="step-00000007: no such snapshot; there are step-00000001, step-00000002"):
+        load_trained(newest.with_name("step-00000007"))
     (tmp_path / "checkpoints" / "best.json").unlink()
     assert load_trained(tmp_path).provenance["step"] == 2
 

@@ -2,6 +2,7 @@
 
     trained = load_trained("demo")            # the weights that come with the package
     trained = load_trained("runs/mine")       # a run of meta_train: its best snapshot, or its newest
+    trained = load_trained("runs/mine/checkpoints/step-00004000")    # a certain one
     save_trained(trained, "folder")           # config.json + weights.npz + provenance.json
 
 The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of a new person in every mode.
@@ -41,12 +42,15 @@ class Trained:
 
 
 def load_trained(source="demo", averaged=True, dtype=None):
-    """The weights `source` names: "demo", a run directory of meta_train, or a folder of `save_trained`.
+    """The weights `source` names: "demo", a run directory of meta_train or one of its snapshots, or a folder of `save_trained`.
 
     averaged: the moving averages of E and G (a run directory holds both). dtype: Keras policy of the networks,
     float32 by default. InputError says what the folder lacks and what to run.
     """
     folder = DEMO if source == "demo" else pathlib.Path(source)
+    step = None
+    if folder.parent.name == "checkpoints" and folder.name.startswith("step-"):
+        folder, step = folder.parent.parent, _step_of(folder)
     if not (folder / "config.json").is_file():
         remedy = "this package came without its demo weights; " if source == "demo" else ""
         raise InputError(f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`")
@@ -54,7 +58,7 @@ def load_trained(source="demo", averaged=True, dtype=None):
     if (folder / "weights.npz").is_file():
         arrays, provenance = _read_shipped(folder)
     else:
-        arrays, provenance = _read_run(folder, averaged)
+        arrays, provenance = _read_run(folder, averaged, step)
     trained = empty(config, dtype or "float32")
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
         _fill(network, {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}/")}, folder, name)
@@ -109,12 +113,12 @@ def _read_shipped(folder):
         raise InputError(f"{folder}: damaged weights ({error})") from error
 
 
-def _read_run(folder, averaged):
-    """Arrays and provenance of a run's best snapshot, or of its newest where none was judged."""
+def _read_run(folder, averaged, step=None):
+    """Arrays and provenance of a run's snapshot `step`, by default its best, or its newest where none was judged."""
     checkpoints = Checkpoints(folder / "checkpoints")
-    best, _ = checkpoints.best()
-    if best is not None and best in checkpoints.steps():
-        arrays, manifest = checkpoints.load(best)
+    step = checkpoints.best()[0] if step is None else step
+    if step is not None and step in checkpoints.steps():
+        arrays, manifest = checkpoints.load(step)
     else:
         arrays, manifest = checkpoints.load_newest(repair=False)
     if arrays is None:
@@ -130,6 +134,14 @@ def _read_run(folder, averaged):
         record = json.loads((folder / "run.json").read_text())
         provenance.update(identities=record["identities"], held_out=record["held_out"], dataset=pathlib.Path(record["data"]).name)
     return chosen, provenance
+
+
+def _step_of(snapshot):
+    """The step of a snapshot's folder; InputError where there is none."""
+    steps = {f"step-{step:08d}": step for step in Checkpoints(snapshot.parent).steps()}
+    if snapshot.name not in steps:
+        raise InputError(f"{snapshot}: no such snapshot; there are {', '.join(steps) or 'none'}")
+    return steps[snapshot.name]
 
 
 def _fill(network, arrays, folder, name):
