@@ -1,0 +1,153 @@
+"""The servers that the conformance tests run against, embedded and real, and what the tests call them with."""
+
+import os
+import pathlib
+import time
+
+import grpc
+import pytest
+import tensorflow as tf
+from grpc_health.v1 import health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.options import ServerOptions
+from serving.server import AvatarServer
+from tests import toy_models
+from tests.toy_models import landmarks
+
+Code = grpc.StatusCode
+AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+
+
+class Served:
+    """A running server, the folder its models are in, and stubs to call it with."""
+
+    def __init__(self, kind, address, models):
+        self.kind, self.address, self.models = kind, address, models
+        self._channel = grpc.insecure_channel(address)
+        self.predict_stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self.model_stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.health_stub = health_pb2_grpc.HealthStub(self._channel)
+        self._config = {}
+
+    def configure(self, name, labels=None, versions=None, folder=None):
+        """Adds or changes the model `name` and reloads; `versions` None is the default policy."""
+        self._config[name] = (labels or {}, versions, folder or self.models / name)
+        self._reload()
+
+    def drop(self, name):
+        """Takes `name` out of the configuration and waits until it is gone."""
+        del self._config[name]
+        self._reload()
+        self.wait_until(lambda: AVAILABLE not in self.status(name).values())
+
+    def _reload(self):
+        request = model_management_pb2.ReloadConfigRequest()
+        request.config.model_config_list.SetInParent()  # nobody at all is a list too
+        for name, (labels, versions, folder) in self._config.items():
+            model = request.config.model_config_list.config.add(
+                name=name, base_path=str(folder), model_platform="tensorflow"
+            )
+            model.version_labels.update(labels)
+            if versions:
+                model.model_version_policy.specific.versions.extend(versions)
+        self.model_stub.HandleReloadConfigRequest(request, timeout=60)
+
+    def publish(self, name, version, **options):
+        return toy_models.publish(self.models, name, version, **options)
+
+    def status(self, name, version=None):
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = name
+        if version is not None:
+            request.model_spec.version.value = version
+        rows = self.model_stub.GetModelStatus(request, timeout=10).model_version_status
+        return {row.version: row.state for row in rows}
+
+    def wait_until(self, condition, seconds=30):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.05)
+
+    def predict(self, name, inputs=None, signature="serving_default", outputs=(), version=None, label=None, timeout=10):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = name, signature
+        if version is not None:
+            request.model_spec.version.value = version
+        if label is not None:
+            request.model_spec.version_label = label
+        request.output_filter.extend(outputs)
+        for alias, value in (inputs or {"landmarks": landmarks(0.2, 0.7)}).items():
+            request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+        return self.predict_stub.Predict(request, timeout=timeout)
+
+    def answering(self, name, **spec):
+        """The number of the version that draws."""
+        return int(tf.make_ndarray(self.predict(name, **spec).outputs["frames"])[0, 0, 0, 0])
+
+
+@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
+def served(request, tmp_path_factory):
+    if request.param == "embedded":
+        models = tmp_path_factory.mktemp("models")
+        toy_models.publish(models, "first", 1)
+        config = models / "models.config"
+        config.write_text(
+            f'model_config_list {{ config {{ name: "first" base_path: "{models}/first" model_platform: "tensorflow" }} }}'
+        )
+        server = AvatarServer(
+            ServerOptions(
+                model_config_file=str(config),
+                host="localhost",
+                port=0,
+                enable_batching=True,
+                enable_per_model_batching_parameters=True,
+                file_system_poll_wait_seconds=0.1,
+                grpc_max_threads=40,
+            )
+        )
+        server.start()
+        yield Served("embedded", f"localhost:{server.port}", models)
+        server.stop()
+        return
+    address, models = os.environ.get("TF_SERVING_ADDRESS"), os.environ.get("TF_SERVING_MODELS")
+    if not address or not models:
+        pytest.skip("no real tensorflow_model_server: TF_SERVING_ADDRESS and TF_SERVING_MODELS are not set")
+    yield Served("tensorflow_model_server", address, pathlib.Path(models))
+
+
+@pytest.fixture(scope="module")
+def toy(served, request):
+    """A model named after the test file, with versions 1 and 2 labelled stable and canary; its name."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_serving_")
+    served.publish(name, 1)
+    served.publish(name, 2)
+    served.configure(name, versions=[1, 2])
+    served.wait_until(lambda: served.status(name) == {1: AVAILABLE, 2: AVAILABLE})
+    served.configure(name, labels={"stable": 1, "canary": 2}, versions=[1, 2])
+    return name
+
+
+def refusal(code):
+    """A context in which a call must end with `code`."""
+
+    class Refusal:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, kind, error, trace):
+            assert error is not None, f"expected {code.name}, the call succeeded"
+            if isinstance(error, grpc.RpcError):
+                assert error.code() == code, f"expected {code.name}, got {error.code().name}: {error.details()}"
+                self.details = error.details()
+                return True
+            return False
+
+    return Refusal()
