@@ -47,8 +47,10 @@ def run(preset_name, options):
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         if measure == "memory":
-            batches = _numbers(options, "batches", "1/2/4/8/16")
-            return _memory(models, preset_name, batches, int(options.get("people", 8)))
+            batches, people = _numbers(options, "batches", "1/2/4/8/16"), int(options.get("people", 8))
+            if people < 2:
+                raise InputError(f"--option=people={people}: one person's memory is a difference, so at least 2 are loaded")
+            return _memory(models, preset_name, batches, people)
         path = export_person(_avatar(preset_name), models, "someone")
         clients = _numbers(options, "clients", "1/8/32")
         return _speed(models, path, float(options.get("seconds", 8)), clients)

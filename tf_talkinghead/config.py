@@ -159,7 +159,10 @@ class PersonalizeConfig(_Section):
 class ExportConfig(_Section):
     """The SavedModel of a person (ours)."""
 
-    max_batch_size: int = 8  # rows in one server-side batch; from measured peak memory
+    # Rows in one server-side batch: the largest power of two whose batch takes under 400 MB (`benchmark serving
+    # --option=measure=memory`: paper 335 MB for 4, 864 for 8; demo 146 for 16, 308 for 32), and 16 at most, since
+    # beyond 8 a frame gets no cheaper and other callers wait longer.
+    max_batch_size: int = 4
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95
 

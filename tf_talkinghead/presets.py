@@ -50,6 +50,7 @@ OVERRIDES = {
         "personalize.warp_reach": 1.0,
         "personalize.single_steps": 300,
         "personalize.evaluate_every": 100,
+        "export.max_batch_size": 16,
     },
     "tiny": {
         "model.image_size": 32,
@@ -75,5 +76,6 @@ OVERRIDES = {
         "personalize.single_steps": 3,
         "personalize.warp": 0.5,
         "personalize.warped_pairs": 4,
+        "export.max_batch_size": 8,
     },
 }
