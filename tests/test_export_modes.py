@@ -1,0 +1,81 @@
+"""Each mode's export renders what its training graph renders, by each way of loading it.
+
+The training graph is the learner's own: spectral kernels of the moving averages, drawing, numpy's rounding.
+"""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.c_api import Session
+from tests.face_points import COLLINS
+from tf_talkinghead.avatar import Avatar
+from tf_talkinghead.export import export_person
+from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.training.person_learner import PersonLearner
+from tf_talkinghead.training.personalize import MODES
+from tf_talkinghead.weights.store import empty
+
+BATCHES = (1, 3, 16)
+UPDATES = 3
+
+
+def _landmarks(count):
+    return (COLLINS + np.random.default_rng(count).normal(0, 0.03, (count, 68, 2))).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def exported(request, tiny, tmp_path_factory):
+    """(folder of the version, frames of the training graph by batch size) of a person learned in one mode."""
+    trained = empty(tiny)
+    converge_spectral_norms(trained.generator)
+    config = dataclasses.replace(tiny.personalize, mode=request.param, learning_rate=1e-2, vector_learning_rate=1e-1, ema_decay=0.5)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    learner = PersonLearner(trained, images, _landmarks(2), config, UPDATES)
+    untouched = learner.render(_landmarks(3))
+    if request.param != "feed_forward":
+        for number in range(UPDATES):
+            learner.step({"image": tf.constant(images), "landmarks": tf.constant(_landmarks(2))}, number)
+    learner.settle()
+    expected = {count: learner.render(_landmarks(count)) for count in BATCHES}
+    assert np.array_equal(untouched, expected[3]) == (request.param == "feed_forward")  # the others did learn something
+    weights, psi_hat = learner.folded()
+    avatar = Avatar(tiny, request.param, weights, psi_hat, COLLINS, {"images": 2, "steps": UPDATES}, [])
+    return export_person(avatar, tmp_path_factory.mktemp("models"), "ann"), expected
+
+
+def _same(frames, expected):
+    assert np.ptp(expected) > 30  # not a flat picture, of which anything is equal to anything
+    return frames.shape == expected.shape and np.abs(frames.astype(int) - expected).max() <= 1
+
+
+def test_saved_model_load(exported):
+    folder, expected = exported
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    for batch in BATCHES:
+        assert _same(serve(landmarks=tf.constant(_landmarks(batch)))["frames"].numpy(), expected[batch])
+
+
+def test_c_api(exported):
+    folder, expected = exported
+    session = Session(folder)
+    for batch in BATCHES:
+        assert _same(session.run("serving_default", landmarks=_landmarks(batch))["frames"], expected[batch])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", BATCHES)
+def test_saved_model_cli(exported, tmp_path, batch):
+    folder, expected = exported
+    np.save(tmp_path / "landmarks.npy", _landmarks(batch))
+    code = "import sys; from tensorflow.python.tools.saved_model_cli import main; sys.exit(main())"
+    command = [
+        sys.executable, "-c", code, "run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default",
+        "--inputs", f"landmarks={tmp_path / 'landmarks.npy'}", "--outdir", tmp_path / "out",
+    ]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    assert _same(np.load(tmp_path / "out" / "frames.npy"), expected[batch])
