@@ -26,3 +26,11 @@ def test_a_short_film_needs_fewer_rows(tmp_path):
     video.write_video(tmp_path / "film.mp4", [np.zeros((32, 64, 3), np.uint8)] * 3, 25)
     path = write_contact_sheet(tmp_path / "sheet.png", tmp_path / "film.mp4", [])
     assert Image.open(path).size == (8 * CELL, 2 * CELL)
+
+
+def test_a_single_frame_unlike_the_others_is_shown(tmp_path):
+    levels = [200 if t == 30 else 60 for t in range(96)]
+    video.write_video(tmp_path / "film.mp4", (np.full((64, 64, 3), level, np.uint8) for level in levels), 25)
+    sheet = np.asarray(Image.open(write_contact_sheet(tmp_path / "sheet.png", tmp_path / "film.mp4", [])))
+    middles = sheet[CELL + CELL // 2 :: CELL, CELL // 2 :: CELL].mean(-1)
+    assert [tuple(place) for place in np.argwhere(middles > 130)] == [(0, 30 // 4)]
