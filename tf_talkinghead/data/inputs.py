@@ -18,11 +18,13 @@ from tf_talkinghead.data.faces import default_landmarks, face_crops
 from tf_talkinghead.data.selection import select_frames
 from tf_talkinghead.data.video import is_media, read_video
 from tf_talkinghead.errors import InputError, NoFaceError
-from tf_talkinghead.face_recognition import SAME_PERSON, centred_cosine, face_distance, face_vectors
+from tf_talkinghead.face_recognition import face_distance, face_vectors
 
 DEFAULT_SHOTS = 8
 CLIP_FRAMES = 160  # looked at in one video, evenly spaced
-_UNLIKE = 0.25  # centred cosine below which, with a distance over SAME_PERSON, two faces are two people
+# Face distance above which two faces are two people. Over 173 public clips and photos of 109 people it refused none of 390
+# pairs of one person (the farthest were 0.60 apart) and missed 2.5 % of 39,513 pairs of two; dlib's own 0.6 leaves no room.
+DIFFERENT_PEOPLE = 0.62
 _SECOND_FACE = 0.5  # of the largest face's size; smaller ones are passers-by
 
 
@@ -86,11 +88,10 @@ def check_one_person(faces) -> None:
     distances = face_distance(vectors[:, None], vectors[None])
     middle = int(np.median(distances, axis=1).argmin())
     other = int(distances[middle].argmax())
-    likeness = float(centred_cosine(vectors[middle], vectors[other]))
-    if distances[middle, other] > SAME_PERSON and likeness < _UNLIKE:
+    if distances[middle, other] > DIFFERENT_PEOPLE:
         raise InputError(
             f"{faces[other][0]} and {faces[middle][0]} look like different people (face distance {distances[middle, other]:.2f}, "
-            f"one person: below {SAME_PERSON}); remove the wrong ones, or say --force"
+            f"one person: below {DIFFERENT_PEOPLE}); remove the wrong ones, or say --force"
         )
 
 

@@ -1,0 +1,70 @@
+"""Whether the images given are of one person: by hand-made face vectors, and on real faces where there are any."""
+
+import collections
+import csv
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+
+from tf_talkinghead.config import preset
+from tf_talkinghead.data import inputs
+from tf_talkinghead.data.inputs import check_one_person, person_images
+from tf_talkinghead.errors import InputError
+
+DATA = preset("demo").data
+
+
+def _faces(monkeypatch, places):
+    """Faces whose vectors lie at these places of one line, so that their distances are the differences."""
+    vectors = np.zeros((len(places), 128), np.float32)
+    vectors[:, 0] = places
+    monkeypatch.setattr(inputs, "face_vectors", lambda images, landmarks: vectors)
+    blank = np.zeros((8, 8, 3), np.uint8), np.zeros((68, 2), np.float32)
+    return [(pathlib.Path(f"{name}.jpg"), *blank) for name, _ in zip("abcdef", places)]
+
+
+@pytest.mark.parametrize("places", [[0.0], [0.0, 0.6], [0.0, 0.3, 0.6, 0.9]])  # the middle one is within reach of all
+def test_faces_close_to_one_of_them_are_one_person(monkeypatch, places):
+    check_one_person(_faces(monkeypatch, places))
+
+
+@pytest.mark.parametrize("places, stranger", [([0.0, 0.1, 0.75], "c"), ([0.0, 0.9, 1.0, 1.1], "a"), ([0.0, 0.65], "b")])
+def test_the_file_of_another_person_is_named(monkeypatch, places, stranger):
+    with pytest.raises(InputError, match=f"^{stranger}.jpg and .* look like different people .*below 0.62.*--force"):
+        check_one_person(_faces(monkeypatch, places))
+
+
+def test_force_lets_people_differ(monkeypatch, portrait, tmp_path):
+    from PIL import Image
+
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.fromarray(portrait).save(path)
+    apart = np.eye(2, 128, dtype=np.float32)  # 1.41 from one another
+    monkeypatch.setattr(inputs, "face_vectors", lambda images, landmarks: apart[: len(images)])
+    with pytest.raises(InputError, match="different people"):
+        person_images(paths, None, 64, DATA)
+    assert len(person_images(paths, None, 64, DATA, force=True).images) == 2
+
+
+@pytest.mark.slow
+def test_real_photos_of_one_person_pass_and_of_two_are_refused(real_data):
+    photos = collections.defaultdict(list)
+    with open(real_data / "MANIFEST.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["file"].startswith("photos/"):
+                photos[row["person_id"]].append(real_data / row["file"])
+    several = [files for _, files in sorted(photos.items()) if len(files) > 1][:6]
+    assert len(several) >= 3
+    for files in several:
+        person_images(files[:3], None, 128, DATA)
+    refused = 0
+    pairs = list(itertools.combinations(several, 2))
+    for one, other in pairs:
+        try:
+            person_images([*one[:2], other[0]], None, 128, DATA)
+        except InputError as error:
+            refused += "different people" in str(error)
+    assert refused >= 0.9 * len(pairs)
