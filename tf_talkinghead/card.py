@@ -43,6 +43,7 @@ def make_card(
         "preset": config.preset,
         "resolution": config.model.image_size,
         "adain_size": adain_size(config.model),
+        "max_batch_size": config.export.max_batch_size,
         "images": facts.get("images"),
         "steps": facts.get("steps"),
         "loss_before": facts.get("loss_before"),
