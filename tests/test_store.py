@@ -83,6 +83,9 @@ def test_refusals(shipped, tmp_path):
     (other / "config.json").write_text(to_json(dataclasses.replace(trained.config, model=model)))
     with pytest.raises(InputError, match=r"config.json describes"):
         load_trained(other)
+    (other / "config.json").write_text(to_json(trained.config).replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(InputError, match=r"config.json: schema: expected 1, got 99.*another version"):
+        load_trained(other)
     damaged = tmp_path / "damaged"
     save_trained(trained, damaged)
     data = bytearray((damaged / "weights.npz").read_bytes())

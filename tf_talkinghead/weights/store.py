@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tf_talkinghead.config import Config, from_json, to_json
+from tf_talkinghead.config import Config, ConfigError, from_json, to_json
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
@@ -54,7 +54,10 @@ def load_trained(source="demo", averaged=True, dtype=None):
     if not (folder / "config.json").is_file():
         remedy = "this package came without its demo weights; " if source == "demo" else ""
         raise InputError(f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`")
-    config = from_json((folder / "config.json").read_text())
+    try:
+        config = from_json((folder / "config.json").read_text())
+    except ConfigError as error:
+        raise InputError(f"{folder}/config.json: {error}; these weights are of another version of this project") from error
     if (folder / "weights.npz").is_file():
         arrays, provenance = _read_shipped(folder)
     else:
