@@ -10,8 +10,8 @@ from absl import app, flags, logging
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import TalkingHeadError
 
-# What the machine refuses, and its user can mend: disk full, over quota, too large, read-only, not allowed.
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# What the machine refuses, and its user can mend: disk full, over quota, too large, read-only, not allowed, a file for a folder.
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _HELP = ("--help", "-help", "--h", "-h", "-?")
 
 

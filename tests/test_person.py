@@ -1,5 +1,7 @@
 """A person from files to a published avatar and away again; everything a user can get wrong is refused in a sentence."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from tests.random_avatars import random_avatar, random_generator
 from tf_talkinghead import bank, config, publishing
 from tf_talkinghead import person as room
-from tf_talkinghead.avatar import save_avatar
+from tf_talkinghead.avatar import load_avatar, save_avatar
 from tf_talkinghead.data.inputs import list_files, person_images
 from tf_talkinghead.errors import InputError, TalkingHeadError
 from tf_talkinghead.weights.store import empty
@@ -55,11 +57,36 @@ def test_a_work_folder_elsewhere_is_found_again_and_removed(tmp_path):
     avatar, _ = random_avatar("tiny")
     models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
     work = room._work(models, "ann", elsewhere)
-    room._note_place(models, "ann", work)
+    publishing.note_place(models, "ann", work)
     save_avatar(avatar, work)
     assert room.publish_again(models, "ann").name == "1"
     room.delete_person(models, "ann")
     assert not work.exists() and elsewhere.exists()
+
+
+def test_the_newest_work_folder_is_exported_and_all_are_removed(photo, tmp_path, untrained):
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    room.make_person("any", "ann", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False)
+    room.make_person("any", "ann", [photo], models, mode="vector", steps=2, progress=False)
+    assert publishing.places(models, "ann") == [elsewhere / "ann", models / ".work" / "ann"]
+    card = json.loads((room.publish_again(models, "ann") / "card.json").read_text())
+    assert card["mode"] == "vector"
+    room.make_person("any", "bob", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False)
+    assert room.publish_bank("any", models)[1] == ["ann", "bob"]  # wherever they are worked on
+    removed = room.delete_person(models, "ann")
+    assert any(str(elsewhere) in text for text in removed)
+    assert not (elsewhere / "ann").exists() and not (models / ".work" / "ann").exists() and (elsewhere / "bob").exists()
+
+
+def test_arrays_of_another_run_or_damaged_are_refused(tmp_path):
+    save_avatar(random_avatar("tiny", seed=1)[0], tmp_path / "one")
+    save_avatar(random_avatar("tiny", seed=2)[0], tmp_path / "two")
+    (tmp_path / "one" / "avatar.npz").write_bytes((tmp_path / "two" / "avatar.npz").read_bytes())  # as a kill leaves it
+    with pytest.raises(InputError, match="not the one avatar.json was written for"):
+        load_avatar(tmp_path / "one")
+    (tmp_path / bank.VECTORS_FILE).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match="not a bank's vectors"):
+        bank.read_vectors(tmp_path)
 
 
 def _side_by_side(portrait):

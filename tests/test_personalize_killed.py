@@ -56,7 +56,8 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
     process.wait()
 
     seen = publishing.versions(models, "ann") if (models / "ann").exists() else []
-    assert seen == ([1] if moment == "published" else [])
+    allowed = {"published": [[1]], "publishing": [[], [1]]}.get(moment, [[]])  # the rename may come before the kill
+    assert seen in allowed
     visible = [path.name for path in models.iterdir() if not path.name.startswith(".")]
     assert set(visible) <= {"ann"}
     for version in seen:
@@ -75,3 +76,4 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
         step = int(begun[-1].split("-")[1])
         shown = [int(part.split("/")[0].split()[-1]) for part in done.stderr.split("\r") if f"/{STEPS} [" in part]
         assert step > 0 and (not shown or min(shown) >= step)
+        assert shown or step == STEPS

@@ -9,13 +9,14 @@ import io
 import json
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead import config as configs
 from tf_talkinghead import publishing
-from tf_talkinghead.card import weights_sha256
+from tf_talkinghead.card import sha256, weights_sha256
 from tf_talkinghead.config import Config, ModelConfig
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
@@ -23,6 +24,7 @@ from tf_talkinghead.models.generator import FoldedGenerator
 
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
+UNREADABLE = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile)  # what reading damaged arrays or JSON raises
 SHARED_MODES = ("feed_forward", "vector")  # the generator stays the shared one, so the person fits into the bank
 
 
@@ -77,7 +79,7 @@ def shared_weights_sha256(avatar: Avatar) -> str:
 
 
 def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
-    """Write `avatar` into `folder`; the JSON goes last, so with it the arrays are there too."""
+    """Write `avatar` into `folder`; the JSON goes last and names the arrays it belongs to."""
     folder = pathlib.Path(folder)
     arrays = {f"weight_{i:04d}": w for i, w in enumerate(avatar.weights)}
     buffer = io.BytesIO()
@@ -89,7 +91,7 @@ def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
         "mode": avatar.mode,
         "facts": avatar.facts,
         "history": avatar.history,
-        "bytes": len(content),
+        "arrays_sha256": sha256(content),
     }
     publishing.write_atomically(folder / FACTS_FILE, (json.dumps(description, indent=1) + "\n").encode())
 
@@ -102,9 +104,12 @@ def load_avatar(folder: str | os.PathLike) -> Avatar:
     try:
         description = json.loads((folder / FACTS_FILE).read_text())
         config = configs.from_json(json.dumps(description["config"]))
-        with np.load(folder / ARRAYS_FILE) as arrays:
+        content = (folder / ARRAYS_FILE).read_bytes()
+        if sha256(content) != description["arrays_sha256"]:  # a kill between the two files
+            raise ValueError(f"{ARRAYS_FILE} is not the one {FACTS_FILE} was written for")
+        with np.load(io.BytesIO(content)) as arrays:
             weights = [arrays[name] for name in sorted(arrays.files) if name.startswith("weight_")]
             psi_hat, reference = arrays["psi_hat"], arrays["reference_landmarks"]
-    except (OSError, KeyError, ValueError) as error:  # ConfigError is a ValueError and names the schema
+    except UNREADABLE as error:  # ConfigError is a ValueError and names the schema
         raise InputError(f"{folder}: not an avatar this version can read ({error}); personalise again") from error
     return Avatar(config, description["mode"], weights, psi_hat, reference, description["facts"], description["history"])

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from tf_talkinghead import card as cards
 from tf_talkinghead import publishing
-from tf_talkinghead.avatar import SHARED_MODES, Avatar, load_avatar, shared_weights_sha256
+from tf_talkinghead.avatar import FACTS_FILE, SHARED_MODES, UNREADABLE, Avatar, load_avatar, shared_weights_sha256
 from tf_talkinghead.config import Config
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import Renderer, check_dtype, write_saved_model
@@ -121,7 +121,7 @@ def read_vectors(models_dir: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a bank's vectors ({error}); publish the bank again") from error
 
 
@@ -136,13 +136,14 @@ def bank_weights_sha256(models_dir: str | os.PathLike) -> str | None:
 def bank_people(models_dir: str | os.PathLike, names: list[str], digest: str) -> dict[str, Avatar]:
     """Avatars for a bank on the weights `digest`: those of `names`, or all that can join when `names` is empty."""
     if names:
-        return {name: load_avatar(publishing.work_dir(models_dir, publishing.check_name(name))) for name in names}
+        return {name: load_avatar(publishing.places(models_dir, publishing.check_name(name))[-1]) for name in names}
     avatars = {}
-    for folder in sorted((pathlib.Path(models_dir) / ".work").glob("*")):
-        if (folder / "avatar.json").exists():
+    for name in sorted(path.name for path in (pathlib.Path(models_dir) / ".work").glob("*")):
+        folder = publishing.places(models_dir, name)[-1]
+        if (folder / FACTS_FILE).exists():
             avatar = load_avatar(folder)
             if avatar.mode in SHARED_MODES and shared_weights_sha256(avatar) == digest:
-                avatars[folder.name] = avatar
+                avatars[name] = avatar
     return avatars
 
 
@@ -166,7 +167,10 @@ def _entry(name, avatar):
 
 def _read_cards(models_dir):
     path = pathlib.Path(models_dir) / CARDS_FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise InputError(f"{path}: not a bank's cards ({error}); publish the bank again") from error
 
 
 def _write(models_dir, vectors, described):

@@ -63,7 +63,7 @@ def make_person(
     _check(mode, steps, keep_versions)
     work = _work(models, person, work_dir)
     with publishing.lock(models, person):
-        _note_place(models, person, work)
+        publishing.note_place(models, person, work)
         trained = load_trained(weights)
         config = dataclasses.replace(recipe(trained.config), mode=mode)
         if steps is not None:
@@ -73,10 +73,10 @@ def make_person(
         avatar = personalize(trained, found.images, found.landmarks, config, work, progress, {"inputs_sha256": found.sha256})
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)
-        version = export_person(avatar, models, person, dtype=dtype)
         in_bank = bank.join(models, person, avatar)
         if not in_bank:  # a former vector of this person, on other weights or of another mode, is not this avatar
             bank.leave(models, person)
+        version = export_person(avatar, models, person, dtype=dtype)
         pruned = publishing.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
 
@@ -86,7 +86,7 @@ def publish_again(models, person: str, work_dir=None, dtype="float32", bfloat16_
     publishing.check_name(person)
     check_dtype(dtype)
     _check("fine_tune", None, keep_versions)
-    avatar = load_avatar(_work(models, person, work_dir) if work_dir else _place(models, person))
+    avatar = load_avatar(_work(models, person, work_dir) if work_dir else publishing.places(models, person)[-1])
     return export_person(avatar, models, person, dtype=dtype, bfloat16_compute=bfloat16_compute, keep_versions=keep_versions)
 
 
@@ -116,11 +116,12 @@ def delete_person(models: str | os.PathLike, person: str) -> list[str]:
     if not pathlib.Path(models).is_dir():
         raise InputError(f"--models={models}: no such folder")
     with publishing.lock(models, person):
-        elsewhere = _place(models, person)
-        removed = publishing.delete_folders(models, person)
-        if elsewhere.exists():
-            shutil.rmtree(elsewhere)
-            removed.append(f"the work folder {elsewhere}")
+        removed = []
+        for place in publishing.places(models, person):  # first, while the note of where they are still stands
+            if place != publishing.work_dir(models, person) and place.exists():
+                shutil.rmtree(place)
+                removed.append(f"the work folder {place}")
+        removed += publishing.delete_folders(models, person)
         if bank.leave(models, person):
             removed.append("the bank's vector and card")
         if publishing.remove_config_entry(models, person):
@@ -134,18 +135,6 @@ def delete_person(models: str | os.PathLike, person: str) -> list[str]:
 def _work(models, person, work_dir):
     """The person's work folder: under `work_dir` where one is given, and then in a folder of the person's own."""
     return pathlib.Path(work_dir).absolute() / person if work_dir else publishing.work_dir(models, person)
-
-
-def _note_place(models, person, work):
-    """Remember a work folder that lies elsewhere, so that `delete_person` finds it."""
-    usual = publishing.work_dir(models, person)
-    if work != usual:
-        publishing.write_atomically(usual / "elsewhere", str(work).encode())
-
-
-def _place(models, person):
-    note = publishing.work_dir(models, person) / "elsewhere"
-    return pathlib.Path(note.read_text()) if note.exists() else publishing.work_dir(models, person)
 
 
 def _plain_face():

@@ -23,6 +23,7 @@ from tf_talkinghead.errors import InputError
 
 BANK = "bank"
 CONFIG_FILE = "models.config"
+_ELSEWHERE = "elsewhere"  # in the usual work folder: one line for each place, "." for the usual one
 _RESERVED = {BANK, CONFIG_FILE, "bank.vectors.npz", "bank.cards.json"}
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
 
@@ -41,6 +42,24 @@ def check_name(person: str) -> str:
 def work_dir(models: str | os.PathLike, person: str) -> pathlib.Path:
     """Where personalisation keeps what it may need again for `person`."""
     return pathlib.Path(models) / ".work" / person
+
+
+def places(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
+    """Every work folder `person` has had, the present one last: the usual one, or what `note_place` was told."""
+    usual = work_dir(models, person)
+    note = usual / _ELSEWHERE
+    lines = note.read_text().splitlines() if note.exists() else ["."]
+    return [usual if line == "." else pathlib.Path(line) for line in lines]
+
+
+def note_place(models: str | os.PathLike, person: str, work: pathlib.Path) -> None:
+    """Remember that `person` is now worked on in `work`; former folders stay known, so that deleting finds them."""
+    usual = work_dir(models, person)
+    known = places(models, person) if usual.exists() else []
+    if known == [work] or (not known and work == usual):
+        return
+    lines = ["." if place == usual else str(place) for place in [*(place for place in known if place != work), work]]
+    write_atomically(usual / _ELSEWHERE, "\n".join(lines).encode())
 
 
 def people(models: str | os.PathLike) -> list[str]:

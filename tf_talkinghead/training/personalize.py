@@ -172,8 +172,11 @@ class _Run:
         restore(self.learner.state(), arrays)
         self.history = manifest["scores"].get("history", [])
         self.seconds_before = manifest["scores"].get("seconds", 0.0)
-        if any("ssim" in look for look in self.history) and (self.folder / "best" / "avatar.json").exists():
-            self.best = load_avatar(self.folder / "best")
+        if any("ssim" in look for look in self.history):
+            try:
+                self.best = load_avatar(self.folder / "best")
+            except InputError:  # killed while it was written: the next look that is kept replaces it
+                self.best = None
         return manifest["step"]
 
     def _save(self, step, _scores):
