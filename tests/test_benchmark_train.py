@@ -47,6 +47,7 @@ def test_figures_of_tiny():
 def test_parts_and_kinds_by_name():
     cases = {
         "creator/embedder_1/down_0/convolution/Conv2D": "embedder",
+        "creator/embedder_12_1/down_0_1/Relu": "embedder",  # the twelfth of a process, called twice
         "creator_1/gradient_tape/creator_1/embedder_1/down_0/convolution/Conv2DBackpropFilter": "embedder_backward",
         "creator/block_12_2/convolution/Conv2D": "generator",
         "creator/judge/discriminator_1/V/down_0/add": "discriminator_for_generator",

@@ -99,7 +99,7 @@ def operation_times(call, steps):
 def part_of(name):
     """The part of the step an operation of this name belongs to, `_backward` where it is of a gradient."""
     for scope, part in PARTS.items():
-        if re.search(rf"(^|/){scope}(_\d+)?/", name):
+        if re.search(rf"(^|/){scope}(_\d+)*/", name):
             return f"{part}_backward" if "gradient_tape" in name else part
     return "data"
 
