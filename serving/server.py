@@ -29,10 +29,13 @@ from serving.manager import Manager
 from serving.metrics import DEFAULT_PATH, Metrics
 from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
 from serving.rest import RestServer
-from serving.status import Code, StatusError, deadline_exceeded, invalid_argument
+from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
 from tf_talkinghead.errors import InputError
 
 DEFAULT_PART_ROWS = 64  # rows run at a time without batching, where the model states no limit of its own
+# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches gRPC's own server
+# while it closes is CANCELLED, which no client tries again; those told so before are in their backoff by then.
+FAREWELL = 0.3
 
 
 class AvatarServer:
@@ -110,11 +113,16 @@ class AvatarServer:
             raise InputError(f"{address}: cannot listen there (is the port in use?)") from error
 
     def stop(self, grace=30.0):
-        """Refuses new calls, gives those under way `grace` seconds, then unloads everything."""
-        self._stopping.set()
+        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads everything."""
+        end = time.monotonic() + grace
+        with self._calls_lock:  # a call is counted or refused
+            self._stopping.set()
         self._health.enter_graceful_shutdown()
         if self._grpc is not None:
-            self._grpc.stop(grace).wait()
+            time.sleep(min(FAREWELL, grace))
+            while self._calls and time.monotonic() < end:
+                time.sleep(0.01)
+            self._grpc.stop(max(0.0, end - time.monotonic())).wait()
         if self._watcher.is_alive():
             self._watcher.join()
         if self._scheduler is not None:
@@ -200,6 +208,8 @@ class AvatarServer:
     @contextlib.contextmanager
     def _counted(self):
         with self._calls_lock:
+            if self._stopping.is_set():
+                raise unavailable("the server is stopping")
             self._calls += 1
         try:
             yield

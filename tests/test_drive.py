@@ -101,7 +101,7 @@ def test_a_server_that_comes_back_in_time_is_not_noticed(models, tmp_path):
     command = [sys.executable, "-m", "scripts.drive", address, "--person=collins", "--driver=scripted", "--fps=50",
                "--timeout=30", f"--output={tmp_path}/out.mp4"]  # fmt: skip
     process = started_rendering(command)
-    server.stop(5)  # as SIGTERM does: calls under way are answered, a call cut off in the middle would be CANCELLED
+    server.stop(5)  # as SIGTERM does: calls under way are answered, others are to come again
     time.sleep(0.5)
     again = AvatarServer(ServerOptions(models=str(models), port=port, host="localhost"))
     again.start()

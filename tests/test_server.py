@@ -87,6 +87,22 @@ def test_the_deadline_is_honoured_and_what_nobody_waits_for_is_not_run(models, o
         holder.result()
 
 
+def test_a_stopping_server_answers_what_is_under_way_and_refuses_what_comes(models):
+    with serving(models=str(models)) as server:
+        gate, stub = Gate(server, "anna"), stub_of(server)
+        running = stub.Predict.future(request_for("anna"), timeout=30)
+        assert gate.entered.wait(20)
+        stopping = threading.Thread(target=server.stop, args=(20,))
+        stopping.start()
+        wait_until(server._stopping.is_set)
+        assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
+        assert stopping.is_alive() and not running.done()
+        gate.open.set()
+        assert len(running.result().outputs) == 2
+        stopping.join(20)
+        assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
+
+
 def test_a_row_that_is_not_finite_never_reaches_a_batch(models):
     with serving(models=str(models)) as server:
         gate, stub = Gate(server, "anna"), stub_of(server)
