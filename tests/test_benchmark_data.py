@@ -23,26 +23,16 @@ def test_runs_on_what_it_synthesises():
     assert 0.3 < figures["machine_two_over_one_landmarks"] < 6 and 0.3 < figures["machine_two_over_one_decode"] < 6
 
 
-def test_two_at_once_are_counted_together():
-    """A fake pair: alone 10 rounds a second, together 8 each."""
-    pair = object.__new__(scaling.Pair)
-    pair._children = [_Child(), _Child()]
-    assert pair.over_one(2.0) == pytest.approx(1.6)
-    assert [child.asked for child in pair._children] == [["2.0\n", "2.0\n"], ["2.0\n"]]
+def test_two_at_once_are_counted_together(monkeypatch):
+    """By a clock that only a round moves, by 20 ms: one process makes 50 rounds a second, two make 100."""
+    clock = [0.0]
+    monkeypatch.setattr(scaling.time, "perf_counter", lambda: clock[0])
 
+    def work():
+        clock[0] += 0.02
 
-class _Child:
-    def __init__(self):
-        self.asked, self.stdin, self.stdout, self.answers = [], self, self, iter(["8", "10"])
-
-    def write(self, line):
-        self.asked.append(line)
-
-    def flush(self):
-        pass
-
-    def readline(self):
-        return next(self.answers)
+    assert scaling.rounds_per_second(work, 1, 0.5) == pytest.approx(50)
+    assert scaling.rounds_per_second(work, 2, 0.5) == pytest.approx(100)
 
 
 def test_bad_option_is_named():

@@ -22,7 +22,8 @@ from tf_talkinghead.benchmark.landmark_accuracy import accuracy
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data import clip_worker, cropping, faces, records, tracking, video
-from tf_talkinghead.data.clip_worker import ClipProcess, Job
+from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_worker import Job
 from tf_talkinghead.data.dataset import INDEX_NAME, Dataset, Entry, to_json
 from tf_talkinghead.data.episodes import episodes
 from tf_talkinghead.data.listing import Clip, list_clips
@@ -113,7 +114,8 @@ class _Clock:
 def _side_by_side(root, names, data, folder, rounds):
     """Frames a second by one and by two preparing processes, each given the same clips, start-up left out."""
     jobs = [Job(str(root), str(folder / f"work-{i}" / "clips"), data) for i in range(2)]
-    processes = [ClipProcess(job) for job in jobs]
+    nursery = Nursery(jobs[0])
+    processes = [ClipProcess(job, nursery.address) for job in jobs]
     clips = [Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(2, len(names)))]
     workers = [lambda process=process: [process.prepare(clip) for clip in clips] for process in processes]
     for process in processes:
@@ -125,7 +127,7 @@ def _side_by_side(root, names, data, folder, rounds):
         turn["two_processes_over_one"] = turn["frames_per_second_by_two_processes"] / turn["frames_per_second_by_one_process"]
         turn.update({f"machine_two_over_one_{kernel}": pair.over_one(_SECONDS) for kernel, pair in pairs.items()})
         turns.append(turn)
-    for process in (*processes, *pairs.values()):
+    for process in (*processes, nursery, *pairs.values()):
         process.close()
     kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
     figures = {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}

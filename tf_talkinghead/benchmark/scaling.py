@@ -3,13 +3,15 @@
 Two cores need not do twice the work of one: virtual cores may be two threads of one real core, share its
 caches and memory, or slow each other's clock. So the benchmark of data preparation measures the machine's own
 ratio beside its own: plain loops of the libraries that the time goes to, dlib's shape predictor and FFmpeg's
-decoder, in one process and in two that have nothing to do with each other.
+decoder, in one process and in two, forked as clip processes are.
 
     python -m tf_talkinghead.benchmark.scaling landmarks|decode VIDEO
 
-loads, says `ready`, and for every line with a number of seconds works that long and prints its rounds a second.
+loads, says `ready`, and for every line `PROCESSES SECONDS` has so many processes work that long at once and
+prints their rounds a second.
 """
 
+import multiprocessing
 import os
 import pathlib
 import subprocess
@@ -21,32 +23,28 @@ KERNELS = ("landmarks", "decode")
 
 
 class Pair:
-    """Two processes that do the same and know nothing of each other."""
+    """A process that works alone, or forks another self to work beside."""
 
     def __init__(self, kernel: str, path):
         root = pathlib.Path(__file__).resolve().parents[2]
         paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", __name__, kernel, str(path)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-        self._children = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
-        for child in self._children:
-            child.stdout.readline()
+        self._process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, **pipes)
+        self._process.stdout.readline()
 
     def over_one(self, seconds: float) -> float:
         """Rounds a second of both at once over those of one alone; starting and loading do not count."""
         return self._rate(2, seconds) / self._rate(1, seconds)
 
     def close(self):
-        """End both."""
-        for child in self._children:
-            child.communicate()
+        """End it."""
+        self._process.communicate()
 
     def _rate(self, count, seconds):
-        for child in self._children[:count]:
-            child.stdin.write(f"{seconds}\n")
-            child.stdin.flush()
-        return sum(float(child.stdout.readline()) for child in self._children[:count])
+        self._process.stdin.write(f"{count} {seconds}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
 
 
 def timed(workers) -> float:
@@ -91,17 +89,36 @@ def _decode(path):
     return work
 
 
-def serve(kernel: str, path: str, requests, answers) -> None:
-    """One process of a Pair."""
-    work = {"landmarks": _landmarks, "decode": _decode}[kernel](path)
-    work()
-    print("ready", file=answers, flush=True)
-    for line in requests:
+def rounds_per_second(work, count: int, seconds: float) -> float:
+    """Rounds of the function `work` a second, of `count` forked processes that start at once, in all."""
+    context = multiprocessing.get_context("fork")
+    together, rates = context.Barrier(count), context.Queue()
+
+    def measure():
+        work()
+        together.wait()
         rounds, start = 0, time.perf_counter()
-        while time.perf_counter() < start + float(line):
+        while time.perf_counter() < start + seconds:
             work()
             rounds += 1
-        print(rounds / (time.perf_counter() - start), file=answers, flush=True)
+        rates.put(rounds / (time.perf_counter() - start))
+
+    processes = [context.Process(target=measure) for _ in range(count)]
+    for process in processes:
+        process.start()
+    rate = sum(rates.get() for _ in processes)
+    for process in processes:
+        process.join()
+    return rate
+
+
+def serve(kernel: str, path: str, requests, answers) -> None:
+    """A Pair's process."""
+    work = {"landmarks": _landmarks, "decode": _decode}[kernel](path)
+    print("ready", file=answers, flush=True)
+    for line in requests:
+        count, seconds = line.split()
+        print(rounds_per_second(work, int(count), float(seconds)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

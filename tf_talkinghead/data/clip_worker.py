@@ -1,8 +1,4 @@
-"""One clip, from its file to its record, in a process of its own.
-
-Video and image libraries are C code that meets whatever lies on a disk. So a clip is prepared in a child
-process: should it crash there, the child is started again, and a clip that crashes it twice is rejected,
-while the pipeline goes on. The child ends by itself when its parent is gone (its input ends).
+"""One clip, from its file to its record.
 
 What is left of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record` (serialised). Each
 appears in one step, the outcome last, so a killed preparation leaves whole clips or nothing.
@@ -14,14 +10,11 @@ import hashlib
 import json
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead import config as configuration
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError, TalkingHeadError
@@ -144,94 +137,3 @@ def _frames(source, wanted):
         if size > _IN_MEMORY:
             return lambda: video.decode(source, wanted)
     return frames
-
-
-class ClipProcess:
-    """A child process that prepares clips, started again when it dies."""
-
-    def __init__(self, job: Job):
-        self.job, self._child = job, None
-
-    def prepare(self, clip: Clip) -> None:
-        """Have one clip prepared. InputError when its outcome cannot be written."""
-        answer = self._ask(clip) or self._ask(clip)
-        if answer is None:
-            outcome = Outcome(*clip, reason="it crashes the program that reads it")
-            write_whole(outcome_path(self.job.work, clip.name), (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
-        elif answer["error"]:
-            raise InputError(answer["error"])
-
-    def close(self) -> None:
-        """End the child."""
-        if self._child:
-            self._child.stdin.close()
-            self._child.wait()
-            self._child.stdout.close()
-            self._child = None
-
-    def _ask(self, clip):
-        """The child's answer, or None when it died."""
-        try:
-            if self._child is None:
-                self._start()
-            self._child.stdin.write(json.dumps(clip) + "\n")
-            self._child.stdin.flush()
-            line = self._child.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if line:
-            return json.loads(line)
-        with contextlib.suppress(BrokenPipeError):
-            self._child.stdin.close()
-        self._child.wait()
-        self._child.stdout.close()
-        self._child = None
-        return None
-
-    def _messages(self):
-        """Where the child's libraries complain about files: `messages.txt` of the preparation."""
-        path = pathlib.Path(self.job.work).parent / "messages.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "ab")
-
-    def _start(self):
-        root = pathlib.Path(__file__).resolve().parents[2]
-        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # one core a process
-        with self._messages() as messages:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=messages,
-                env=environment,
-                text=True,
-            )
-        self._child.stdin.write(json.dumps(dataclasses.asdict(self.job)) + "\n")
-        self._child.stdin.flush()
-
-
-def serve(requests, answers) -> None:
-    """The child: a job, then clips, one JSON a line; one answer a clip."""
-    job = json.loads(next(requests))
-    augment = configuration.AugmentConfig(**job["config"].pop("augment"))
-    job["config"] = DataConfig(**job["config"], augment=augment)
-    job = Job(**job)
-    for line in requests:
-        error = ""
-        try:
-            prepare_clip(job, Clip(*json.loads(line)))
-        except TalkingHeadError as problem:
-            error = str(problem)
-        answers.write(json.dumps({"error": error}) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    import cv2
-
-    cv2.setNumThreads(1)  # one core a process: the pipeline runs one process a core
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    serve(sys.stdin, channel)

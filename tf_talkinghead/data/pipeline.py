@@ -21,7 +21,8 @@ from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
-from tf_talkinghead.data.clip_worker import ClipProcess, Job, Outcome, outcome_path, write_whole
+from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path, write_whole
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
 
@@ -31,11 +32,11 @@ _STOP = "preparation stopped: "  # marks a user's error on its way through a run
 class _PrepareClips(beam.DoFn):
     """Clip -> nothing: its outcome lies on disk."""
 
-    def __init__(self, job: Job):
-        self.job = job
+    def __init__(self, job: Job, nursery: str | None):
+        self.job, self.nursery = job, nursery
 
     def setup(self):
-        self.process_of_clips = ClipProcess(self.job)
+        self.process_of_clips = ClipProcess(self.job, self.nursery)
 
     def process(self, clip):
         try:
@@ -89,8 +90,12 @@ def check_runner(beam_args: Sequence[str]) -> None:
 
 def run_clips(job: Job, clips: list[Clip], workers: int, beam_args: Sequence[str], progress: bool, done: int = 0) -> None:
     """Prepare `clips`; `done` others were ready before and only count in the progress bar."""
-    if clips:
-        _run(_PrepareClips(job), [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done)
+    if not clips:
+        return
+    # All workers of this machine fork their processes from one; those of a cluster each have their own.
+    with contextlib.nullcontext() if beam_args else Nursery(job) as nursery:
+        work = _PrepareClips(job, nursery and nursery.address)
+        _run(work, [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done)
 
 
 def run_shards(

@@ -1,0 +1,120 @@
+"""Processes that prepare clips: what they share, what a crash costs, and when they end."""
+
+import contextlib
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.face_footage import write_face
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_worker import Job, read_outcome
+from tf_talkinghead.data.landmarks import model_file
+from tf_talkinghead.data.listing import Clip
+from tf_talkinghead.errors import InputError
+
+CLIP = Clip("anna.mp4", "anna", "anna.mp4")
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def job(tmp_path, portrait):
+    write_face(tmp_path / CLIP.name, portrait, 4)
+    return Job(str(tmp_path), str(tmp_path / "work" / "clips"), DataConfig(size=48, max_frames=4))
+
+
+def children_of(pid):
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def kilobytes(pid, name):
+    """A line of the kernel's account of a process's memory."""
+    lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def test_two_processes_share_one_landmark_model(job):
+    """What dlib's model takes lies in pages that both have; of its own each has less than the model's size."""
+    size = model_file("shape_predictor_68_face_landmarks.dat").stat().st_size // 1024
+    with Nursery(job) as nursery:
+        pair = [ClipProcess(job, nursery.address) for _ in range(2)]
+        for process in pair:
+            process.prepare(CLIP)
+        children = children_of(nursery._process.pid)
+        assert len(children) == 2
+        for child in children:
+            own, shared = kilobytes(child, "Private_"), kilobytes(child, "Shared_")
+            assert own < size < shared, (own, size, shared)
+        for process in pair:
+            process.close()
+    assert read_outcome(job.work, CLIP.name).frames == 4
+
+
+def test_a_file_that_crashes_its_reader_is_rejected_and_the_next_is_prepared(job, tmp_path, monkeypatch):
+    """The child dies on the clip, twice, as of a segmentation fault in a decoder."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, pathlib\n"
+        f"counted = pathlib.Path({str(tmp_path / 'forks')!r})\n"
+        "def die():\n"
+        "    with open(counted, 'a') as file: file.write('x')\n"
+        "    if counted.stat().st_size <= 2: os.kill(os.getpid(), 11)\n"
+        "os.register_at_fork(after_in_child=die)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    child = ClipProcess(job)
+    child.prepare(CLIP._replace(name="evil.mp4"))
+    child.prepare(CLIP)
+    child.close()
+    assert read_outcome(job.work, "evil.mp4").reason == "it crashes the program that reads it"
+    assert read_outcome(job.work, CLIP.name).frames == 4 and (tmp_path / "forks").read_text() == "xxx"
+
+
+def test_all_end_with_whoever_asked_however_it_ended(job):
+    """kill -9 of the process that has a nursery and a child: both go, and so does the socket's folder."""
+    program = (
+        "import sys, time\n"
+        "from tf_talkinghead.config import DataConfig\n"
+        "from tf_talkinghead.data import clip_process, clip_worker\n"
+        "from tf_talkinghead.data.listing import Clip\n"
+        "job = clip_worker.Job(*sys.argv[1:3], DataConfig(size=48, max_frames=4))\n"
+        "nursery = clip_process.Nursery(job)\n"
+        "child = clip_process.ClipProcess(job, nursery.address)\n"
+        f"child.prepare(Clip(*{tuple(CLIP)!r}))\n"
+        "print(nursery._process.pid, nursery.address, flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    command = [sys.executable, "-c", program, job.root, job.work]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        pid, address = process.stdout.readline().split()
+        (child,) = children_of(pid)
+        process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not pathlib.Path(address).parent.exists())
+    wait_until(lambda: not any(is_running(one) for one in (int(pid), child)))
+
+
+def is_running(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_nursery_that_is_gone_or_never_was_is_one_line(job, tmp_path, monkeypatch):
+    with Nursery(job) as nursery:
+        pass
+    with pytest.raises(InputError, match="has ended .*start again"):
+        ClipProcess(job, nursery.address).prepare(CLIP)
+    (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError, match="does not start; .*messages.txt has what it said"):
+        Nursery(job)
