@@ -35,7 +35,7 @@ OPTIONS = {
     "frames": "frames of the synthesised clip; 128 by default",
     "episodes": "episodes to draw; 1000 by default",
     "shots": "K; the preset's by default",
-    "rounds": "turns of one and two processes, of which the median counts; 3 by default",
+    "rounds": "turns of the stages, and of one and two processes, of which the median counts; 3 by default",
     "size": "pixels of records and episodes; the preset's by default",
 }
 _SIDE = 512  # pixels of the synthesised clip
@@ -60,7 +60,7 @@ def run(preset, options):
             _write_portrait(folder / names[0], frames)
             said = f"synthesised: a portrait moved about, {frames} frames of {_SIDE} px"
         paths = [root / name for name in names]
-        result = {"footage": said, "record_size_px": float(size), **_stages(paths, data)}
+        result = {"footage": said, "record_size_px": float(size), **_stages(paths, data, rounds)}
         result.update(accuracy([path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES], faces.default_landmarks(), data.detect_every))
         result.update(_side_by_side(root, names, data, folder, rounds))
         dataset = options.get("dataset") or _dataset(root / names[0], data, folder)
@@ -69,34 +69,40 @@ def run(preset, options):
     return result
 
 
-def _stages(paths, data):
-    """Milliseconds a frame of each stage, by running it alone over all frames of all clips."""
-    model, spent, frames = faces.default_landmarks(), dict.fromkeys(("decode", "landmarks", "crop", "encode"), 0.0), 0
-    threads = cv2.getNumThreads()
+def _stages(paths, data, rounds):
+    """Milliseconds a frame of each stage: the median over rounds, each of all frames of all clips."""
+    model, threads = faces.default_landmarks(), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         model.detect(next(video.read_video(paths[0]).frames))
-        for path in paths:
-            clock = _Clock(spent)
-            source = video.probe(path)
-            wanted = video.spread(source.times, data.max_frames)
-            images = list(video.decode(source, wanted))
-            clock.lap("decode")
-            main = tracking.main_track(tracking.follow_faces(images, model, data.detect_every, wanted).tracks, len(images))
-            clock.lap("landmarks")
-            points = np.stack(main.points)
-            box = cropping.crop_box(points, data)
-            crops = [cropping.crop(images[position], box, data.size) for position in main.positions]
-            clock.lap("crop")
-            encoded = [records.encode_frame(crop, data.jpeg_quality) for crop in crops]
-            fractions = cropping.to_fractions(points, box)
-            records.serialize(records.Record(encoded, fractions, path.name, path.name, "", source.fps, box))
-            clock.lap("encode")
-            frames += len(images)
+        turns = [_round_of_stages(paths, data, model) for _ in range(rounds)]
     finally:
         cv2.setNumThreads(threads)
-    figures = {f"{stage}_ms_per_frame": 1e3 * seconds / frames for stage, seconds in spent.items()}
-    return {"prepared_frames_per_second_and_core": frames / sum(spent.values()), **figures}
+    figures = {f"{stage}_ms_per_frame": float(np.median([turn[stage] for turn in turns])) for stage in turns[0]}
+    return {"prepared_frames_per_second_and_core": 1e3 / sum(figures.values()), **figures}
+
+
+def _round_of_stages(paths, data, model):
+    """Milliseconds a frame of each stage, by running it alone."""
+    spent, frames = {}, 0
+    for path in paths:
+        clock = _Clock(spent)
+        source = video.probe(path)
+        wanted = video.spread(source.times, data.max_frames)
+        images = list(video.decode(source, wanted))
+        clock.lap("decode")
+        main = tracking.main_track(tracking.follow_faces(images, model, data.detect_every, wanted).tracks, len(images))
+        clock.lap("landmarks")
+        points = np.stack(main.points)
+        box = cropping.crop_box(points, data)
+        crops = [cropping.crop(images[position], box, data.size) for position in main.positions]
+        clock.lap("crop")
+        encoded = [records.encode_frame(crop, data.jpeg_quality) for crop in crops]
+        fractions = cropping.to_fractions(points, box)
+        records.serialize(records.Record(encoded, fractions, path.name, path.name, "", source.fps, box))
+        clock.lap("encode")
+        frames += len(images)
+    return {stage: 1e3 * seconds / frames for stage, seconds in spent.items()}
 
 
 class _Clock:
@@ -107,7 +113,7 @@ class _Clock:
 
     def lap(self, stage):
         now = time.process_time()
-        self.spent[stage] += now - self.last
+        self.spent[stage] = self.spent.get(stage, 0.0) + now - self.last
         self.last = now
 
 
