@@ -1,0 +1,116 @@
+"""kill -9 of `scripts.export` before each single change it makes to the folder of models, and the same command again.
+
+The process kills itself by an audit hook, so that no moment is left to luck: the first run dies before its first
+change, the second before its second, and so on until one comes through.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tests.random_avatars import random_avatar
+from tf_talkinghead import bank, person, publishing
+from tf_talkinghead.avatar import save_avatar
+from tf_talkinghead.export import export_person
+from tf_talkinghead.weights.store import empty, load_trained, save_trained
+
+HOOK = """
+import os, signal, sys
+left, models = int(os.environ["KILLED_AT"]), os.environ["KILLED_IN"]
+writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+def hook(event, arguments):
+    global left
+    if event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"):
+        return
+    if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & writing):
+        return
+    if event in ("open", "os.mkdir", "os.rename") and models not in str(arguments[0]):
+        return
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tiny, tmp_path_factory):
+    """(weights, models): ann and bob, of mode vector, published once and in a bank; each has an entry in models.config."""
+    root = tmp_path_factory.mktemp("made")
+    shared, generator = random_avatar(mode="vector")
+    trained = empty(tiny)
+    trained.generator.set_weights(generator.get_weights())
+    weights, models = save_trained(trained, root / "weights"), root / "models"
+    stored = load_trained(weights).generator.folded("float32").get_weights()  # the file has fewer digits
+    for share, name in ((0.5, "ann"), (1.0, "bob")):
+        avatar = dataclasses.replace(shared, weights=stored, psi_hat=share * shared.psi_hat)
+        save_avatar(avatar, publishing.work_dir(models, name))
+        export_person(avatar, models, name)
+    person.publish_bank(str(weights), models)
+    entries = "".join(f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} ' for name in ("ann", "bob"))
+    (models / publishing.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
+    return weights, models
+
+
+def _run(arguments, models, hooks, moment):
+    environment = {**os.environ, "PYTHONPATH": str(hooks), "KILLED_AT": str(moment), "KILLED_IN": str(models)}
+    command = [sys.executable, "-m", "scripts.export", f"--models={models}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def _visible(models):
+    """What a server that looks now finds, every version of it loaded; and the bank's people."""
+    seen = {path.name for path in models.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    versions = {name: publishing.versions(models, name) for name in sorted(seen)}
+    for name, numbers in versions.items():
+        for number in numbers:
+            tf.saved_model.load(str(models / name / str(number)))
+            json.loads((models / name / str(number) / "card.json").read_text())
+    return versions, sorted(bank.read_vectors(models))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["person", "bank", "delete"])
+def test_killed_before_each_change(made, tmp_path, what):
+    weights, original = made
+    arguments = {"person": ["--person=ann"], "bank": ["--bank", f"--weights={weights}"], "delete": ["--delete=ann"]}[what]
+    both = ["ann", "bob"]
+    before = ({"ann": [1], "bank": [1], "bob": [1]}, both)
+    after = {
+        "person": ({"ann": [1, 2], "bank": [1], "bob": [1]}, both),
+        "bank": ({"ann": [1], "bank": [1, 2], "bob": [1]}, both),
+        "delete": ({"bank": [1], "bob": [1]}, ["bob"]),
+    }[what]
+    between = [({"bank": [1], "bob": [1]}, both)] if what == "delete" else []
+    (tmp_path / "sitecustomize.py").write_text(HOOK)
+    for moment in range(1, 200):
+        models = tmp_path / f"models{moment}"
+        shutil.copytree(original, models, symlinks=True)
+        killed = _run(arguments, models, tmp_path, moment)
+        seen = _visible(models)
+        assert seen in (before, *between, after), moment
+        if killed.returncode == 0:
+            assert seen == after
+            break
+        assert killed.returncode == -9, killed.stderr
+        again = _run(arguments, models, tmp_path, -1)
+        if what == "delete" and seen == after:  # at its very end
+            assert again.returncode == 0 or "nobody of that name" in again.stderr
+        else:
+            assert again.returncode == 0, again.stderr
+        versions, people = _visible(models)
+        assert people == after[1] and versions.keys() == after[0].keys()
+        assert not list(models.glob(".publishing-*")) and not list(models.glob(".deleted-*"))
+        if what == "delete":
+            assert not [path for path in models.rglob("*") if path.name.startswith("ann")]
+            assert '"ann"' not in (models / publishing.CONFIG_FILE).read_text()
+        shutil.rmtree(models)
+    assert killed.returncode == 0 and moment > 8
