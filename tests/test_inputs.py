@@ -4,12 +4,15 @@ import collections
 import csv
 import itertools
 import pathlib
+import re
 
 import numpy as np
 import pytest
 
+from tests.face_footage import write_face
 from tf_talkinghead.config import preset
 from tf_talkinghead.data import inputs
+from tf_talkinghead.data.faces import face_crops
 from tf_talkinghead.data.inputs import check_one_person, person_images
 from tf_talkinghead.errors import InputError
 
@@ -47,6 +50,26 @@ def test_force_lets_people_differ(monkeypatch, portrait, tmp_path):
     with pytest.raises(InputError, match="different people"):
         person_images(paths, None, 64, DATA)
     assert len(person_images(paths, None, 64, DATA, force=True).images) == 2
+
+
+def test_a_film_that_cuts_to_another_person_is_refused_by_its_times(monkeypatch, portrait, tmp_path):
+    """Two seconds of a face, whose vectors change at 1.2 s; what recognises faces is a stand-in, the rest is real."""
+    write_face(tmp_path / "a.mp4", portrait, 50)
+
+    def vectors(images, landmarks):
+        order = [int(np.flatnonzero([np.array_equal(image, other) for other in every])[0]) for image in images]
+        return np.eye(2, 128, dtype=np.float32)[[int(place >= 30) for place in order]]
+
+    every = []
+    monkeypatch.setattr(inputs, "face_vectors", lambda images, landmarks: np.ones((len(images), 128), np.float32))
+    monkeypatch.setattr(inputs, "face_crops", lambda *args: every.extend((clip := face_crops(*args)).images) or clip)
+    assert len(person_images([tmp_path / "a.mp4"], None, 64, DATA).images) == 8
+    monkeypatch.setattr(inputs, "face_vectors", vectors)
+    with pytest.raises(InputError, match=r"^.*a.mp4 at \d\.\d s and .*a.mp4 at \d\.\d s look like different people") as error:
+        person_images([tmp_path / "a.mp4"], None, 64, DATA)
+    first, second = sorted(float(time) for time in re.findall(r"at (\d\.\d) s", str(error.value)))
+    assert first < 1.2 <= second
+    assert len(person_images([tmp_path / "a.mp4"], None, 64, DATA, force=True).images) == 8
 
 
 @pytest.mark.slow
