@@ -19,7 +19,7 @@ def write_contact_sheet(path, film, images) -> pathlib.Path:
     the film, one of each 24th of it and each with its time. Returns its path; InputError for files that cannot be read."""
     path = pathlib.Path(path)
     inputs = [next(iter(video.read_video(file, max_frames=1).frames)) for file in _files(images)[:_INPUTS]]
-    wanted = _telling(video.read_video(film).frames, COLUMNS * ROWS)
+    wanted = telling_frames(video.read_video(film).frames, COLUMNS * ROWS)
     clip = video.read_video(film)
     frames = [(t, frame) for t, frame in enumerate(clip.frames) if t in wanted]
     sheet = Image.new("RGB", (COLUMNS * CELL, CELL + -(-len(frames) // COLUMNS) * CELL), _PAPER)
@@ -36,8 +36,8 @@ def write_contact_sheet(path, film, images) -> pathlib.Path:
     return path
 
 
-def _telling(frames, count):
-    """Numbers of `count` frames: of each equal stretch of the film the one least like the rest, where a blink is not missed."""
+def telling_frames(frames, count):
+    """Numbers of `count` of the frames uint8 [H, W, 3]: of each equal stretch the one least like the rest, so that no blink is missed."""
     small = np.stack([cv2.resize(frame, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for frame in frames])
     chosen = set()
     for stretch in np.array_split(np.arange(len(small)), min(count, len(small))):

@@ -1,7 +1,8 @@
 """Something to look at before an avatar is served: preview.png and preview.mp4.
 
-The picture: the images it was made from, the same poses rendered, and frames of a scripted motion. The film: that motion
-(the head turns, nods, blinks and talks). Both say that they are AI-generated.
+The picture: the images it was made from, the same poses rendered (beside them where there are few, else below), and
+telling frames of a scripted motion. The film: that motion (the head turns, nods, blinks and talks). Both say that they
+are AI-generated.
 """
 
 import os
@@ -13,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from tf_talkinghead import card as cards
 from tf_talkinghead.avatar import Avatar, render
+from tf_talkinghead.contact_sheet import telling_frames
 from tf_talkinghead.data.video import write_video
 from tf_talkinghead.driving import scripted_motion
 
@@ -31,21 +33,23 @@ def write_preview(avatar: Avatar, images: np.ndarray, landmarks: np.ndarray, fol
     film, picture = folder / "preview.mp4", folder / "preview.png"
     mark = {"comment": f"{cards.NOTICE} digitalSourceType={cards.SOURCE_TYPE}"}
     write_video(film, (_legible(frame) for frame in motion), FPS, metadata=mark)
-    moments = motion[np.linspace(0, len(motion) - 1, 2 * _COLUMNS + 2).round().astype(int)[1:-1]]
-    rows = [images[:_COLUMNS], render(avatar, landmarks[:_COLUMNS]), moments[:_COLUMNS], moments[_COLUMNS:]]
-    sheet = np.concatenate([_row(row) for row in rows])
+    moments = motion[sorted(telling_frames(motion, 2 * _COLUMNS))]
+    given, rendered = images[:_COLUMNS], render(avatar, landmarks[:_COLUMNS])
+    beside = 2 * len(given) <= _COLUMNS
+    rows = [np.concatenate([given, rendered])] if beside else [given, rendered]
+    sheet = np.concatenate([_row(row) for row in [*rows, moments[:_COLUMNS], moments[_COLUMNS:]]])
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", mark["comment"])
-    beside = folder / ".preview.png"
-    Image.fromarray(sheet).save(beside, format="PNG", pnginfo=text)
-    os.replace(beside, picture)
+    partial = folder / ".preview.png"
+    Image.fromarray(sheet).save(partial, format="PNG", pnginfo=text)
+    os.replace(partial, picture)
     return [picture, film]
 
 
 def _row(frames):
     row = np.concatenate(list(frames), axis=1)
     missing = _COLUMNS * frames.shape[2] - row.shape[1]
-    return np.pad(row, ((0, 0), (0, missing), (0, 0)))
+    return np.pad(row, ((0, 0), (0, missing), (0, 0)), constant_values=255)
 
 
 def _legible(frame):

@@ -63,9 +63,9 @@ def _rendering(trained, avatar, version, points):
     figures = {"model_load_seconds": time.perf_counter() - began}
     size, psi_hat = trained.config.model.image_size, tf.constant(avatar.psi_hat[None])
     graph = tf.function(lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat))
-    figures["export_frame_seconds"] = median_seconds(lambda: serve(landmarks=one)["frames"].numpy(), repeats=21)
-    figures["training_graph_frame_seconds"] = median_seconds(lambda: graph(one).numpy(), repeats=21)
-    return figures
+    calls = {"export": lambda: serve(landmarks=one)["frames"].numpy(), "training_graph": lambda: graph(one).numpy()}
+    turns = [{name: median_seconds(call, repeats=3) for name, call in calls.items()} for _ in range(9)]  # interleaved
+    return figures | {f"{name}_frame_seconds": float(np.median([turn[name] for turn in turns])) for name in calls}
 
 
 def _made_up(size, count):
