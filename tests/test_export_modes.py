@@ -14,6 +14,7 @@ import tensorflow as tf
 from tests.c_api import Session
 from tests.face_points import COLLINS
 from tf_talkinghead.avatar import Avatar
+from tf_talkinghead.config import preset
 from tf_talkinghead.export import export_person
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.person_learner import PersonLearner
@@ -28,23 +29,29 @@ def _landmarks(count):
     return (COLLINS + np.random.default_rng(count).normal(0, 0.03, (count, 68, 2))).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=MODES)
-def exported(request, tiny, tmp_path_factory):
+CASES = [("tiny", mode) for mode in MODES] + [pytest.param(("demo", mode), marks=pytest.mark.slow) for mode in MODES]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
+def exported(request, tmp_path_factory):
     """(folder of the version, frames of the training graph by batch size) of a person learned in one mode."""
-    trained = empty(tiny)
+    name, mode = request.param
+    whole = preset(name)
+    trained = empty(whole)
     converge_spectral_norms(trained.generator)
-    config = dataclasses.replace(tiny.personalize, mode=request.param, learning_rate=1e-2, vector_learning_rate=1e-1, ema_decay=0.5)
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    config = dataclasses.replace(whole.personalize, mode=mode, learning_rate=1e-2, vector_learning_rate=1e-1, ema_decay=0.5)
+    size = whole.model.image_size
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
     learner = PersonLearner(trained, images, _landmarks(2), config, UPDATES)
     untouched = learner.render(_landmarks(3))
-    if request.param != "feed_forward":
+    if mode != "feed_forward":
         for number in range(UPDATES):
             learner.step({"image": tf.constant(images), "landmarks": tf.constant(_landmarks(2))}, number)
     learner.settle()
     expected = {count: learner.render(_landmarks(count)) for count in BATCHES}
-    assert np.array_equal(untouched, expected[3]) == (request.param == "feed_forward")  # the others did learn something
+    assert np.array_equal(untouched, expected[3]) == (mode == "feed_forward")  # the others did learn something
     weights, psi_hat = learner.folded()
-    avatar = Avatar(tiny, request.param, weights, psi_hat, COLLINS, {"images": 2, "steps": UPDATES}, [])
+    avatar = Avatar(whole, mode, weights, psi_hat, COLLINS, {"images": 2, "steps": UPDATES}, [])
     return export_person(avatar, tmp_path_factory.mktemp("models"), "ann"), expected
 
 

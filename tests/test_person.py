@@ -1,5 +1,6 @@
 """A person from files to a published avatar and away again; everything a user can get wrong is refused in a sentence."""
 
+import hashlib
 import json
 
 import cv2
@@ -36,6 +37,8 @@ def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
     models = tmp_path / "models"
     made = room.make_person("any", "ann", [photo], models, mode="feed_forward", progress=False)
     assert made.version == models / "ann" / "1" and not made.in_bank
+    card = json.loads((made.version / "card.json").read_text())
+    assert card["inputs_sha256"] == [hashlib.sha256(photo.read_bytes()).hexdigest()]
     assert {path.name for path in made.previews} == {"preview.png", "preview.mp4"}
     assert "AI-generated" in Image.open(made.work / "preview.png").info["Comment"]
     version, names = room.publish_bank("any", models)
