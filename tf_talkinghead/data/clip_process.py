@@ -125,18 +125,16 @@ def nurse(listener: socket.socket, owner) -> None:
         if os.fork():
             connection.close()
             continue
-        code = 1
         try:
             listener.close()
             with connection, connection.makefile("r") as requests, connection.makefile("w") as answers:
                 serve(requests, answers)
-            code = 0
-        except BrokenPipeError:
-            pass  # nobody waits for the answer any more
+        except (ConnectionError, StopIteration):
+            pass  # nobody asks any more
         except Exception:
             sys.excepthook(*sys.exc_info())
         finally:
-            os._exit(code)  # the nursery's own ending is not this child's
+            os._exit(0)  # the nursery's own ending is not this child's
 
 
 def serve(requests, answers) -> None:

@@ -79,7 +79,8 @@ def save_trained(trained, folder, dtype="float16"):
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
         for key, variable in _stored(network).items():
             arrays[f"{name}/{key}"] = variable.numpy()
-    large = [name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))]
+    with np.errstate(over="ignore"):  # said in words below
+        large = [name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))]
     if large:
         raise InputError(f"{large[0]}: values do not fit {dtype}")
     beside = folder / f".weights.{os.getpid()}.npz"
