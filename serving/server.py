@@ -11,9 +11,7 @@ work against either. It is a development default and stays small: no Classify, R
 
 import concurrent.futures
 import contextlib
-import errno
 import os
-import socket
 import threading
 import time
 
@@ -28,6 +26,7 @@ from serving import batching, config_protos, models_config, requests, servables,
 from serving.manager import Manager
 from serving.metrics import DEFAULT_PATH, Metrics
 from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
+from serving.ports import check_free
 from serving.rest import RestServer
 from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
 from tf_talkinghead.errors import InputError
@@ -105,7 +104,7 @@ class AvatarServer:
     def _listen(self):
         address = f"{self.options.host}:{self.options.port}"
         try:
-            _check_free(self.options.host, self.options.port)
+            check_free(self.options.host, self.options.port)
             if self._credentials is None:
                 return self._grpc.add_insecure_port(address)
             return self._grpc.add_secure_port(address, self._credentials)
@@ -286,18 +285,6 @@ class _Clock:
             return False
         self._last = time.monotonic()
         return True
-
-
-def _check_free(host, port):
-    """OSError where any address of `host` has `port` taken: gRPC is content with one free address of several."""
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ():
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # others: a family this machine does not have
-                raise
 
 
 def _rest_of(options, server):

@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests.c_api import Session
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar
+from tests.saved_model_cli import frames_by_cli
 from tf_talkinghead import export
 from tf_talkinghead.avatar import load_avatar, render, save_avatar
 from tf_talkinghead.card import NOTICE
@@ -69,14 +68,7 @@ def test_c_api_renders_the_same(published):
 def test_saved_model_cli_renders_the_same(published, tmp_path):
     avatar, generator, folder = published
     landmarks = _landmarks(1)
-    np.save(tmp_path / "landmarks.npy", landmarks)
-    code = "import sys; from tensorflow.python.tools.saved_model_cli import main; sys.exit(main())"
-    command = [
-        sys.executable, "-c", code, "run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default",
-        "--inputs", f"landmarks={tmp_path / 'landmarks.npy'}", "--outdir", tmp_path / "out",
-    ]  # fmt: skip
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    frames = np.load(tmp_path / "out" / "frames.npy")
+    frames = frames_by_cli(folder, landmarks, tmp_path)
     assert _worst(frames, _trained_frames(avatar, generator, landmarks)) <= 1
 
 

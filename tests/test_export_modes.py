@@ -4,8 +4,6 @@ The training graph is the learner's own: spectral kernels of the moving averages
 """
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import tensorflow as tf
 
 from tests.c_api import Session
 from tests.face_points import COLLINS
+from tests.saved_model_cli import frames_by_cli
 from tf_talkinghead.avatar import Avatar
 from tf_talkinghead.config import preset
 from tf_talkinghead.export import export_person
@@ -78,11 +77,4 @@ def test_c_api(exported):
 @pytest.mark.parametrize("batch", BATCHES)
 def test_saved_model_cli(exported, tmp_path, batch):
     folder, expected = exported
-    np.save(tmp_path / "landmarks.npy", _landmarks(batch))
-    code = "import sys; from tensorflow.python.tools.saved_model_cli import main; sys.exit(main())"
-    command = [
-        sys.executable, "-c", code, "run", "--dir", folder, "--tag_set", "serve", "--signature_def", "serving_default",
-        "--inputs", f"landmarks={tmp_path / 'landmarks.npy'}", "--outdir", tmp_path / "out",
-    ]  # fmt: skip
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    assert _same(np.load(tmp_path / "out" / "frames.npy"), expected[batch])
+    assert _same(frames_by_cli(folder, _landmarks(batch), tmp_path), expected[batch])

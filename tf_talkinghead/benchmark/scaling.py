@@ -12,12 +12,11 @@ prints their rounds a second.
 """
 
 import multiprocessing
-import os
-import pathlib
-import subprocess
 import sys
 import threading
 import time
+
+from tf_talkinghead.data.clip_process import start_module
 
 KERNELS = ("landmarks", "decode")
 
@@ -26,11 +25,7 @@ class Pair:
     """A process that works alone, or forks another self to work beside."""
 
     def __init__(self, kernel: str, path):
-        root = pathlib.Path(__file__).resolve().parents[2]
-        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", __name__, kernel, str(path)]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, **pipes)
+        self._process = start_module(__name__, kernel, str(path))
         self._process.stdout.readline()
 
     def over_one(self, seconds: float) -> float:

@@ -28,6 +28,16 @@ from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError, TalkingHeadError
 
 
+def start_module(module: str, *arguments: str, stderr=None) -> subprocess.Popen:
+    """`python -m module arguments`, with pipes for text to and from it: one of this package, on one core, wherever we are."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
 class Nursery:
     """The process that clip processes are forked from; they may be asked for from any process of this machine.
 
@@ -35,16 +45,10 @@ class Nursery:
     """
 
     def __init__(self, job: Job):
-        root = pathlib.Path(__file__).resolve().parents[2]
-        paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": paths}
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # one core a process
-        command = [sys.executable, "-m", __name__, job.landmark_model or ""]
         messages = pathlib.Path(job.work).parent / "messages.txt"  # where the children's libraries complain about files
         messages.parent.mkdir(parents=True, exist_ok=True)
         with open(messages, "ab") as file:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": file}
-            self._process = subprocess.Popen(command, env=environment, text=True, **pipes)
+            self._process = start_module(__name__, job.landmark_model or "", stderr=file)
         self.address = self._process.stdout.readline().strip()
         if not self.address:
             self.close()
