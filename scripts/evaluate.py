@@ -36,7 +36,9 @@ _MANIFEST = flags.DEFINE_string("manifest", None, "CSV with the columns file and
 _WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
 _GALLERY = flags.DEFINE_string("gallery", None, "Other people for rank-1 identification (40 or more); default: --data.")
 _EMBEDDING = flags.DEFINE_string("face_embedding", None, "package.module:function for CSIM instead of dlib's network.")
-_INCEPTION = flags.DEFINE_string("inception", "auto", "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), a file, or none.")
+_INCEPTION = flags.DEFINE_string(
+    "inception", "auto", "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), a file, or none."
+)
 _ALLOW_TRAINED = flags.DEFINE_boolean("allow_trained", False, "Evaluate people the weights were trained on too; the report says so.")
 flags.mark_flags_as_required(["data", "output"])
 

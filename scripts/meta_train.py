@@ -70,7 +70,12 @@ def _perceptual(name):
     changes = {"losses.perceptual": name}
     own = configs.preset(FLAGS.preset).losses
     if name == "dlib" and own.perceptual != "dlib":
-        changes.update({f"losses.{term}": getattr(configs.preset("demo").losses, term) for term in ("pixel", "gradient", "face", "structure")})
+        changes.update(
+            {
+                f"losses.{term}": getattr(configs.preset("demo").losses, term)
+                for term in ("pixel", "gradient", "face", "structure")
+            }
+        )
     return changes
 
 

@@ -12,7 +12,9 @@ from scripts import command
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("weights", None, '"demo", a run directory of meta_train or one of its snapshots (RUN/checkpoints/step-...).', required=True)
+flags.DEFINE_string(
+    "weights", None, '"demo", a run directory of meta_train or one of its snapshots (RUN/checkpoints/step-...).', required=True
+)
 flags.DEFINE_string("person", None, "Name: the folder and the served model's name.", required=True)
 flags.DEFINE_multi_string("images", None, "Photos, folders, videos; comma-separated or repeated.", required=True)
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
@@ -48,7 +50,10 @@ def main(argv):
     for look in made.avatar.history:
         error = "no face found" if look["landmark_error"] is None else f"{100 * look['landmark_error']:.1f} % of the eye distance"
         likeness = "held-out image" if look["held_out"] else "images given"
-        print(f"step {look['step']}: SSIM {look['ssim']:.3f} ({likeness}), face similarity {look['face_similarity']:.2f}, landmarks off by {error}")
+        print(
+            f"step {look['step']}: SSIM {look['ssim']:.3f} ({likeness}), "
+            f"face similarity {look['face_similarity']:.2f}, landmarks off by {error}"
+        )
     if made.in_bank:
         print(f"{FLAGS.person} is in the bank too")
     if made.pruned:

@@ -54,7 +54,10 @@ def test_both_on_features_of_real_frames(portrait):
     features = [cv2.resize(p, (4, 4), interpolation=cv2.INTER_AREA).reshape(-1) / 255 for p in patches]
     real, again, dark = np.array(features[:150]), np.array(features[150:]), np.array(features[150:]) * 0.5
     few, others = real[:12], dark[:9]
-    same = [sum(((x @ y / 48 + 1) ** 3) for i, x in enumerate(s) for j, y in enumerate(s) if i != j) / (len(s) * (len(s) - 1)) for s in (few, others)]
+    same = [
+        sum(((x @ y / 48 + 1) ** 3) for i, x in enumerate(s) for j, y in enumerate(s) if i != j) / (len(s) * (len(s) - 1))
+        for s in (few, others)
+    ]
     between = sum((x @ y / 48 + 1) ** 3 for x in few for y in others) / (12 * 9)
     assert distances.kernel_distance(few, others) == pytest.approx(sum(same) - 2 * between)
     near, far = distances.SetDistance(48), distances.SetDistance(48)

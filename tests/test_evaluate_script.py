@@ -41,7 +41,10 @@ def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
     assert good.code == 0, good.stderr
     assert good.stdout.strip().endswith("report.md: 1 people, 1 problems") and again.code == 0
     report = json.loads((output / "report.json").read_text())
-    assert {(row["method"], row["T"]) for row in report["results"]} == {("truth", None), *((m, T) for m in ("nearest", "warp") for T in (1, 2))}
+    assert {(row["method"], row["T"]) for row in report["results"]} == {
+        ("truth", None),
+        *((m, T) for m in ("nearest", "warp") for T in (1, 2)),
+    }
     assert report["problems"] == [] and (output / "user_study" / "index.html").exists()  # the second run left bob out
     assert "--shots=1,2" in report["command"] and "nowhere" not in report["command"]
     named = ["best", "vector", "--shots=0,8", "eve", "--face_embedding", "nowhere.h5", "nowhere", "--size", "extra", "--data"]

@@ -114,7 +114,9 @@ def test_what_cannot_be_had_is_listed_and_the_rest_goes_on(done):
 
 
 def test_a_method_that_refuses_is_a_problem_of_that_person(tmp_path):
-    results = evaluation.evaluate(task(tmp_path, methods={"warp": METHODS["warp"], "fine_tune": refusing}, sources=[source("ann", FRAMES, SIZE)]))
+    results = evaluation.evaluate(
+        task(tmp_path, methods={"warp": METHODS["warp"], "fine_tune": refusing}, sources=[source("ann", FRAMES, SIZE)])
+    )
     assert "fine_tune, T = 1: no face in the images" in results[0]["problems"]
     assert [row["method"] for row in results[0]["results"]] == ["truth", "warp", "warp"]
 

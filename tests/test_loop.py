@@ -32,7 +32,8 @@ class Recorder:
 
 def loop(recorder, **changes):
     settings = dict(step=recorder.step, batches=itertools.count(), steps=10, save=recorder.save, checkpoint_every=4,
-                    evaluate=recorder.evaluate, evaluate_every=5, summarise=recorder.summarise, summary_every=2, progress=False)  # fmt: skip
+                    evaluate=recorder.evaluate, evaluate_every=5, summarise=recorder.summarise, summary_every=2,
+                    progress=False)  # fmt: skip
     return Loop(**{**settings, **changes})
 
 

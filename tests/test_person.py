@@ -120,7 +120,9 @@ def test_a_folder_is_its_photos_in_order(photo, portrait):
     assert found.images.shape == (2, 32, 32, 3) and found.names == ["b.jpg", "photo.png"] and len(found.sha256) == 2
 
 
-@pytest.mark.parametrize("changes", [{"mode": "magic"}, {"steps": 0}, {"keep_versions": 0}, {"person": "../up"}, {"person": "bank"}, {"dtype": "int8"}])
+@pytest.mark.parametrize(
+    "changes", [{"mode": "magic"}, {"steps": 0}, {"keep_versions": 0}, {"person": "../up"}, {"person": "bank"}, {"dtype": "int8"}]
+)
 def test_what_is_wrong_in_the_flags_is_said_before_anything_is_written(tmp_path, photo, changes):
     arguments = {"weights": "demo", "person": "ann", "images": [photo], "models": tmp_path / "models", **changes}
     with pytest.raises((TalkingHeadError, config.ConfigError)):

@@ -77,7 +77,10 @@ def test_feed_forward_is_P_times_the_mean_embedding(trained, person):
     avatar = personalize(trained, images, landmarks, _recipe(trained, mode="feed_forward"), progress=False)
     from tf_talkinghead.data.drawing import draw_landmarks
 
-    vectors = [trained.embedder(x[None] / np.float32(127.5) - 1, draw_landmarks(tf.constant(y[None]), 32)) for x, y in zip(images, landmarks)]
+    vectors = [
+        trained.embedder(x[None] / np.float32(127.5) - 1, draw_landmarks(tf.constant(y[None]), 32))
+        for x, y in zip(images, landmarks)
+    ]
     expected = trained.generator.project(tf.add_n(vectors) / 3)[0].numpy()
     np.testing.assert_allclose(avatar.psi_hat, expected, rtol=1e-4, atol=1e-5)
     assert avatar.facts["steps"] == 0 and avatar.facts["loss_before"] == avatar.facts["loss_after"] and avatar.history == []

@@ -106,7 +106,15 @@ def test_dataset_round_trip_and_direct_reading(tmp_path):
     with pytest.raises(KeyError):
         loaded.video_index("bo", "a.mp4")
     counts = json.loads((tmp_path / "dataset.json").read_text())["counts"]
-    assert counts == {"identities": 2, "videos": 3, "clips": 3, "frames": 12, "rejected": 2, "hard_detector_calls": 0, "unsure_frames_left_out": 0}
+    assert counts == {
+        "identities": 2,
+        "videos": 3,
+        "clips": 3,
+        "frames": 12,
+        "rejected": 2,
+        "hard_detector_calls": 0,
+        "unsure_frames_left_out": 0,
+    }
 
 
 def test_dataset_refusals(tmp_path):

@@ -28,7 +28,13 @@ def settings(**more):
     """A configuration in which every term and both D updates take part."""
     from tf_talkinghead.config import preset, replace
 
-    changes = {"meta.variant": "ft", "meta.batch_size": 4, "meta.learning_rate": 1e-3, "meta.discriminator_learning_rate": 1e-3, "losses.structure": 1.0}
+    changes = {
+        "meta.variant": "ft",
+        "meta.batch_size": 4,
+        "meta.learning_rate": 1e-3,
+        "meta.discriminator_learning_rate": 1e-3,
+        "losses.structure": 1.0,
+    }
     return replace(preset("tiny"), {**changes, **more})
 
 

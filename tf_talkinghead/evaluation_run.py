@@ -40,8 +40,8 @@ def run_evaluation(
     people: names to keep. limit: at most so many. steps: of learning a person, instead of the configuration's.
     gallery: another folder of people for rank-1. face_embedding: "package.module:function" with
     `function(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]` instead of dlib's network.
-    inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where there is one. People the weights were trained on are left out unless
-    `allow_trained`.
+    inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where there is one.
+    People the weights were trained on are left out unless `allow_trained`.
     """
     names = methods.choose(mode)
     trained = _load(weights, names, size)
@@ -136,7 +136,12 @@ def _inception(weights):
 
 
 def _about(trained, weights, data, command, embed_name):
-    about = {"weights": weights or "none", "data": str(data), "command": command, "embedding": embed_name or "dlib, centred by the shipped mean"}
+    about = {
+        "weights": weights or "none",
+        "data": str(data),
+        "command": command,
+        "embedding": embed_name or "dlib, centred by the shipped mean",
+    }
     if trained:
         about |= {"step": trained.provenance.get("step"), "sha256": trained.provenance.get("sha256")}
         losses = trained.config.losses

@@ -33,7 +33,15 @@ _FAR = 8.0  # crops; landmarks beyond are drawn at this distance, where float32 
 class Renderer(tf.Module):
     """G with plain kernels as TensorFlow variables of the storage type, and the ops around it."""
 
-    def __init__(self, config: ModelConfig, weights: list[np.ndarray], reference: np.ndarray, dtype: str, bfloat16_compute: bool, quality: int):
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: list[np.ndarray],
+        reference: np.ndarray,
+        dtype: str,
+        bfloat16_compute: bool,
+        quality: int,
+    ):
         """weights: the folded generator's, in its order. reference [68, 2] stands in for a bad row."""
         super().__init__(name="renderer")
         self._size = config.image_size

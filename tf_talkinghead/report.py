@@ -26,7 +26,8 @@ MOVE = {
     "jitter": ("jitter", 4), "flicker": ("flicker", 4), "learn_seconds": ("seconds to learn", 1),
 }  # fmt: skip
 CROSS = {"adapt": ("adapt", None), "pairs": ("pairs", 0)} | {
-    name: (LOOK | MOVE)[name] for name in ("csim", "face_distance", "same_person", "rank_1", "landmark_error", "faces_found", "blink", "mouth")
+    name: (LOOK | MOVE)[name]
+    for name in ("csim", "face_distance", "same_person", "rank_1", "landmark_error", "faces_found", "blink", "mouth")
 } | {"csim_wins": ("CSIM wins", None), "landmark_wins": ("landmark wins", None)}  # fmt: skip
 _FIGURES = (*LOOK, *MOVE)
 _LEGEND = """\

@@ -61,7 +61,13 @@ def run(preset, options):
             said = f"synthesised: a portrait moved about, {frames} frames of {_SIDE} px"
         paths = [root / name for name in names]
         result = {"footage": said, "record_size_px": float(size), **_stages(paths, data, rounds)}
-        result.update(accuracy([path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES], faces.default_landmarks(), data.detect_every))
+        result.update(
+            accuracy(
+                [path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES],
+                faces.default_landmarks(),
+                data.detect_every,
+            )
+        )
         result.update(_side_by_side(root, names, data, folder, rounds))
         dataset = options.get("dataset") or _dataset(root / names[0], data, folder)
         result["dataset"] = options.get("dataset", "synthesised: 64 copies of one clip")

@@ -130,11 +130,16 @@ def table(figures):
     """The parts and kinds of a profile as lines of a table; [] where there is none."""
     lines = []
     for what in ("part", "kind"):
-        names = [name[len(f"profile_{what}_") : -len("_share")] for name in figures if name.startswith(f"profile_{what}_") and name.endswith("_share")]
+        names = [
+            name[len(f"profile_{what}_") : -len("_share")]
+            for name in figures
+            if name.startswith(f"profile_{what}_") and name.endswith("_share")
+        ]
         if names:
             lines.append(f"{what:37} {'seconds':>9} {'share':>7} {'GFLOP/s':>8}")
         for name in names:
             at = f"profile_{what}_{name}"
             speed = figures.get(f"{at}_gflops")
-            lines.append(f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {'' if speed is None else format(speed, '8.0f')}".rstrip())
+            rate = "" if speed is None else f"{speed:8.0f}"
+            lines.append(f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {rate}".rstrip())
     return lines

@@ -145,7 +145,10 @@ def _made_up(folder, size):
         points = random.uniform(0.2, 0.8, (12, 68, 2)).astype(np.float32)
         made.append(records.Record(frames, points, f"{number}", f"{number}", f"{number}", 25.0, CropBox(0, 0, size)))
     places = records.write_shard(folder / "clips-00000-of-00001.tfrecord", map(records.serialize, made))
-    entries = [dataset.Entry(r.clip, i, 0, offset, length, 12, 80.0, (0.0, 0.0, 0.0)) for i, (r, (offset, length)) in enumerate(zip(made, places))]
+    entries = [
+        dataset.Entry(r.clip, i, 0, offset, length, 12, 80.0, (0.0, 0.0, 0.0))
+        for i, (r, (offset, length)) in enumerate(zip(made, places))
+    ]
     videos = [(record.identity, record.video) for record in made]
     found = dataset.Dataset(folder, {"size": size}, videos, ["clips-00000-of-00001.tfrecord"], entries, 0)
     (folder / dataset.INDEX_NAME).write_text(dataset.to_json(found))
@@ -158,7 +161,11 @@ def _made_up_vgg(folder):
     for name, blocks in (("vgg19", perceptual.VGG19_BLOCKS), ("vggface", perceptual.VGGFACE_BLOCKS)):
         network = perceptual.CaffeVGG(blocks, mean=(0.0, 0.0, 0.0))
         network.build()
-        arrays = {f"{layer.name}/{part}": weight for layer in network.convolutions for part, weight in zip(("kernel", "bias"), layer.get_weights())}
+        arrays = {
+            f"{layer.name}/{part}": weight
+            for layer in network.convolutions
+            for part, weight in zip(("kernel", "bias"), layer.get_weights())
+        }
         np.savez(folder / f"{name}.npz", **arrays)
         changes[f"losses.{name}_weights"] = str(folder / f"{name}.npz")
     return changes

@@ -60,7 +60,9 @@ def person_images(paths, shots, size, config: DataConfig, model=None, force=Fals
     names = [path.name for path, clip in zip(files, parts) for _ in clip.images]
     images, landmarks = np.concatenate([c.images for c in parts]), np.concatenate([c.landmarks for c in parts])
     if shots is not None and shots > len(images):
-        raise InputError(f"--shots={shots}: only {len(images)} usable image{'s' if len(images) > 1 else ''} in {', '.join(map(str, paths))}")
+        raise InputError(
+            f"--shots={shots}: only {len(images)} usable image{'s' if len(images) > 1 else ''} in {', '.join(map(str, paths))}"
+        )
     chosen = select_frames(images, landmarks, min(shots or DEFAULT_SHOTS, len(images)))
     return PersonImages(images[chosen], landmarks[chosen], [names[i] for i in chosen], digests)
 

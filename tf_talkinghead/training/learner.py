@@ -124,7 +124,13 @@ class MetaLearner:
     def state(self):
         """Name -> variable of everything an update reads or writes."""
         D = self.discriminator
-        networks = {"E": self.embedder, "G": self.generator, "V": D.V, "E_averaged": self.averaged_embedder, "G_averaged": self.averaged_generator}
+        networks = {
+            "E": self.embedder,
+            "G": self.generator,
+            "V": D.V,
+            "E_averaged": self.averaged_embedder,
+            "G_averaged": self.averaged_generator,
+        }
         state = {f"{name}/{key}": v for name, network in networks.items() for key, v in network_state(network).items()}
         state.update({"D/W": D.W, "D/w_0": D.w_0, "D/b": D.b})
         parts = {"creator": self._step.creator, "critic": self._step.critic, "averages": self.averages, "loss_scale": self.loss_scale}

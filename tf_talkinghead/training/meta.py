@@ -165,7 +165,9 @@ def _split(batch, count):
 
 def _after(gradients):
     """Makes what follows wait for `gradients`, so that micro-batches take their memory one after another."""
-    return tf.control_dependencies([] if gradients is None else [g for g in tf.nest.flatten(gradients, expand_composites=True) if g is not None])
+    return tf.control_dependencies(
+        [] if gradients is None else [g for g in tf.nest.flatten(gradients, expand_composites=True) if g is not None]
+    )
 
 
 def _sum(total, more):

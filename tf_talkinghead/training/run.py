@@ -91,7 +91,9 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
 
     count, worker = workers(strategy)
     shards = {"num_workers": count, "worker": worker}
-    batches = episodes(data, config, config.meta.batch_size // count, config.meta.seed, start, exclude=kept_out, **shards).map(without_names)
+    batches = episodes(data, config, config.meta.batch_size // count, config.meta.seed, start, exclude=kept_out, **shards).map(
+        without_names
+    )
     looked_at = {"training": _looked_at(data, config, 8, exclude=kept_out)}
     if kept_out:
         looked_at["held_out"] = _looked_at(data, config, config.meta.holdout_episodes, identities=kept_out)
@@ -133,7 +135,9 @@ def held_out_people(dataset, config, run_dir, holdout):
     if holdout is None:
         names = dataset.identities
         if config.meta.holdout_people >= len(names):
-            raise InputError(f"--holdout_people={config.meta.holdout_people} leaves nobody to train on: {dataset.folder} has {len(names)} people")
+            raise InputError(
+                f"--holdout_people={config.meta.holdout_people} leaves nobody to train on: {dataset.folder} has {len(names)} people"
+            )
         holdout = stored or random.Random(config.meta.seed).sample(names, config.meta.holdout_people)
     holdout = sorted(holdout)
     unknown = set(holdout) - set(dataset.identities)
@@ -150,7 +154,9 @@ def start_from(learner, source):
 
     trained = load_trained(source)
     if trained.config.model != learner.config.model:
-        raise InputError(f"--init_from={source} has another network (preset {trained.config.preset}) than this run (preset {learner.config.preset})")
+        raise InputError(
+            f"--init_from={source} has another network (preset {trained.config.preset}) than this run (preset {learner.config.preset})"
+        )
     for network in (learner.embedder, learner.averaged_embedder):
         network.set_weights(trained.embedder.get_weights())
     for network in (learner.generator, learner.averaged_generator):
@@ -171,7 +177,10 @@ def _looked_at(data, config, count, **people):
         return []
     size = min(8, count)
     batches = episodes(data, config, size, config.meta.seed + 1, augment=False, **people)
-    return [{name: np.asarray(value) for name, value in batch.items()} for batch in itertools.islice(batches.as_numpy_iterator(), -(-count // size))]
+    return [
+        {name: np.asarray(value) for name, value in batch.items()}
+        for batch in itertools.islice(batches.as_numpy_iterator(), -(-count // size))
+    ]
 
 
 def _flat(tree, prefix=""):

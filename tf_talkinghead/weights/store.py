@@ -110,7 +110,9 @@ def _read_shipped(folder):
         provenance = json.loads((folder / "provenance.json").read_text())
         digest = _digest(folder / "weights.npz")
         if digest != provenance.get("sha256"):
-            raise InputError(f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., provenance.json says {str(provenance.get('sha256'))[:12]}...)")
+            raise InputError(
+                f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., provenance.json says {str(provenance.get('sha256'))[:12]}...)"
+            )
         with np.load(folder / "weights.npz") as stored:
             return {name: np.float32(stored[name]) for name in stored.files}, provenance
     except (OSError, ValueError, KeyError) as error:
@@ -126,14 +128,22 @@ def _read_run(folder, averaged, step=None):
     else:
         arrays, manifest = checkpoints.load_newest(repair=False)
     if arrays is None:
-        raise InputError(f"{folder}/checkpoints: no snapshot yet. Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint")
+        raise InputError(
+            f"{folder}/checkpoints: no snapshot yet. Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint"
+        )
     names = {"E_averaged": "E", "G_averaged": "G", "V": "V"} if averaged else {"E": "E", "G": "G", "V": "V"}
     chosen = {"D/w_0": arrays["D/w_0"], "D/b": arrays["D/b"]}
     for name, array in arrays.items():
         network, _, key = name.partition("/")
         if network in names and not key.endswith(".u"):
             chosen[f"{names[network]}/{key}"] = array
-    provenance = {"run": folder.name, "step": manifest["step"], "scores": manifest["scores"], "averaged": averaged, "sha256": manifest["sha256"]}
+    provenance = {
+        "run": folder.name,
+        "step": manifest["step"],
+        "scores": manifest["scores"],
+        "averaged": averaged,
+        "sha256": manifest["sha256"],
+    }
     if (folder / "run.json").is_file():
         record = json.loads((folder / "run.json").read_text())
         provenance.update(identities=record["identities"], held_out=record["held_out"], dataset=pathlib.Path(record["data"]).name)
