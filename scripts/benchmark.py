@@ -25,16 +25,22 @@ SUBJECTS = {
 }
 _PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Sizes to measure with.")
 _JSON = flags.DEFINE_string("json", None, "File the figures are written to as well.")
-_OPTION = flags.DEFINE_multi_string("option", [], "name=value, an option of the subject; may be repeated.")
+_OPTION = flags.DEFINE_multi_string(
+    "option", [], "name=value, an option of the subject; may be repeated."
+)
 
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in SUBJECTS:
-        raise InputError(f"expected one of {', '.join(SUBJECTS)}, got {' '.join(argv[1:]) or 'nothing'}")
+        raise InputError(
+            f"expected one of {', '.join(SUBJECTS)}, got {' '.join(argv[1:]) or 'nothing'}"
+        )
     module = importlib.import_module(SUBJECTS[argv[1]])
     options = _options(module.OPTIONS)
 
-    from tf_talkinghead.benchmark import machine  # TensorFlow only once the flags are known to be right
+    from tf_talkinghead.benchmark import (
+        machine,  # TensorFlow only once the flags are known to be right
+    )
 
     with machine.PeakMemory() as peak:
         figures = module.run(_PRESET.value, options)
@@ -43,7 +49,9 @@ def main(argv):
         figures.setdefault("peak_memory_mb", peak.megabytes)
     lines = module.table(figures) if hasattr(module, "table") else []
     for name, value in figures.items():
-        if not (lines and name.startswith(("profile_part_", "profile_kind_"))):  # those are in the table
+        if not (
+            lines and name.startswith(("profile_part_", "profile_kind_"))
+        ):  # those are in the table
             print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
     print(*lines, sep="\n", end="\n" if lines else "")
     if _JSON.value:

@@ -11,7 +11,16 @@ from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import TalkingHeadError
 
 # What the machine refuses, and its user can mend: disk full, over quota, too large, read-only, not allowed, a file for a folder.
-_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+_REFUSED = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
 _HELP = ("--help", "-help", "--h", "-h", "-?")
 
 
@@ -26,7 +35,9 @@ def run(main):
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            return _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+            return _refuse(
+                f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            )
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
@@ -44,7 +55,11 @@ def _parse(argv):
             _hide_chatter()
         return rest
     except flags.Error as error:
-        message = re.sub(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.", r"--\1 is needed.", str(error))
+        message = re.sub(
+            r"flag --(\w+)=None: Flag --\1 must have a value other than None\.",
+            r"--\1 is needed.",
+            str(error),
+        )
         sys.exit(_refuse(f"{' '.join(message.split())} (--help lists the flags)"))
 
 

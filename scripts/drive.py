@@ -19,26 +19,36 @@ from absl import flags
 
 from scripts import command
 from serving.client import AvatarClient
-from tf_talkinghead import performance
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data.landmarks import DlibLandmarks
-from tf_talkinghead.driving import scripted_motion
+from tf_talkinghead.driving import driver
+from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.landmarks import DlibLandmarks
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("server", "localhost:8500", "host:port of TensorFlow Serving or of scripts.serve.")
+flags.DEFINE_string(
+    "server", "localhost:8500", "host:port of TensorFlow Serving or of scripts.serve."
+)
 flags.DEFINE_string("person", None, "Whose avatar.", required=True)
-flags.DEFINE_string("driver", None, "A video or photo, webcam, or scripted (turn, nod, blink, talk).", required=True)
+flags.DEFINE_string(
+    "driver", None, "A video or photo, webcam, or scripted (turn, nod, blink, talk).", required=True
+)
 flags.DEFINE_string("output", None, "The mp4 to write.", required=True)
 flags.DEFINE_string("bank", None, "bank.vectors.npz, for someone who lives in the shared bank.")
-flags.DEFINE_enum("adapt", "relative", ["none", "relative"], "Whose face shape: none keeps the driver's.")
+flags.DEFINE_enum(
+    "adapt", "relative", ["none", "relative"], "Whose face shape: none keeps the driver's."
+)
 flags.DEFINE_boolean("smooth", True, "Calm the landmarks' tremble (One-Euro filter).")
 flags.DEFINE_boolean("side_by_side", False, "Show the driver left of the avatar.")
 flags.DEFINE_string("landmark_model", None, "Another 68-point predictor in dlib's format.")
 flags.DEFINE_float("seconds", 10.0, "How long the webcam is recorded.", lower_bound=0.1)
-flags.DEFINE_float("fps", 25.0, "Frames a second of the scripted motion.", lower_bound=1.0, upper_bound=120.0)
-flags.DEFINE_float("timeout", 30.0, "Seconds to keep trying a server that does not answer.", lower_bound=0.1)
+flags.DEFINE_float(
+    "fps", 25.0, "Frames a second of the scripted motion.", lower_bound=1.0, upper_bound=120.0
+)
+flags.DEFINE_float(
+    "timeout", 30.0, "Seconds to keep trying a server that does not answer.", lower_bound=0.1
+)
 flags.DEFINE_integer("in_flight", 4, "Requests under way at once.", lower_bound=1)
 
 
@@ -53,22 +63,26 @@ def main(argv):
     if not scripted and FLAGS.driver != "webcam" and not pathlib.Path(FLAGS.driver).is_file():
         raise InputError(f"--driver={FLAGS.driver}: no such file")
     with contextlib.ExitStack() as stack:
-        client = AvatarClient(FLAGS.server, FLAGS.person, FLAGS.bank, timeout=FLAGS.timeout, in_flight=FLAGS.in_flight)
+        client = AvatarClient(
+            FLAGS.server, FLAGS.person, FLAGS.bank, timeout=FLAGS.timeout, in_flight=FLAGS.in_flight
+        )
         stack.enter_context(client)
         reference = (client.card() or {}).get("reference_landmarks")
         if reference is None and (scripted or FLAGS.adapt == "relative"):
-            raise InputError(f"{FLAGS.person}'s card names no reference landmarks; use a video and --adapt=none")
+            raise InputError(
+                f"{FLAGS.person}'s card names no reference landmarks; use a video and --adapt=none"
+            )
         if scripted:
             driver, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
         else:
             driver = _performance(stack)
-            landmarks, fps = performance.on_avatar(driver, reference, FLAGS.adapt), driver.fps
-        film = performance.film(
+            landmarks, fps = driver.on_avatar(driver, reference, FLAGS.adapt), driver.fps
+        film = driver.film(
             landmarks,
             client.stream,
             FLAGS.output,
             fps,
-            beside=(lambda size: performance.driver_crops(driver, size)) if FLAGS.side_by_side else None,
+            beside=(lambda size: driver.driver_crops(driver, size)) if FLAGS.side_by_side else None,
             audio_from=driver.path if driver and driver.has_audio else None,
             title=f"{FLAGS.person}, AI-generated",
         )
@@ -83,7 +97,9 @@ def main(argv):
     }
     if film.error:
         print(json.dumps({**report, "wanted": len(landmarks)}), flush=True)
-        raise InputError(f"the film ends after {film.frames} of {len(landmarks)} frames: {film.error}")
+        raise InputError(
+            f"the film ends after {film.frames} of {len(landmarks)} frames: {film.error}"
+        )
     print(json.dumps(report))
 
 
@@ -92,9 +108,9 @@ def _performance(stack):
     path = FLAGS.driver
     if path == "webcam":
         path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "webcam.mp4"
-        performance.record_webcam(path, FLAGS.seconds)
+        driver.record_webcam(path, FLAGS.seconds)
     model = DlibLandmarks(FLAGS.landmark_model) if FLAGS.landmark_model else None
-    return performance.read_performance(path, DataConfig(), model, FLAGS.smooth)
+    return driver.read_performance(path, DataConfig(), model, FLAGS.smooth)
 
 
 if __name__ == "__main__":

@@ -19,27 +19,61 @@ from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError
 
 _DEFAULT = EvaluationConfig()
-_WEIGHTS = flags.DEFINE_string("weights", None, "demo, a run directory or one of its snapshots; not needed for --mode=nearest,warp.")
-_DATA = flags.DEFINE_string("data", None, "A prepared dataset (records of 96 frames or more), or a folder of videos.")
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    None,
+    "demo, a run directory or one of its snapshots; not needed for --mode=nearest,warp.",
+)
+_DATA = flags.DEFINE_string(
+    "data", None, "A prepared dataset (records of 96 frames or more), or a folder of videos."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.")
-_SHOTS = flags.DEFINE_list("shots", [str(T) for T in _DEFAULT.shots], "Numbers of images to learn a person from.")
-_MODE = flags.DEFINE_string("mode", "all", "all, or some of nearest,warp,feed_forward,vector,fine_tune.")
+_SHOTS = flags.DEFINE_list(
+    "shots", [str(T) for T in _DEFAULT.shots], "Numbers of images to learn a person from."
+)
+_MODE = flags.DEFINE_string(
+    "mode", "all", "all, or some of nearest,warp,feed_forward,vector,fine_tune."
+)
 _PEOPLE = flags.DEFINE_list("people", None, "Only these people.")
 _LIMIT = flags.DEFINE_integer("limit", None, "At most so many people.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Chooses the frames.", lower_bound=0)
-_STEPS = flags.DEFINE_integer("steps", None, "Of learning a person; default: as the weights' configuration says.", lower_bound=1)
-_SIZE = flags.DEFINE_integer("size", None, "Pixels, where there are no weights to say so; 128.", lower_bound=16)
-_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames judged.", lower_bound=1)
-_GAP = flags.DEFINE_integer("gap", _DEFAULT.gap, "Frames between those learned from and those judged.", lower_bound=0)
-_CROSS = flags.DEFINE_integer("cross_shots", _DEFAULT.cross_shots, "T of cross-person driving; 0 leaves it out.", lower_bound=0)
-_MANIFEST = flags.DEFINE_string("manifest", None, "CSV with the columns file and person_id, for a folder of videos.")
-_WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
-_GALLERY = flags.DEFINE_string("gallery", None, "Other people for rank-1 identification (40 or more); default: --data.")
-_EMBEDDING = flags.DEFINE_string("face_embedding", None, "package.module:function for CSIM instead of dlib's network.")
-_INCEPTION = flags.DEFINE_string(
-    "inception", "auto", "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), a file, or none."
+_STEPS = flags.DEFINE_integer(
+    "steps",
+    None,
+    "Of learning a person; default: as the weights' configuration says.",
+    lower_bound=1,
 )
-_ALLOW_TRAINED = flags.DEFINE_boolean("allow_trained", False, "Evaluate people the weights were trained on too; the report says so.")
+_SIZE = flags.DEFINE_integer(
+    "size", None, "Pixels, where there are no weights to say so; 128.", lower_bound=16
+)
+_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames judged.", lower_bound=1)
+_GAP = flags.DEFINE_integer(
+    "gap", _DEFAULT.gap, "Frames between those learned from and those judged.", lower_bound=0
+)
+_CROSS = flags.DEFINE_integer(
+    "cross_shots",
+    _DEFAULT.cross_shots,
+    "T of cross-person driving; 0 leaves it out.",
+    lower_bound=0,
+)
+_MANIFEST = flags.DEFINE_string(
+    "manifest", None, "CSV with the columns file and person_id, for a folder of videos."
+)
+_WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
+_GALLERY = flags.DEFINE_string(
+    "gallery", None, "Other people for rank-1 identification (40 or more); default: --data."
+)
+_EMBEDDING = flags.DEFINE_string(
+    "face_embedding", None, "package.module:function for CSIM instead of dlib's network."
+)
+_INCEPTION = flags.DEFINE_string(
+    "inception",
+    "auto",
+    "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), a file, or none.",
+)
+_ALLOW_TRAINED = flags.DEFINE_boolean(
+    "allow_trained", False, "Evaluate people the weights were trained on too; the report says so."
+)
 flags.mark_flags_as_required(["data", "output"])
 
 
@@ -54,7 +88,9 @@ def main(argv):
         cross_shots=_CROSS.value,
         seed=_SEED.value,
     )
-    from tf_talkinghead.evaluation_run import run_evaluation  # after the flags: importing TensorFlow takes seconds
+    from tf_talkinghead.evaluation.run import (
+        run_evaluation,  # after the flags: importing TensorFlow takes seconds
+    )
 
     report = run_evaluation(
         _DATA.value,
@@ -85,13 +121,19 @@ def _shots(texts):
     except ValueError:
         shots = []
     if not shots or shots[0] < 1:
-        raise InputError(f"--shots={','.join(texts)}: expected whole numbers from 1, as in --shots=1,8,32")
+        raise InputError(
+            f"--shots={','.join(texts)}: expected whole numbers from 1, as in --shots=1,8,32"
+        )
     return shots
 
 
 def _given():
     """The flags as they were given."""
-    return [flag.serialize() for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__]) if flag.present]
+    return [
+        flag.serialize()
+        for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])
+        if flag.present
+    ]
 
 
 if __name__ == "__main__":

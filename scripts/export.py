@@ -1,8 +1,8 @@
 """Publish again what personalisation left, publish the avatar bank, or remove a person.
 
-    python -m scripts.export --models=avatars --person=ann --dtype=float16
-    python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
-    python -m scripts.export --models=avatars --delete=ann
+python -m scripts.export --models=avatars --person=ann --dtype=float16
+python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
+python -m scripts.export --models=avatars --delete=ann
 """
 
 from absl import flags
@@ -14,12 +14,18 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_string("person", None, "Publish this person's last avatar as a new version.")
 flags.DEFINE_string("dtype", "float32", "Of the weights on disk: float32, float16 or bfloat16.")
-flags.DEFINE_bool("bfloat16_compute", False, "Convolutions in bfloat16: faster on some CPUs, a few levels off.")
+flags.DEFINE_bool(
+    "bfloat16_compute", False, "Convolutions in bfloat16: faster on some CPUs, a few levels off."
+)
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir the person was personalised with.")
-flags.DEFINE_bool("bank", False, "Publish the shared generator of --weights with the vectors of --people.")
+flags.DEFINE_bool(
+    "bank", False, "Publish the shared generator of --weights with the vectors of --people."
+)
 flags.DEFINE_string("weights", None, 'Of the bank: "demo", or the run directory of meta_train.')
-flags.DEFINE_list("people", [], "In the bank; by default all feed_forward and vector people made with --weights.")
+flags.DEFINE_list(
+    "people", [], "In the bank; by default all feed_forward and vector people made with --weights."
+)
 flags.DEFINE_string("delete", None, "Remove this person everywhere in --models.")
 
 
@@ -30,20 +36,30 @@ def main(argv):
     if sum(chosen) != 1:
         raise InputError("say one of --person=NAME, --bank and --delete=NAME")
     if FLAGS.bank and not FLAGS.weights:
-        raise InputError('--bank needs --weights: "demo", or the run directory its people were made with')
+        raise InputError(
+            '--bank needs --weights: "demo", or the run directory its people were made with'
+        )
 
-    from tf_talkinghead import person  # after the flags: importing TensorFlow takes seconds
+    from tf_talkinghead.export import (
+        workflow,  # after the flags: importing TensorFlow takes seconds
+    )
 
     if FLAGS.delete:
-        removed = person.delete_person(FLAGS.models, FLAGS.delete)
+        removed = workflow.delete_person(FLAGS.models, FLAGS.delete)
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
         return
-    options = {"dtype": FLAGS.dtype, "bfloat16_compute": FLAGS.bfloat16_compute, "keep_versions": FLAGS.keep_versions}
+    options = {
+        "dtype": FLAGS.dtype,
+        "bfloat16_compute": FLAGS.bfloat16_compute,
+        "keep_versions": FLAGS.keep_versions,
+    }
     if FLAGS.bank:
-        version, names = person.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
+        version, names = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
         print(f"{version}: published with {len(names)} people: {', '.join(names) or 'nobody yet'}")
     else:
-        print(f"{person.publish_again(FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options)}: published")
+        print(
+            f"{workflow.publish_again(FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options)}: published"
+        )
 
 
 if __name__ == "__main__":

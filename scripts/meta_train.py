@@ -19,19 +19,44 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "Folder of prepare_dataset.", required=True)
 flags.DEFINE_string("run_dir", None, "Folder of the run; a run in it is resumed.", required=True)
 flags.DEFINE_enum("preset", "paper", configs.PRESETS, "Configuration to start from.")
-flags.DEFINE_integer("steps", None, "E+G updates in all, absolute: a resumed run ends there.", lower_bound=1)
-flags.DEFINE_integer("batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1)
+flags.DEFINE_integer(
+    "steps", None, "E+G updates in all, absolute: a resumed run ends there.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1
+)
 flags.DEFINE_integer("shots", None, "K, context frames of an episode.", lower_bound=1)
 flags.DEFINE_enum("perceptual", None, ["vgg", "dlib"], "Networks of the content loss.")
-flags.DEFINE_string("vgg19_weights", None, "File of VGG19's Caffe weights; without it Keras' own download is used.")
-flags.DEFINE_string("vggface_weights", None, "File of VGG16-Face's Caffe weights (see models/perceptual.py).")
-flags.DEFINE_string("holdout_people", None, "How many people to keep out of training and judge by, or a file with a name a line.")
+flags.DEFINE_string(
+    "vgg19_weights", None, "File of VGG19's Caffe weights; without it Keras' own download is used."
+)
+flags.DEFINE_string(
+    "vggface_weights", None, "File of VGG16-Face's Caffe weights (see models/perceptual.py)."
+)
+flags.DEFINE_string(
+    "holdout_people",
+    None,
+    "How many people to keep out of training and judge by, or a file with a name a line.",
+)
 flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.", lower_bound=1)
 flags.DEFINE_integer("seed", None, "Of the networks' start and of the episodes.", lower_bound=0)
-flags.DEFINE_bool("deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count).")
-flags.DEFINE_integer("logical_replicas", 0, "Split a CPU into this many replicas, to try distribution.", lower_bound=0)
-flags.DEFINE_string("init_from", None, 'Trained weights to start a new run from: "demo", a run directory or one of its snapshots.')
-flags.DEFINE_multi_string("set", [], "Any field of the configuration: --set=meta.learning_rate=1e-4; repeatable.")
+flags.DEFINE_bool(
+    "deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count)."
+)
+flags.DEFINE_integer(
+    "logical_replicas",
+    0,
+    "Split a CPU into this many replicas, to try distribution.",
+    lower_bound=0,
+)
+flags.DEFINE_string(
+    "init_from",
+    None,
+    'Trained weights to start a new run from: "demo", a run directory or one of its snapshots.',
+)
+flags.DEFINE_multi_string(
+    "set", [], "Any field of the configuration: --set=meta.learning_rate=1e-4; repeatable."
+)
 
 
 def main(argv):
@@ -51,7 +76,9 @@ def main(argv):
         changes["meta.holdout_people"] = people
     config = configs.replace(configs.preset(FLAGS.preset), changes)
 
-    from tf_talkinghead.training.run import meta_train  # after the flags: importing TensorFlow takes seconds
+    # After the flags: importing TensorFlow takes seconds.
+    from tf_talkinghead.training.run import meta_train
+    from tf_talkinghead.weights.store import load_trained
 
     result = meta_train(
         config,
@@ -60,9 +87,11 @@ def main(argv):
         holdout=holdout,
         deterministic=FLAGS.deterministic,
         logical_replicas=FLAGS.logical_replicas,
-        init_from=FLAGS.init_from,
+        initial=load_trained(FLAGS.init_from) if FLAGS.init_from else None,
     )
-    print(f"{FLAGS.run_dir}: {'stopped' if result.interrupted else 'finished'} at step {result.step}")
+    print(
+        f"{FLAGS.run_dir}: {'stopped' if result.interrupted else 'finished'} at step {result.step}"
+    )
 
 
 def _perceptual(name):

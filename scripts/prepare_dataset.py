@@ -15,15 +15,27 @@ from scripts.command import run
 from tf_talkinghead.config import DataConfig
 
 _DEFAULT = DataConfig()
-_INPUT = flags.DEFINE_string("input", None, "Folder of videos and photos: a VoxCeleb tree, or one sub-folder per person.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "Folder of videos and photos: a VoxCeleb tree, or one sub-folder per person."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the dataset.")
-_SIZE = flags.DEFINE_integer("size", _DEFAULT.size, "Pixels of a record's square frames.", lower_bound=16)
-_MAX_FRAMES = flags.DEFINE_integer("max_frames", _DEFAULT.max_frames, "Frames kept of a clip, evenly spaced.", lower_bound=1)
-_MANIFEST = flags.DEFINE_string("manifest", None, "CSV with the columns file and person_id; says who is who.")
+_SIZE = flags.DEFINE_integer(
+    "size", _DEFAULT.size, "Pixels of a record's square frames.", lower_bound=16
+)
+_MAX_FRAMES = flags.DEFINE_integer(
+    "max_frames", _DEFAULT.max_frames, "Frames kept of a clip, evenly spaced.", lower_bound=1
+)
+_MANIFEST = flags.DEFINE_string(
+    "manifest", None, "CSV with the columns file and person_id; says who is who."
+)
 _WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
-_CLIPS_PER_SHARD = flags.DEFINE_integer("clips_per_shard", _DEFAULT.clips_per_shard, "Clips in one file.", lower_bound=1)
+_CLIPS_PER_SHARD = flags.DEFINE_integer(
+    "clips_per_shard", _DEFAULT.clips_per_shard, "Clips in one file.", lower_bound=1
+)
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0 for one a core.", lower_bound=0)
-_LANDMARK_MODEL = flags.DEFINE_string("landmark_model", None, "A 68-point predictor in dlib's format instead of the packaged one.")
+_LANDMARK_MODEL = flags.DEFINE_string(
+    "landmark_model", None, "A 68-point predictor in dlib's format instead of the packaged one."
+)
 flags.mark_flags_as_required(["input", "output"])
 
 
@@ -31,7 +43,10 @@ def main(argv):
     from tf_talkinghead.data.prepare import prepare
 
     config = dataclasses.replace(
-        _DEFAULT, size=_SIZE.value, max_frames=_MAX_FRAMES.value, clips_per_shard=_CLIPS_PER_SHARD.value
+        _DEFAULT,
+        size=_SIZE.value,
+        max_frames=_MAX_FRAMES.value,
+        clips_per_shard=_CLIPS_PER_SHARD.value,
     )
     dataset = prepare(
         _INPUT.value,
@@ -44,7 +59,9 @@ def main(argv):
         beam_args=argv[1:],
     )
     frames = sum(entry.frames for entry in dataset.clips)
-    print(f"{dataset.folder}: {len(dataset.clips)} clips, {frames} frames, {len(dataset.identities)} people")
+    print(
+        f"{dataset.folder}: {len(dataset.clips)} clips, {frames} frames, {len(dataset.identities)} people"
+    )
 
 
 if __name__ == "__main__":

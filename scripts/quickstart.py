@@ -21,14 +21,20 @@ import PIL.Image
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.contact_sheet import write_contact_sheet
+from tf_talkinghead.driving.contact_sheet import write_contact_sheet
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_list("images", [], "Photos, folders or videos of one person; by default Eileen Collins's portrait.")
-flags.DEFINE_string("driver", "scripted", "A video whose motion to use, or scripted (turn, nod, blink, talk).")
-flags.DEFINE_string("person", None, "The avatar's name; by default collins, or the first image's name.")
+flags.DEFINE_list(
+    "images", [], "Photos, folders or videos of one person; by default Eileen Collins's portrait."
+)
+flags.DEFINE_string(
+    "driver", "scripted", "A video whose motion to use, or scripted (turn, nod, blink, talk)."
+)
+flags.DEFINE_string(
+    "person", None, "The avatar's name; by default collins, or the first image's name."
+)
 flags.DEFINE_integer("steps", None, "Fine-tuning steps; by default the preset's.", lower_bound=0)
 flags.DEFINE_string("weights", "demo", "demo, or a run directory of scripts.meta_train.")
 flags.DEFINE_string("output", "quickstart", "The one folder everything goes into.")
@@ -56,7 +62,13 @@ def main(argv):
         personalize.append(f"--steps={FLAGS.steps}")
     _run("personalise and publish", personalize, took)
     address = _serve(models, took)
-    drive = ["drive", f"--server={address}", f"--person={person}", f"--driver={FLAGS.driver}", f"--output={film}"]
+    drive = [
+        "drive",
+        f"--server={address}",
+        f"--person={person}",
+        f"--driver={FLAGS.driver}",
+        f"--output={film}",
+    ]
     if FLAGS.driver != "scripted":
         drive.append("--side_by_side")
     report = json.loads(_run("drive and film", drive, took).splitlines()[-1])
@@ -93,7 +105,11 @@ def _run(step, arguments, took):
     """Run a script, its progress on this terminal; its stdout. InputError when it fails: it has said why."""
     print(f"\n== {step}\n$ python -m scripts.{shlex.join(arguments)}", flush=True)
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", f"scripts.{arguments[0]}", *arguments[1:]], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", f"scripts.{arguments[0]}", *arguments[1:]],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     print(done.stdout, end="", flush=True)
     if done.returncode:
         raise InputError(f"{step} failed: see the message above")
@@ -106,7 +122,11 @@ def _serve(models, took):
     arguments = ["serve", f"--models={models}", "--port=0"]
     print(f"\n== serve over gRPC\n$ python -m scripts.{shlex.join(arguments)}", flush=True)
     started = time.monotonic()
-    server = subprocess.Popen([sys.executable, "-m", f"scripts.{arguments[0]}", *arguments[1:]], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", f"scripts.{arguments[0]}", *arguments[1:]],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     atexit.register(server.wait)
     atexit.register(server.terminate)  # runs before the wait
     for line in server.stdout:

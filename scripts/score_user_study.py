@@ -1,6 +1,6 @@
 """Scores the answers of a user study: how often the fake was found, with 95 % interval and chance.
 
-    python -m scripts.score_user_study --key=reports/demo/user_study_key.json --answers=answers-1.json,answers-2.json
+python -m scripts.score_user_study --key=reports/demo/user_study_key.json --answers=answers-1.json,answers-2.json
 """
 
 import json
@@ -20,7 +20,7 @@ flags.mark_flags_as_required(["key", "answers"])
 def main(argv):
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
-    from tf_talkinghead.user_study import score
+    from tf_talkinghead.evaluation.user_study import score
 
     paths = [pathlib.Path(name) for name in _ANSWERS.value]
     if len(paths) == 1 and paths[0].is_dir():

@@ -17,7 +17,14 @@ import time
 import numpy as np
 
 from serving.servables import rows_of
-from serving.status import Code, StatusError, deadline_exceeded, failed_precondition, invalid_argument, unavailable
+from serving.status import (
+    Code,
+    StatusError,
+    deadline_exceeded,
+    failed_precondition,
+    invalid_argument,
+    unavailable,
+)
 from tf_talkinghead.errors import InputError
 
 DEFAULT_POOL_NAME = "model_server_batch_threads"  # TensorFlow Serving's
@@ -27,7 +34,9 @@ DEFAULT_POOL_NAME = "model_server_batch_threads"  # TensorFlow Serving's
 class BatchingOptions:
     """One queue's settings; the defaults are TensorFlow Serving's."""
 
-    max_batch_size: int = 1000  # rows of one request at most, and of one batch where none is named below
+    max_batch_size: int = (
+        1000  # rows of one request at most, and of one batch where none is named below
+    )
     max_execution_batch_size: int = 1000  # rows of one batch
     timeout_micros: int = 0
     max_enqueued_batches: int = 10
@@ -46,9 +55,16 @@ def options_from_proto(proto, where="batching parameters"):
     split = value("enable_large_batch_splitting", False)
     execution = value("max_execution_batch_size", limit) if split else limit
     allowed = tuple(proto.allowed_batch_sizes)
-    if limit < 1 or execution < 1 or value("max_enqueued_batches", 1) < 1 or value("batch_timeout_micros", 0) < 0:
+    if (
+        limit < 1
+        or execution < 1
+        or value("max_enqueued_batches", 1) < 1
+        or value("batch_timeout_micros", 0) < 0
+    ):
         raise InputError(f"{where}: sizes must be at least 1 and the timeout at least 0")
-    if allowed and (list(allowed) != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != execution):
+    if allowed and (
+        list(allowed) != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != execution
+    ):
         raise InputError(
             f"{where}: allowed_batch_sizes must increase and end with the maximum batch size {execution}, "
             f"got {list(allowed)}"
@@ -102,7 +118,9 @@ class Task:
         if self._cancelled:
             raise StatusError(Code.CANCELLED, "the caller has cancelled")
         if not finished or self._result is None:
-            raise deadline_exceeded("the deadline passed while the request waited in the batch queue")
+            raise deadline_exceeded(
+                "the deadline passed while the request waited in the batch queue"
+            )
         return self._result
 
     def parts(self, first_rows, rows):
@@ -125,7 +143,9 @@ class Queue:
     def room(self):
         """Rows the queue still takes."""
         size = self.options.max_execution_batch_size
-        return (self.options.max_enqueued_batches - len(self.batches)) * size + size - self.open_rows()
+        return (
+            (self.options.max_enqueued_batches - len(self.batches)) * size + size - self.open_rows()
+        )
 
     def open_rows(self):
         return sum(task.rows for task in self.batches[-1])
@@ -191,9 +211,14 @@ class BatchScheduler:
             if options.split:
                 full = task.rows > queue.room()
             else:
-                full = queue.open_rows() + task.rows > size and len(queue.batches) >= options.max_enqueued_batches
+                full = (
+                    queue.open_rows() + task.rows > size
+                    and len(queue.batches) >= options.max_enqueued_batches
+                )
             if full:
-                raise unavailable("The batch scheduling queue to which this task was submitted is full")
+                raise unavailable(
+                    "The batch scheduling queue to which this task was submitted is full"
+                )
             free = size - queue.open_rows()
             parts = task.parts(free or size, size) if options.split and task.rows > free else [task]
             for part in parts:
@@ -272,10 +297,14 @@ def _run_batch(queue, batch, on_batch):
         for alias, value in outputs.items():
             if np.ndim(value) == 0 or len(value) != rows + padding:
                 wanted = rows + padding
-                raise failed_precondition(f"Batched output tensor {alias} does not have the batch's {wanted} rows")
+                raise failed_precondition(
+                    f"Batched output tensor {alias} does not have the batch's {wanted} rows"
+                )
         start = 0
         for task in tasks:
-            task.finish({alias: value[start : start + task.rows] for alias, value in outputs.items()})
+            task.finish(
+                {alias: value[start : start + task.rows] for alias, value in outputs.items()}
+            )
             start += task.rows
     except StatusError as error:
         for task in tasks:

@@ -16,16 +16,15 @@ import threading
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from serving.client import AvatarClient
 from serving.servables import Servable
-from tf_talkinghead.avatar import Avatar
 from tf_talkinghead.config import preset
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import export_person
+from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.models.generator import Generator, adain_size
 from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.personalization.avatar import Avatar
 
 OPTIONS = {
     "measure": "speed (default) or memory",
@@ -47,9 +46,14 @@ def run(preset_name, options):
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         if measure == "memory":
-            batches, people = _numbers(options, "batches", "1/2/4/8/16"), int(options.get("people", 8))
+            batches, people = (
+                _numbers(options, "batches", "1/2/4/8/16"),
+                int(options.get("people", 8)),
+            )
             if people < 2:
-                raise InputError(f"--option=people={people}: one person's memory is a difference, so at least 2 are loaded")
+                raise InputError(
+                    f"--option=people={people}: one person's memory is a difference, so at least 2 are loaded"
+                )
             return _memory(models, preset_name, batches, people)
         path = export_person(_avatar(preset_name), models, "someone")
         clients = _numbers(options, "clients", "1/8/32")
@@ -91,14 +95,18 @@ def _speed(models, path, seconds, clients):
         for name, times in (("in_process", inside), ("served", served)):
             figures[f"one_frame_{name}_p50_ms"] = 1e3 * np.percentile(times, 50)
             figures[f"one_frame_{name}_p99_ms"] = 1e3 * np.percentile(times, 99)
-        figures["one_frame_added_p50_ms"] = figures["one_frame_served_p50_ms"] - figures["one_frame_in_process_p50_ms"]
+        figures["one_frame_added_p50_ms"] = (
+            figures["one_frame_served_p50_ms"] - figures["one_frame_in_process_p50_ms"]
+        )
         most = max(clients)
         for count in sorted(set(clients) - {most}):
             figures[f"frames_per_second_{count}_clients"] = _rate(predict, 1, count, seconds)
         # the model alone, whole batches one at a time or two side by side, taking turns with the served one
         batch = lambda: call(largest)
         kinds = [(batch, largest, 1), (batch, largest, 2), (predict, 1, most)]
-        rates = np.mean([[_rate(*kind, seconds / ROUNDS) for kind in kinds] for _ in range(ROUNDS)], axis=0)
+        rates = np.mean(
+            [[_rate(*kind, seconds / ROUNDS) for kind in kinds] for _ in range(ROUNDS)], axis=0
+        )
         figures["in_process_batched_frames_per_second"] = max(rates[:2])
         figures[f"frames_per_second_{most}_clients"] = rates[2]
         figures[f"served_share_of_in_process_{most}_clients"] = rates[2] / max(rates[:2])
@@ -210,4 +218,7 @@ def print_memory(path, copies, rows):
 
 
 def _resident(field):
-    return int(re.search(rf"{field}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+    return (
+        int(re.search(rf"{field}:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
+        / 1024
+    )

@@ -55,7 +55,9 @@ class Tls:
     def credentials(self):
         if bool(self.key) != bool(self.certificate):
             raise InputError("TLS: a client key needs its certificate, and the other way round")
-        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
+        return grpc.ssl_channel_credentials(
+            _read(self.ca), _read(self.key), _read(self.certificate)
+        )
 
 
 class AvatarClient:
@@ -172,7 +174,8 @@ class AvatarClient:
         if not outputs["ok"].all():
             row = int(np.argmin(outputs["ok"]))
             raise AvatarError(
-                f"{self.person}: the server could not use the landmarks of row {row}", grpc.StatusCode.INVALID_ARGUMENT
+                f"{self.person}: the server could not use the landmarks of row {row}",
+                grpc.StatusCode.INVALID_ARGUMENT,
             )
         return frames
 
@@ -205,7 +208,9 @@ class AvatarClient:
                 if not _worth_retrying(error) or time.monotonic() + pause > deadline:
                     raise self._explained(error, request.model_spec.signature_name) from error
             except ValueError as error:  # a closed channel
-                raise AvatarError(f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED) from error
+                raise AvatarError(
+                    f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED
+                ) from error
             time.sleep(pause)
 
     def _explained(self, error, signature):
@@ -219,7 +224,9 @@ class AvatarClient:
             grpc.StatusCode.RESOURCE_EXHAUSTED: "the server is overloaded, or the request too large",
         }
         hint = f" ({hints[code]})" if code in hints else ""
-        return AvatarError(f"{self.person} at {self.address}: {code.name}: {error.details()}{hint}", code)
+        return AvatarError(
+            f"{self.person} at {self.address}: {code.name}: {error.details()}{hint}", code
+        )
 
 
 def _worth_retrying(error):
@@ -233,7 +240,9 @@ def _checked(landmarks):
         raise InputError(f"landmarks: expected [T, 68, 2], got {list(landmarks.shape)}")
     finite = np.isfinite(landmarks).all(axis=(1, 2))
     if not finite.all():
-        raise InputError(f"landmarks: frame {int(np.argmin(finite))} has numbers that are not finite")
+        raise InputError(
+            f"landmarks: frame {int(np.argmin(finite))} has numbers that are not finite"
+        )
     return landmarks
 
 
@@ -256,7 +265,9 @@ def _from_bank(path, person):
     try:
         with np.load(path) as vectors:
             if person not in vectors:
-                raise InputError(f"{path}: nobody called {person!r}; it holds {', '.join(sorted(vectors)) or 'nobody'}")
+                raise InputError(
+                    f"{path}: nobody called {person!r}; it holds {', '.join(sorted(vectors)) or 'nobody'}"
+                )
             vector = vectors[person].astype(np.float16)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a bank of vectors ({error})") from error

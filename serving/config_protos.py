@@ -9,7 +9,13 @@ parse here:
     batching.max_batch_size.value
 """
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
 
 from tf_talkinghead.errors import InputError
 

@@ -25,7 +25,9 @@ class Loaded:
     state: int = State.START
     error: StatusError | None = None
     servable: Servable | None = None
-    options: batching.BatchingOptions | None = None  # for batching: the version's own, where it states some
+    options: batching.BatchingOptions | None = (
+        None  # for batching: the version's own, where it states some
+    )
     users: int = 0  # calls under way
     last_used: float = 0.0
     attempts: int = 0
@@ -46,10 +48,14 @@ def load(loaded, metrics):
     try:
         servable = Servable(loaded.name, loaded.version, loaded.path)
         parameters = servable.batching_parameters()
-        own = batching.options_from_proto(parameters, loaded.path) if parameters is not None else None
+        own = (
+            batching.options_from_proto(parameters, loaded.path) if parameters is not None else None
+        )
         metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
         _warm_up(servable, own, metrics)
-    except Exception as error:  # a broken folder must not end the server: it becomes this version's status
+    except (
+        Exception
+    ) as error:  # a broken folder must not end the server: it becomes this version's status
         if servable is not None:
             servable.close()
         metrics.load_attempts.add(loaded.path, "fail")

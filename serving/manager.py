@@ -14,7 +14,13 @@ from absl import logging
 from serving import loading, versions
 from serving.loading import State
 from serving.registry import Registry
-from serving.status import Code, StatusError, deadline_exceeded, failed_precondition, not_found
+from serving.status import (
+    Code,
+    StatusError,
+    deadline_exceeded,
+    failed_precondition,
+    not_found,
+)
 
 LOAD_RETRIES = 5  # TensorFlow Serving's --max_num_load_retries
 RETRY_SECONDS = 60.0  # its --load_retry_interval_micros
@@ -31,7 +37,15 @@ class Manager:
       loose_labels: a new label may point at a version that is not available yet.
     """
 
-    def __init__(self, metrics, on_change=None, on_close=None, lazy=False, memory_cap=None, loose_labels=False):
+    def __init__(
+        self,
+        metrics,
+        on_change=None,
+        on_close=None,
+        lazy=False,
+        memory_cap=None,
+        loose_labels=False,
+    ):
         self.registry = Registry(lazy)
         self._metrics = metrics
         self._on_change = on_change or (lambda name, serving: None)
@@ -61,7 +75,9 @@ class Manager:
             self._configs = configs
             plan = self._load_aspired()
             if labels_follow:
-                self.registry.labels = {name: dict(model.version_labels) for name, model in configs.items()}
+                self.registry.labels = {
+                    name: dict(model.version_labels) for name, model in configs.items()
+                }
             self._unload_others(plan)
             missing = sorted(name for name in added if not self.registry.serving(name))
             reasons = "; ".join(f"{name}: {self._why_missing(name)}" for name in missing)
@@ -108,7 +124,11 @@ class Manager:
             loaded = known.get(version)
             if loaded is None or (loaded.state == State.END and loaded.error is None):
                 loaded = known[version] = loading.new_version(name, version, path)
-            elif loaded.state != State.END or loaded.attempts > LOAD_RETRIES or time.monotonic() < loaded.retry_at:
+            elif (
+                loaded.state != State.END
+                or loaded.attempts > LOAD_RETRIES
+                or time.monotonic() < loaded.retry_at
+            ):
                 return
         if self._lazy and loaded.error is None:
             self._tell(name)
@@ -120,10 +140,14 @@ class Manager:
         for name in list(self.registry.models):
             aspired = plan.get(name, set())
             with self._changed:
-                live = [one for one in self.registry.models[name].values() if one.state != State.END]
+                live = [
+                    one for one in self.registry.models[name].values() if one.state != State.END
+                ]
                 leaving = [one for one in live if one.version not in aspired]
                 if aspired and leaving and all(one in leaving for one in live):
-                    leaving.remove(max(leaving, key=lambda one: one.version))  # nothing new works: the newest old stays
+                    leaving.remove(
+                        max(leaving, key=lambda one: one.version)
+                    )  # nothing new works: the newest old stays
             for loaded in leaving:
                 self._unload(loaded)
             self.registry.forget_ended(name)
@@ -146,14 +170,18 @@ class Manager:
         try:
             servable, options = loading.load(loaded, self._metrics)
         except StatusError as error:
-            logging.error("Loading %s version %d failed: %s", loaded.name, loaded.version, error.message)
+            logging.error(
+                "Loading %s version %d failed: %s", loaded.name, loaded.version, error.message
+            )
             with self._changed:
                 loaded.state, loaded.error, loaded.reserved = State.END, error, False
                 loaded.retry_at = time.monotonic() + RETRY_SECONDS
                 self._changed.notify_all()
             self._tell(loaded.name)
             raise
-        logging.info("Loaded %s version %d in %.1f s", loaded.name, loaded.version, time.monotonic() - start)
+        logging.info(
+            "Loaded %s version %d in %.1f s", loaded.name, loaded.version, time.monotonic() - start
+        )
         with self._changed:
             loaded.servable, loaded.options, loaded.error = servable, options, None
             loaded.state, loaded.last_used = State.AVAILABLE, time.monotonic()

@@ -10,7 +10,9 @@ import threading
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))  # microseconds, TensorFlow Serving's
+LATENCY_BUCKETS = tuple(
+    10 * 1.8**power for power in range(33)
+)  # microseconds, TensorFlow Serving's
 QUEUEING_BUCKETS = tuple(100 * 1.2**power for power in range(52))
 
 
@@ -34,7 +36,9 @@ class Counter:
     def lines(self):
         with self._lock:
             items = sorted(self._values.items())
-        return [f"{self.name}{_braces(zip(self.labels, values))} {count}" for values, count in items]
+        return [
+            f"{self.name}{_braces(zip(self.labels, values))} {count}" for values, count in items
+        ]
 
 
 class Histogram:
@@ -55,7 +59,9 @@ class Histogram:
 
     def lines(self):
         with self._lock:
-            cells = sorted((values, list(counts), total) for values, (counts, total) in self._cells.items())
+            cells = sorted(
+                (values, list(counts), total) for values, (counts, total) in self._cells.items()
+            )
         lines = []
         for values, counts, total in cells:
             pairs = list(zip(self.labels, values))
@@ -72,7 +78,9 @@ class Metrics:
 
     def __init__(self):
         prefix = ":tensorflow:serving:"
-        self.requests = Counter(f"{prefix}request_count", "The total number of requests.", ("model_name", "status"))
+        self.requests = Counter(
+            f"{prefix}request_count", "The total number of requests.", ("model_name", "status")
+        )
         self.request_latency = Histogram(
             f"{prefix}request_latency",
             "Distribution of wall time (in microseconds) for Tensorflow Serving request.",
@@ -92,7 +100,9 @@ class Metrics:
             QUEUEING_BUCKETS,
         )
         self.batches = Counter(
-            f"{prefix}batching_session:wrapped_run_count", "Total count of run calls on the wrapped session", ()
+            f"{prefix}batching_session:wrapped_run_count",
+            "Total count of run calls on the wrapped session",
+            (),
         )
         self.warmup_latency = Histogram(
             f"{prefix}model_warmup_latency",
@@ -115,13 +125,18 @@ class Metrics:
         """The text a Prometheus server reads."""
         lines = []
         for metric in vars(self).values():
-            lines += [f"# HELP {metric.name} {metric.text}", f"# TYPE {metric.name} {metric.kind}", *metric.lines()]
+            lines += [
+                f"# HELP {metric.name} {metric.text}",
+                f"# TYPE {metric.name} {metric.kind}",
+                *metric.lines(),
+            ]
         return "\n".join(lines) + "\n"
 
 
 def _braces(pairs):
     escaped = (
-        (name, str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in pairs
+        (name, str(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
+        for name, value in pairs
     )
     inside = ",".join(f'{name}="{value}"' for name, value in escaped)
     return f"{{{inside}}}" if inside else ""

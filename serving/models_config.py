@@ -16,19 +16,20 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import config_protos, versions
-from tf_talkinghead import publishing
+from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import store
 
-FILE_NAME = publishing.CONFIG_FILE
+FILE_NAME = store.CONFIG_FILE
 
 
 def names_in(models_dir):
     """Names under `models_dir` that have a published version, sorted; the bank among them."""
     if not os.path.isdir(models_dir):
         raise InputError(f"{models_dir}: not a folder; publish somebody there first")
-    names = publishing.people(models_dir)
-    if publishing.versions(models_dir, publishing.BANK):
-        names.append(publishing.BANK)
+    names = store.people(models_dir)
+    if store.versions(models_dir, store.BANK):
+        names.append(store.BANK)
     return sorted(names)
 
 
@@ -47,12 +48,18 @@ def build(models_dir, previous=None, promote=(), pin=None, served_from=None, sta
     names, pin = names_in(models_dir), pin or {}
     unknown = (set(promote) | set(pin)) - set(names) - {"all"}
     if unknown:
-        raise InputError(f"nobody called {', '.join(sorted(unknown))} is published under {models_dir}")
-    before = {model.name: model for model in previous.model_config_list.config} if previous is not None else {}
+        raise InputError(
+            f"nobody called {', '.join(sorted(unknown))} is published under {models_dir}"
+        )
+    before = (
+        {model.name: model for model in previous.model_config_list.config}
+        if previous is not None
+        else {}
+    )
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.SetInParent()
     for name in names:
-        on_disk = set(publishing.versions(models_dir, name))
+        on_disk = set(store.versions(models_dir, name))
         old = before.get(name, model_server_config_pb2.ModelConfig())
         promoted = name in promote or "all" in promote
         wanted = _wanted(name, on_disk, old.version_labels.get("stable"), promoted, pin.get(name))
@@ -69,7 +76,9 @@ def build(models_dir, previous=None, promote=(), pin=None, served_from=None, sta
 def _wanted(name, on_disk, stable, promoted, pinned):
     """Where the labels of one person should point."""
     if pinned is not None and pinned not in on_disk:
-        raise InputError(f"{name}: there is no version {pinned}, only {', '.join(map(str, sorted(on_disk)))}")
+        raise InputError(
+            f"{name}: there is no version {pinned}, only {', '.join(map(str, sorted(on_disk)))}"
+        )
     canary = max(on_disk)
     if pinned is not None:
         stable = pinned
@@ -103,10 +112,10 @@ def update(models_dir, promote=(), pin=None, served_from=""):
     """
     names_in(models_dir)
     path = pathlib.Path(models_dir) / FILE_NAME
-    with publishing.lock(models_dir, FILE_NAME, wait=True):
+    with store.lock(models_dir, FILE_NAME, wait=True):
         previous = read_if_there(models_dir)
         config = build(models_dir, previous, promote, pin, served_from, staged=True)
-        publishing.write_atomically(path, text_format.MessageToString(config).encode())
+        files.write_atomically(path, text_format.MessageToString(config).encode())
     wanted = build(models_dir, previous, promote, pin, served_from)
     waiting = []
     for now, then in zip(config.model_config_list.config, wanted.model_config_list.config):

@@ -7,7 +7,9 @@ import grpc
 from serving import batching, config_protos
 from tf_talkinghead.errors import InputError
 
-MAX_MESSAGE_BYTES = 16 << 20  # of one request; 544 bytes a frame, 26 KB more where it carries a person's vector
+MAX_MESSAGE_BYTES = (
+    16 << 20
+)  # of one request; 544 bytes a frame, 26 KB more where it carries a person's vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,9 @@ class ServerOptions:
     model_config_file_poll_wait_seconds: float = 0.0  # 0: read once
     file_system_poll_wait_seconds: float = 1.0  # 0: look once
     enable_batching: bool | None = None  # None: on with `models`, otherwise off
-    enable_per_model_batching_parameters: bool | None = None  # None: on with `models`, otherwise off
+    enable_per_model_batching_parameters: bool | None = (
+        None  # None: on with `models`, otherwise off
+    )
     batching_parameters_file: str = ""
     ssl_config_file: str = ""
     monitoring_config_file: str = ""
@@ -32,7 +36,9 @@ class ServerOptions:
     allow_version_labels_for_unavailable_models: bool = False
     host: str = "0.0.0.0"
     lazy_loading: bool = False  # load a model when it is first asked for
-    memory_cap_mb: int = 0  # with lazy_loading: close the least recently used beyond this; 0: no cap
+    memory_cap_mb: int = (
+        0  # with lazy_loading: close the least recently used beyond this; 0: no cap
+    )
 
 
 def batching_of(options, enabled):
@@ -53,9 +59,13 @@ def credentials_of(options):
         return None
     ssl = config_protos.parse_file(options.ssl_config_file, config_protos.SSLConfig)
     if not ssl.server_key or not ssl.server_cert:
-        raise InputError(f"{options.ssl_config_file}: server_key and server_cert must hold PEM text")
+        raise InputError(
+            f"{options.ssl_config_file}: server_key and server_cert must hold PEM text"
+        )
     if ssl.client_verify and not ssl.custom_ca:
-        raise InputError(f"{options.ssl_config_file}: client_verify needs custom_ca, whose clients are let in")
+        raise InputError(
+            f"{options.ssl_config_file}: client_verify needs custom_ca, whose clients are let in"
+        )
     return grpc.ssl_server_credentials(
         [(ssl.server_key.encode(), ssl.server_cert.encode())],
         root_certificates=ssl.custom_ca.encode() or None,
@@ -64,7 +74,7 @@ def credentials_of(options):
 
 
 def channel_arguments(text):
-    """"name=value,..." as gRPC options; a request's size is bounded unless it says otherwise."""
+    """ "name=value,..." as gRPC options; a request's size is bounded unless it says otherwise."""
     arguments = {
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
         "grpc.max_send_message_length": -1,

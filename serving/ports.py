@@ -6,11 +6,16 @@ import socket
 
 def check_free(host, port):
     """OSError where any address of `host` has `port` taken: gRPC is content with one free address of several."""
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ():
+    for family, kind, protocol, _, address in (
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ()
+    ):
         try:
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # others: a family this machine does not have
+            if error.errno in (
+                errno.EADDRINUSE,
+                errno.EACCES,
+            ):  # others: a family this machine does not have
                 raise

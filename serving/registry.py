@@ -42,7 +42,9 @@ class Registry:
             version = self._version(spec)
         loaded = known.get(version)
         if loaded is None or not self.usable(loaded):
-            asked = f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {version})"
+            asked = (
+                f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {version})"
+            )
             raise not_found(f"Servable not found for request: {asked}")
         return loaded
 
@@ -73,7 +75,10 @@ class Registry:
                 row.status.SetInParent()
                 error = known[version].error
                 if error is not None:
-                    row.status.error_code, row.status.error_message = error.code.value[0], error.message
+                    row.status.error_code, row.status.error_message = (
+                        error.code.value[0],
+                        error.message,
+                    )
         return response
 
     def forget_ended(self, name):

@@ -54,7 +54,9 @@ def parse(servable, request, max_rows=MAX_ROWS):
         inputs[alias] = _array(alias, spec, request.inputs[alias], max_rows)
     if len({len(value) for value in inputs.values()}) > 1:
         sizes = ", ".join(f"{alias}: {len(value)}" for alias, value in inputs.items())
-        raise invalid_argument(f"Batching Run() input tensors must have equal 0th-dimension size ({sizes})")
+        raise invalid_argument(
+            f"Batching Run() input tensors must have equal 0th-dimension size ({sizes})"
+        )
     return Call(name, inputs, _outputs(signature, request))
 
 
@@ -124,12 +126,16 @@ def _check_shape(alias, spec, shape, max_rows):
     if expected is None:
         if not shape:
             raise invalid_argument("Batching Run() input tensors must have at least one dimension")
-    elif len(shape) != len(expected) or any(want not in (None, got) for want, got in zip(expected, shape)):
+    elif len(shape) != len(expected) or any(
+        want not in (None, got) for want, got in zip(expected, shape)
+    ):
         want = ",".join("?" if size is None else str(size) for size in expected)
         got = ",".join(map(str, shape))
         raise invalid_argument(f"{alias}: expects shape [{want}] but [{got}] is provided")
     if shape[0] > max_rows:
-        raise invalid_argument(f"Task size {shape[0]} is larger than maximum input batch size {max_rows}")
+        raise invalid_argument(
+            f"Task size {shape[0]} is larger than maximum input batch size {max_rows}"
+        )
     if math.prod(shape) > max_rows * 1_000_000:
         raise invalid_argument(f"{alias}: shape {list(shape)} is too large")
 
@@ -138,7 +144,11 @@ def first_non_finite_row(inputs):
     """(alias, row) of the first floating-point row that is not finite, or None."""
     for alias, value in inputs.items():
         if value.dtype.kind == "f":
-            finite = np.isfinite(value.reshape(len(value), -1)).all(axis=1) if len(value) else np.ones(0, bool)
+            finite = (
+                np.isfinite(value.reshape(len(value), -1)).all(axis=1)
+                if len(value)
+                else np.ones(0, bool)
+            )
             if not finite.all():
                 return alias, int(np.argmin(finite))
     return None
@@ -148,7 +158,11 @@ def respond(servable, call, outputs):
     """The PredictResponse for `outputs` (alias -> array) of `call`."""
     response = predict_pb2.PredictResponse()
     spec = response.model_spec
-    spec.name, spec.signature_name, spec.version.value = servable.name, call.signature_name, servable.version
+    spec.name, spec.signature_name, spec.version.value = (
+        servable.name,
+        call.signature_name,
+        servable.version,
+    )
     for alias, value in outputs.items():
         write_tensor(response.outputs[alias], value)
     return response

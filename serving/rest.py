@@ -30,7 +30,9 @@ class RestServer:
             try:
                 self._server = http.server.ThreadingHTTPServer((host, max(port, 0)), handler)
             except OSError as error:
-                raise InputError(f"--rest_api_port={port}: cannot listen there ({error.strerror})") from error
+                raise InputError(
+                    f"--rest_api_port={port}: cannot listen there ({error.strerror})"
+                ) from error
             self._server.daemon_threads = True
         self.port = self._server.server_address[1] if self._server else 0
 
@@ -61,7 +63,11 @@ class RestServer:
         try:
             response = self._registry.status(spec)
         except StatusError as error:
-            return _HTTP_CODES.get(error.code, 500), "application/json", json.dumps({"error": error.message})
+            return (
+                _HTTP_CODES.get(error.code, 500),
+                "application/json",
+                json.dumps({"error": error.message}),
+            )
         text = json_format.MessageToJson(
             response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )

@@ -62,7 +62,9 @@ class Servable:
         self._session = tf.compat.v1.Session(graph=graph)
         try:
             with graph.as_default():
-                self.meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], self.path)
+                self.meta_graph = tf.compat.v1.saved_model.loader.load(
+                    self._session, ["serve"], self.path
+                )
         except BaseException:
             self._session.close()
             raise
@@ -111,7 +113,11 @@ class Servable:
     def batching_parameters(self):
         """The version's own BatchingParameters, or None where it states none."""
         file = pathlib.Path(self.path) / BATCHING_FILE
-        return config_protos.parse_file(file, config_protos.BatchingParameters) if file.is_file() else None
+        return (
+            config_protos.parse_file(file, config_protos.BatchingParameters)
+            if file.is_file()
+            else None
+        )
 
     def close(self):
         """Gives the memory back. No `run` may be under way."""
@@ -136,7 +142,9 @@ def _signature(definition):
         if not info.tensor_shape.unknown_rank:
             shape = tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim)
         inputs[alias] = InputSpec(info.name, tf.as_dtype(info.dtype), shape)
-    return Signature(inputs, {alias: info.name for alias, info in sorted(definition.outputs.items())})
+    return Signature(
+        inputs, {alias: info.name for alias, info in sorted(definition.outputs.items())}
+    )
 
 
 def rows_of(inputs):

@@ -22,16 +22,36 @@ from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import batching, config_protos, models_config, requests, servables, services
+from serving import (
+    batching,
+    config_protos,
+    models_config,
+    requests,
+    servables,
+    services,
+)
 from serving.manager import Manager
 from serving.metrics import DEFAULT_PATH, Metrics
-from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
+from serving.options import (
+    ServerOptions,
+    batching_of,
+    channel_arguments,
+    credentials_of,
+)
 from serving.ports import check_free
 from serving.rest import RestServer
-from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
+from serving.status import (
+    Code,
+    StatusError,
+    deadline_exceeded,
+    invalid_argument,
+    unavailable,
+)
 from tf_talkinghead.errors import InputError
 
-DEFAULT_PART_ROWS = 64  # rows run at a time without batching, where the model states no limit of its own
+DEFAULT_PART_ROWS = (
+    64  # rows run at a time without batching, where the model states no limit of its own
+)
 # Seconds for which a stopping server still answers, that it is unavailable. A call that reaches gRPC's own server
 # while it closes is CANCELLED, which no client tries again; those told so before are in their backoff by then.
 FAREWELL = 0.3
@@ -93,7 +113,9 @@ class AvatarServer:
         try:
             self.manager.reload(self._config, labels_follow=bool(options.models))
         except StatusError as error:
-            if error.code != Code.UNKNOWN:  # one person's broken folder does not keep the others from being served
+            if (
+                error.code != Code.UNKNOWN
+            ):  # one person's broken folder does not keep the others from being served
                 raise InputError(error.message) from error
             logging.error("%s", error.message)
         self._grpc.start()
@@ -134,9 +156,13 @@ class AvatarServer:
     def _read_config(self):
         options = self.options
         if options.models:
-            return models_config.build(options.models, previous=models_config.read_if_there(options.models))
+            return models_config.build(
+                options.models, previous=models_config.read_if_there(options.models)
+            )
         if options.model_config_file:
-            return config_protos.parse_file(options.model_config_file, model_server_config_pb2.ModelServerConfig)
+            return config_protos.parse_file(
+                options.model_config_file, model_server_config_pb2.ModelServerConfig
+            )
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.config.add(
             name=options.model_name,
@@ -149,7 +175,9 @@ class AvatarServer:
         """Polls folders and configuration file until the server stops."""
         options = self.options
         folders = _Clock(options.file_system_poll_wait_seconds)
-        file = _Clock(options.model_config_file_poll_wait_seconds if options.model_config_file else 0)
+        file = _Clock(
+            options.model_config_file_poll_wait_seconds if options.model_config_file else 0
+        )
         waits = [clock.period for clock in (folders, file) if clock.period > 0]
         while waits and not self._stopping.wait(min(waits)):
             try:
@@ -227,32 +255,45 @@ class AvatarServer:
 
         def run(inputs):
             self.metrics.batches.add()
-            return self._timed_run(loaded, lambda: loaded.servable.run(call.signature_name, inputs, call.outputs))
+            return self._timed_run(
+                loaded, lambda: loaded.servable.run(call.signature_name, inputs, call.outputs)
+            )
 
         task = batching.Task(call.inputs, deadline)
-        parts = self._scheduler.submit((loaded, call.signature_name, call.outputs), run, options, task)
+        parts = self._scheduler.submit(
+            (loaded, call.signature_name, call.outputs), run, options, task
+        )
         if not on_cancel(lambda: [part.cancel() for part in parts]):
             raise StatusError(Code.CANCELLED, "the caller has cancelled")
         results = [part.wait() for part in parts]
-        return {alias: requests.joined([result[alias] for result in results]) for alias in call.outputs}
+        return {
+            alias: requests.joined([result[alias] for result in results]) for alias in call.outputs
+        }
 
     def _timed_run(self, loaded, run):
         start = time.monotonic()
         outputs = run()
-        self.metrics.runtime_latency.observe(1e6 * (time.monotonic() - start), loaded.name, "Predict", "TF1")
+        self.metrics.runtime_latency.observe(
+            1e6 * (time.monotonic() - start), loaded.name, "Predict", "TF1"
+        )
         return outputs
 
     def metadata(self, request):
         """GetModelMetadataResponse, or StatusError."""
         requests.model_name_of(request)
         if not request.metadata_field:
-            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+            raise invalid_argument(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
         for field in request.metadata_field:
             if field != "signature_def":
                 raise invalid_argument(f"Metadata field {field} is not supported")
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         with self.manager.use(request.model_spec) as loaded:
-            response.model_spec.name, response.model_spec.version.value = loaded.name, loaded.version
+            response.model_spec.name, response.model_spec.version.value = (
+                loaded.name,
+                loaded.version,
+            )
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for key, value in loaded.servable.meta_graph.signature_def.items():
                 signatures.signature_def[key].CopyFrom(value)
@@ -290,7 +331,11 @@ class _Clock:
 def _rest_of(options, server):
     path = None
     if options.monitoring_config_file:
-        monitoring = config_protos.parse_file(options.monitoring_config_file, config_protos.MonitoringConfig)
+        monitoring = config_protos.parse_file(
+            options.monitoring_config_file, config_protos.MonitoringConfig
+        )
         if monitoring.prometheus_config.enable:
             path = monitoring.prometheus_config.path or DEFAULT_PATH
-    return RestServer(options.host, options.rest_api_port, server.manager.registry, server.metrics, path)
+    return RestServer(
+        options.host, options.rest_api_port, server.manager.registry, server.metrics, path
+    )

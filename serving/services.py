@@ -17,7 +17,9 @@ from serving.status import Code, StatusError
 
 def add_to(grpc_server, server):
     """Adds PredictionService and ModelService, answered by `server`, to `grpc_server`."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(server), grpc_server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        _Prediction(server), grpc_server
+    )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(server), grpc_server)
 
 

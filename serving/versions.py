@@ -46,13 +46,22 @@ def check_config(config):
         if not model.name:
             raise invalid_argument("Model config has no name specified.")
         if model.name in seen:
-            raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid_argument(
+                f"Illegal to list model {model.name} multiple times in config list"
+            )
         seen.add(model.name)
         if model.model_platform != PLATFORM:
-            raise invalid_argument(f"Model {model.name} requests unsupported platform {model.model_platform}")
+            raise invalid_argument(
+                f"Model {model.name} requests unsupported platform {model.model_platform}"
+            )
         if not os.path.isabs(model.base_path):
             raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
-        if model.model_version_policy.HasField("specific") and not model.model_version_policy.specific.versions:
-            raise invalid_argument(f"Model {model.name}: a specific version policy must name at least one version")
+        if (
+            model.model_version_policy.HasField("specific")
+            and not model.model_version_policy.specific.versions
+        ):
+            raise invalid_argument(
+                f"Model {model.name}: a specific version policy must name at least one version"
+            )

@@ -11,7 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-_DTYPES = {np.dtype(np.float32): 1, np.dtype(np.int32): 3, np.dtype(np.uint8): 4, np.dtype(np.bool_): 10}
+_DTYPES = {
+    np.dtype(np.float32): 1,
+    np.dtype(np.int32): 3,
+    np.dtype(np.uint8): 4,
+    np.dtype(np.bool_): 10,
+}
 _NUMPY = {number: dtype for dtype, number in _DTYPES.items()}
 
 
@@ -32,7 +37,12 @@ def _library():
         function = getattr(framework, name)
         function.restype = ctypes.c_int64
         setattr(library, name, function)
-    for name in ("TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel", "TF_GraphOperationByName"):
+    for name in (
+        "TF_NewGraph",
+        "TF_NewSessionOptions",
+        "TF_LoadSessionFromSavedModel",
+        "TF_GraphOperationByName",
+    ):
         getattr(library, name).restype = ctypes.c_void_p
     return library
 
@@ -53,7 +63,9 @@ class Session:
         )
         self._check()
         content = (pathlib.Path(folder) / "saved_model.pb").read_bytes()
-        self._signatures = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
+        self._signatures = (
+            saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
+        )
 
     def run(self, signature, **inputs):
         """Feed `inputs` by name to `signature`; returns {output name: array}."""
@@ -81,8 +93,12 @@ class Session:
     def _tensor(self, array):
         array = np.ascontiguousarray(array)
         shape = (ctypes.c_int64 * array.ndim)(*array.shape)
-        tensor = self._c.TF_AllocateTensor(_DTYPES[array.dtype], shape, array.ndim, ctypes.c_size_t(array.nbytes))
-        ctypes.memmove(self._c.TF_TensorData(ctypes.c_void_p(tensor)), array.ctypes.data, array.nbytes)
+        tensor = self._c.TF_AllocateTensor(
+            _DTYPES[array.dtype], shape, array.ndim, ctypes.c_size_t(array.nbytes)
+        )
+        ctypes.memmove(
+            self._c.TF_TensorData(ctypes.c_void_p(tensor)), array.ctypes.data, array.nbytes
+        )
         return tensor
 
     def _array(self, tensor):

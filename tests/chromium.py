@@ -18,7 +18,9 @@ class Chromium:
     def __init__(self, folder):
         self._binary = next((path for path in map(shutil.which, _NAMES) if path), None)
         if self._binary is None:
-            pytest.skip(f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)")
+            pytest.skip(
+                f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)"
+            )
         self.downloads = folder / "downloads"
         self.downloads.mkdir()
         self._profile = folder / "profile"
@@ -34,13 +36,18 @@ class Chromium:
         ]  # fmt: skip
         shell = f'exec "$0" "$@" 3<&{to_child} 4>&{from_child}'
         self._process = subprocess.Popen(
-            ["bash", "-c", shell, *arguments], pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["bash", "-c", shell, *arguments],
+            pass_fds=(to_child, from_child),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(to_child)
         os.close(from_child)
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         session, self._session = self._session, None
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
         self._session = session
@@ -62,7 +69,9 @@ class Chromium:
 
     def evaluate(self, expression):
         """The value of a JavaScript expression."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
@@ -75,7 +84,9 @@ class Chromium:
 
     def key(self, key):
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else ""
+            )
 
     def click(self, selector):
         x, y = self._middle(selector)

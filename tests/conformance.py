@@ -76,7 +76,16 @@ class Served:
             assert time.monotonic() < end, "it did not happen in time"
             time.sleep(0.05)
 
-    def predict(self, name, inputs=None, signature="serving_default", outputs=(), version=None, label=None, timeout=10):
+    def predict(
+        self,
+        name,
+        inputs=None,
+        signature="serving_default",
+        outputs=(),
+        version=None,
+        label=None,
+        timeout=10,
+    ):
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = name, signature
         if version is not None:
@@ -119,7 +128,9 @@ def served(request, tmp_path_factory):
         return
     address, models = os.environ.get("TF_SERVING_ADDRESS"), os.environ.get("TF_SERVING_MODELS")
     if not address or not models:
-        pytest.skip("no real tensorflow_model_server: TF_SERVING_ADDRESS and TF_SERVING_MODELS are not set")
+        pytest.skip(
+            "no real tensorflow_model_server: TF_SERVING_ADDRESS and TF_SERVING_MODELS are not set"
+        )
     yield Served("tensorflow_model_server", address, pathlib.Path(models))
 
 
@@ -145,7 +156,9 @@ def refusal(code):
         def __exit__(self, kind, error, trace):
             assert error is not None, f"expected {code.name}, the call succeeded"
             if isinstance(error, grpc.RpcError):
-                assert error.code() == code, f"expected {code.name}, got {error.code().name}: {error.details()}"
+                assert error.code() == code, (
+                    f"expected {code.name}, got {error.code().name}: {error.details()}"
+                )
                 self.details = error.details()
                 return True
             return False

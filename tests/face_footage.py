@@ -14,7 +14,9 @@ def moving_face(portrait: np.ndarray, count: int, size: int = 200, seed: int = 0
         right, down, turn, zoom = np.sin(2 * np.pi * t * np.array([0.31, 0.47, 0.23, 0.17]) + phase)
         place = cv2.getRotationMatrix2D((225, 120), 6 * turn, size / 260 * (1 + 0.05 * zoom))
         place[:, 2] += np.array([size / 2 - 225 + 8 * right, size / 2 - 120 + 6 * down])
-        frames.append(cv2.warpAffine(portrait, place, (size, size), borderMode=cv2.BORDER_REPLICATE))
+        frames.append(
+            cv2.warpAffine(portrait, place, (size, size), borderMode=cv2.BORDER_REPLICATE)
+        )
     return np.stack(frames)
 
 

@@ -3,7 +3,11 @@
 import numpy as np
 
 from tf_talkinghead.models.blocks import SelfAttention
-from tf_talkinghead.models.discriminator import Discriminator, PersonalDiscriminator, RealismNetwork
+from tf_talkinghead.models.discriminator import (
+    Discriminator,
+    PersonalDiscriminator,
+    RealismNetwork,
+)
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import FoldedGenerator, Generator, adain_size
 
@@ -11,7 +15,9 @@ from tf_talkinghead.models.generator import FoldedGenerator, Generator, adain_si
 def pictures(batch, size, seed=0):
     """(x [B, size, size, 3] in [-1, 1], y the same in [0, 1])."""
     random = np.random.default_rng(seed)
-    return tuple(random.uniform(low, 1, (batch, size, size, 3)).astype(np.float32) for low in (-1, 0))
+    return tuple(
+        random.uniform(low, 1, (batch, size, size, 3)).astype(np.float32) for low in (-1, 0)
+    )
 
 
 def embeddings(batch, size, seed=0):

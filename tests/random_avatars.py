@@ -4,10 +4,10 @@ import keras
 import numpy as np
 
 from tests.face_points import COLLINS
-from tf_talkinghead.avatar import Avatar
 from tf_talkinghead.config import preset
 from tf_talkinghead.models.generator import Generator, adain_size
 from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.personalization.avatar import Avatar
 
 
 def random_generator(config, seed=0):
@@ -23,6 +23,10 @@ def random_avatar(name="tiny", seed=0, mode="fine_tune"):
     """An avatar of preset `name` and the training generator it was folded from."""
     config = preset(name)
     generator = random_generator(config, seed)
-    psi_hat = np.random.default_rng(seed).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
+    psi_hat = (
+        np.random.default_rng(seed).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
+    )
     facts = {"images": 1, "steps": 0}
-    return Avatar(config, mode, generator.folded("float32").get_weights(), psi_hat, COLLINS, facts), generator
+    return Avatar(
+        config, mode, generator.folded("float32").get_weights(), psi_hat, COLLINS, facts
+    ), generator

@@ -1,7 +1,7 @@
 """Runs scripts several times in one fresh process: absl's flags are global, and loading TensorFlow takes seconds.
 
-    refused, helped = run_script("drive", ["--person=a"], ["--help"])
-    assert refused.code == 1 and refused.stderr.startswith("error: ")
+refused, helped = run_script("drive", ["--person=a"], ["--help"])
+assert refused.code == 1 and refused.stderr.startswith("error: ")
 """
 
 import contextlib
@@ -35,7 +35,9 @@ def run_scripts(runs, timeout=240):
     """The same for several scripts, {name: [arguments, ...]} -> {name: [Result, ...]}; each in a fork of its own."""
     command = [sys.executable, "-m", "tests.script_runner", json.dumps(runs)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+    )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     return {name: [Result(*result) for result in ended] for name, ended in results.items()}
@@ -73,7 +75,11 @@ def _forked(runs):
 
 
 def _main(runs):
-    results = {name: _run(name, lists) for name, lists in runs.items()} if len(runs) == 1 else dict(_forked(runs))
+    results = (
+        {name: _run(name, lists) for name, lists in runs.items()}
+        if len(runs) == 1
+        else dict(_forked(runs))
+    )
     print(json.dumps(results))
 
 

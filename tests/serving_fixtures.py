@@ -18,7 +18,9 @@ from tests.toy_models import landmarks
 def serving(**options):
     """A started AvatarServer on a free port, looking at its folders ten times a second."""
     server = AvatarServer(
-        ServerOptions(**{"host": "localhost", "port": 0, "file_system_poll_wait_seconds": 0.1, **options})
+        ServerOptions(
+            **{"host": "localhost", "port": 0, "file_system_poll_wait_seconds": 0.1, **options}
+        )
     )
     server.start()
     try:
@@ -28,7 +30,9 @@ def serving(**options):
 
 
 def stub_of(server):
-    return prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(f"localhost:{server.port}"))
+    return prediction_service_pb2_grpc.PredictionServiceStub(
+        grpc.insecure_channel(f"localhost:{server.port}")
+    )
 
 
 def request_for(name, inputs=None, signature="serving_default"):
@@ -62,7 +66,11 @@ class Gate:
         self.seen = []
 
     def _gated(self, signature_name, inputs, outputs):
-        self.seen.append(np.concatenate([value[(slice(None),) + (0,) * (value.ndim - 1)] for value in inputs.values()]).tolist())
+        self.seen.append(
+            np.concatenate(
+                [value[(slice(None),) + (0,) * (value.ndim - 1)] for value in inputs.values()]
+            ).tolist()
+        )
         self.entered.set()
         assert self.open.wait(30)
         return self._run(signature_name, inputs, outputs)

@@ -7,7 +7,7 @@ import pytest
 
 from tf_talkinghead.config import AugmentConfig
 from tf_talkinghead.data import augment
-from tf_talkinghead.data.landmarks import mirrored
+from tf_talkinghead.faces.geometry import mirrored
 
 
 def _dots(points, size):
@@ -20,7 +20,9 @@ def _dots(points, size):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("config", [AugmentConfig(flip=True), AugmentConfig(flip=True, geometry=1.0)])
+@pytest.mark.parametrize(
+    "config", [AugmentConfig(flip=True), AugmentConfig(flip=True, geometry=1.0)]
+)
 def test_landmarks_stay_on_what_they_mark(seed, config):
     points = np.random.default_rng(9).uniform(0.3, 0.7, (68, 2)).astype(np.float32)
     variation = augment.draw(np.random.default_rng(seed), config)
@@ -48,15 +50,27 @@ def test_mirroring_relabels_left_and_right():
     points[:, 0] = np.arange(68) / 100
     flipped = mirrored(points)
     # jaw's ends, brows' outer ends, nose, outer eye corners, mouth corners
-    for left, right in ((0, 16), (17, 26), (31, 35), (36, 45), (39, 42), (41, 46), (48, 54), (60, 64), (67, 65)):
-        assert flipped[left, 0] == pytest.approx(1 - right / 100) and flipped[right, 0] == pytest.approx(1 - left / 100)
+    for left, right in (
+        (0, 16),
+        (17, 26),
+        (31, 35),
+        (36, 45),
+        (39, 42),
+        (41, 46),
+        (48, 54),
+        (60, 64),
+        (67, 65),
+    ):
+        assert flipped[left, 0] == pytest.approx(1 - right / 100) and flipped[
+            right, 0
+        ] == pytest.approx(1 - left / 100)
     for middle in (8, 27, 30, 33, 51, 57, 62, 66):
         assert flipped[middle, 0] == pytest.approx(1 - middle / 100)
     np.testing.assert_allclose(mirrored(flipped), points, atol=1e-6)
 
 
 def test_a_mirrored_face_is_found_where_mirroring_says(portrait):
-    from tf_talkinghead.data.faces import default_landmarks
+    from tf_talkinghead.faces.crops import default_landmarks
 
     face = portrait[:300, 80:380]
     points = default_landmarks().detect(face)[0].points
@@ -78,7 +92,10 @@ def test_colour_changes_colour_only():
 def test_strength_scales_the_change():
     def sizes(strength):
         config = dataclasses.replace(AugmentConfig(), geometry=strength)
-        return [abs(np.linalg.det(augment.draw(np.random.default_rng(s), config).place[:, :2]) - 1) for s in range(50)]
+        return [
+            abs(np.linalg.det(augment.draw(np.random.default_rng(s), config).place[:, :2]) - 1)
+            for s in range(50)
+        ]
 
     assert 0 < max(sizes(0.3)) < max(sizes(1.0)) <= np.exp(0.4) - 1
 

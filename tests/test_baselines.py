@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.dlib_reference import detection, fractions
-from tf_talkinghead import baselines, metrics
+from tf_talkinghead import metrics
+from tf_talkinghead.evaluation import baselines
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from serving.batching import BatchingOptions, BatchScheduler, Task, options_from_proto, padded_rows
+from serving.batching import (
+    BatchingOptions,
+    BatchScheduler,
+    Task,
+    options_from_proto,
+    padded_rows,
+)
 from serving.config_protos import BatchingParameters
 from serving.status import Code, StatusError
 from tf_talkinghead.errors import InputError
@@ -92,7 +98,9 @@ def test_batches_are_padded_to_an_allowed_size_with_a_row_of_their_own(busy):
     model.open.set()
     assert [task.wait()["y"].tolist() for task in tasks] == [[10], [12]]
     assert model.seen[1] == [5, 6, 5, 5]
-    assert [padded_rows(n, (1, 2, 8)) for n in (1, 2, 3, 8)] == [1, 2, 8, 8] and padded_rows(3, ()) == 3
+    assert [padded_rows(n, (1, 2, 8)) for n in (1, 2, 3, 8)] == [1, 2, 8, 8] and padded_rows(
+        3, ()
+    ) == 3
 
 
 def test_a_full_queue_is_unavailable(busy):
@@ -114,7 +122,15 @@ def test_more_rows_than_a_batch_are_refused_or_split(busy):
     scheduler.submit("other", model.run, options, small)
     parts = scheduler.submit("other", model.run, options, large)
     model.open.set()
-    assert np.concatenate([part.wait()["y"] for part in parts]).tolist() == [4, 6, 8, 10, 12, 14, 16]
+    assert np.concatenate([part.wait()["y"] for part in parts]).tolist() == [
+        4,
+        6,
+        8,
+        10,
+        12,
+        14,
+        16,
+    ]
     assert small.wait()["y"].tolist() == [2] and model.seen[1:] == [[1, 2, 3], [4, 5, 6], [7, 8]]
 
 
@@ -140,7 +156,11 @@ def test_an_error_reaches_everyone_in_the_batch_and_nobody_after(scheduler):
     def forget(inputs):
         return {"y": inputs["x"][:1]}
 
-    for run, code in ((fail, Code.ABORTED), (forget, Code.FAILED_PRECONDITION), (lambda inputs: 1 / 0, Code.INTERNAL)):
+    for run, code in (
+        (fail, Code.ABORTED),
+        (forget, Code.FAILED_PRECONDITION),
+        (lambda inputs: 1 / 0, Code.INTERNAL),
+    ):
         task = Task(rows(1, 2))
         scheduler.submit(run, run, BatchingOptions(), task)
         with refused(code):

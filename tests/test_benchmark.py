@@ -23,13 +23,22 @@ def test_operations_of_convolutions_and_products_worked_by_hand():
     @tf.function
     def network(images, kernel, a, b):
         h = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME"))
-        return h, tf.matmul(a, b), tf.matmul(a[None], b[None]), tf.linalg.matmul(b, a, transpose_a=True, transpose_b=True)
+        return (
+            h,
+            tf.matmul(a, b),
+            tf.matmul(a[None], b[None]),
+            tf.linalg.matmul(b, a, transpose_a=True, transpose_b=True),
+        )
 
     shapes = [[2, 8, 8, 3], [3, 3, 3, 5], [4, 6], [6, 7]]
     function = network.get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes))
     convolution = 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
     product = 2 * 4 * 6 * 7
-    assert operations(function.graph) == {**dict.fromkeys(KINDS.values(), 0), "convolution": convolution, "matrix_product": 3 * product}
+    assert operations(function.graph) == {
+        **dict.fromkeys(KINDS.values(), 0),
+        "convolution": convolution,
+        "matrix_product": 3 * product,
+    }
 
 
 def test_figures_are_flat_named_with_units_and_agree(small_products):
@@ -49,7 +58,13 @@ def test_figures_are_flat_named_with_units_and_agree(small_products):
 
 def test_the_machine_is_described(small_products):
     described = machine.describe()
-    assert set(described) == {"machine", "device", "cores", "matmul_gflops", "matmul_bfloat16_gflops"}
+    assert set(described) == {
+        "machine",
+        "device",
+        "cores",
+        "matmul_gflops",
+        "matmul_bfloat16_gflops",
+    }
     assert described["matmul_gflops"] > 0 and described["machine"]
 
 
@@ -78,7 +93,12 @@ def test_bad_options_are_refused_by_name():
 
 def test_the_script_refuses_with_one_line():
     refused = run_script(
-        "benchmark", [], ["pictures"], ["networks", "--preset=huge"], ["networks", "--option=colour=1"], ["networks", "--option=batches"]
+        "benchmark",
+        [],
+        ["pictures"],
+        ["networks", "--preset=huge"],
+        ["networks", "--option=colour=1"],
+        ["networks", "--option=batches"],
     )
     for result in refused:
         assert result.code == 1

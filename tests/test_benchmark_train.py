@@ -16,7 +16,9 @@ def test_operations_of_a_convolution_and_its_gradients_by_hand():
             y = tf.reduce_sum(tf.square(tf.nn.conv2d(x, kernel, 1, "SAME")))
         return tape.gradient(y, [x, kernel])
 
-    graph = update.get_concrete_function(tf.TensorSpec([2, 4, 4, 3]), tf.TensorSpec([3, 3, 3, 5])).graph
+    graph = update.get_concrete_function(
+        tf.TensorSpec([2, 4, 4, 3]), tf.TensorSpec([3, 3, 3, 5])
+    ).graph
     forward = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3)
     found = operations(graph, 2, 1)
     assert {kind: count for kind, count in found.items() if kind.startswith("convolution")} == {
@@ -33,15 +35,29 @@ def test_figures_of_tiny():
     assert 0.01 < found["gflop_per_step"] < 10 and 0 < found["share_of_matmul_rate"] < 2
     assert "made up" in found["data"]
     for what in ("part", "kind"):  # every operation is of one part and of one kind
-        shares = [value for name, value in found.items() if name.startswith(f"profile_{what}_") and name.endswith("_share")]
+        shares = [
+            value
+            for name, value in found.items()
+            if name.startswith(f"profile_{what}_") and name.endswith("_share")
+        ]
         assert sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
     for part in ("embedder", "generator", "discriminator_update", "discriminator_for_generator"):
-        assert found[f"profile_part_{part}_seconds"] > 0 and found[f"profile_part_{part}_backward_seconds"] > 0
+        assert (
+            found[f"profile_part_{part}_seconds"] > 0
+            and found[f"profile_part_{part}_backward_seconds"] > 0
+        )
     assert found["profile_kind_other_share"] < 0.15  # the table of kinds knows most of what runs
-    seconds = sum(value for name, value in found.items() if name.startswith("profile_kind_convolution") and name.endswith("_seconds"))
+    seconds = sum(
+        value
+        for name, value in found.items()
+        if name.startswith("profile_kind_convolution") and name.endswith("_seconds")
+    )
     assert found["profile_convolutions_share"] == pytest.approx(seconds / found["step_seconds"])
     lines = step_profile.table(found)
-    assert len(lines) == 2 + sum(name.startswith(("profile_part_", "profile_kind_")) and name.endswith("_share") for name in found)
+    assert len(lines) == 2 + sum(
+        name.startswith(("profile_part_", "profile_kind_")) and name.endswith("_share")
+        for name in found
+    )
 
 
 def test_parts_and_kinds_by_name():
@@ -79,10 +95,20 @@ def test_speed_of_the_convolutions_by_hand():
     taken = {"convolution": 1.0, "convolution_input_gradient": 2.0}  # of 4 seconds
     figures = {f"profile_kind_{kind}_seconds": seconds for kind, seconds in taken.items()}
     figures.update({f"profile_kind_{kind}_share": seconds / 4 for kind, seconds in taken.items()})
-    flop = {"convolution": 50e9, "convolution_input_gradient": 40e9, "convolution_filter_gradient": 0, "matrix_product": 7e9}
+    flop = {
+        "convolution": 50e9,
+        "convolution_input_gradient": 40e9,
+        "convolution_filter_gradient": 0,
+        "matrix_product": 7e9,
+    }
     found = step_profile.convolutions(figures, flop, rate=60.0)
-    assert found["profile_kind_convolution_gflops"] == 50 and found["profile_kind_convolution_input_gradient_gflops"] == 20
-    assert found["profile_convolutions_share"] == 0.75 and found["profile_convolutions_gflops"] == 30
+    assert (
+        found["profile_kind_convolution_gflops"] == 50
+        and found["profile_kind_convolution_input_gradient_gflops"] == 20
+    )
+    assert (
+        found["profile_convolutions_share"] == 0.75 and found["profile_convolutions_gflops"] == 30
+    )
     assert found["profile_convolutions_share_of_matmul_rate"] == 0.5
     assert step_profile.convolutions({}, flop, 60.0) == {}
 
@@ -90,5 +116,13 @@ def test_speed_of_the_convolutions_by_hand():
 def test_made_up_vgg_files_are_what_the_loader_takes(tmp_path):
     changes = train._made_up_vgg(tmp_path)
     for name, network in (("vgg19", perceptual.vgg19), ("vggface", perceptual.vggface)):
-        activations = network(changes[f"losses.{name}_weights"]).activations(tf.zeros([1, 32, 32, 3]))
-        assert [a.shape[1:] for a in activations] == [(32, 32, 64), (16, 16, 128), (8, 8, 256), (4, 4, 512), (2, 2, 512)]
+        activations = network(changes[f"losses.{name}_weights"]).activations(
+            tf.zeros([1, 32, 32, 3])
+        )
+        assert [a.shape[1:] for a in activations] == [
+            (32, 32, 64),
+            (16, 16, 128),
+            (8, 8, 256),
+            (4, 4, 512),
+            (2, 2, 512),
+        ]

@@ -31,7 +31,9 @@ def conv(layer, h):
     padded = np.pad(h, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
     size = h.shape[1]
     out = sum(
-        padded[:, i : i + size, j : j + size] @ kernel[i, j] for i in range(len(kernel)) for j in range(len(kernel))
+        padded[:, i : i + size, j : j + size] @ kernel[i, j]
+        for i in range(len(kernel))
+        for j in range(len(kernel))
     )
     return out if layer.bias is None else out + layer.bias.numpy()
 
@@ -46,13 +48,18 @@ def double(h):
 
 def test_instance_norm_against_keras_group_norm():
     h = normal(3, 6, 5, 4) * 3 + 2
-    ours, theirs = InstanceNormalization(1e-5), keras.layers.GroupNormalization(groups=-1, epsilon=1e-5)
+    ours, theirs = (
+        InstanceNormalization(1e-5),
+        keras.layers.GroupNormalization(groups=-1, epsilon=1e-5),
+    )
     for layer in (ours, theirs):
         layer.build(h.shape)
     ours.set_weights([np.arange(1.0, 5), np.arange(4.0)])
     theirs.set_weights([np.arange(1.0, 5), np.arange(4.0)])
     np.testing.assert_allclose(ours(h), theirs(h), atol=1e-5)
-    np.testing.assert_allclose(ours(h), instance_norm(h) * np.arange(1, 5) + np.arange(4), atol=1e-5)
+    np.testing.assert_allclose(
+        ours(h), instance_norm(h) * np.arange(1, 5) + np.arange(4), atol=1e-5
+    )
 
 
 def test_instance_norm_of_a_large_offset_loses_nothing():
@@ -78,7 +85,9 @@ def test_adain_of_one_row_does_not_touch_another():
     layer = AdaptiveInstanceNormalization()
     together = layer(h, psi).numpy()
     for row in range(2):
-        np.testing.assert_allclose(layer(h[row : row + 1], psi[row : row + 1])[0], together[row], atol=1e-6)
+        np.testing.assert_allclose(
+            layer(h[row : row + 1], psi[row : row + 1])[0], together[row], atol=1e-6
+        )
 
 
 def test_attention_is_sagans_with_pooled_keys_and_values():
@@ -88,10 +97,15 @@ def test_attention_is_sagans_with_pooled_keys_and_values():
     layer.gain.assign(0.7)
 
     def pool(t):
-        return np.maximum.reduce([t[:, ::2, ::2], t[:, 1::2, ::2], t[:, ::2, 1::2], t[:, 1::2, 1::2]])
+        return np.maximum.reduce(
+            [t[:, ::2, ::2], t[:, 1::2, ::2], t[:, ::2, 1::2], t[:, 1::2, 1::2]]
+        )
 
     query = conv(layer.query, h).reshape(2, 36, 2)
-    key, value = pool(conv(layer.key, h)).reshape(2, 9, 2), pool(conv(layer.value, h)).reshape(2, 9, 8)
+    key, value = (
+        pool(conv(layer.key, h)).reshape(2, 9, 2),
+        pool(conv(layer.value, h)).reshape(2, 9, 8),
+    )
     energy = np.exp(query @ key.transpose(0, 2, 1))
     attended = (energy / energy.sum(-1, keepdims=True)) @ value
     expected = h + 0.7 * conv(layer.output_convolution, attended.reshape(2, 6, 6, 8))
@@ -116,7 +130,9 @@ def by_hand(block, h, psi=None):
     rest = double(rest) if block.resample == "up" else rest
     rest = conv(block.convolution_1, rest)
     rest = conv(block.convolution_2, np.maximum(normalized(rest, block.norm_2, splits[1]), 0))
-    skip = double(h) if block.resample == "up" else h  # BigGAN's order: the skip is convolved at the larger size
+    skip = (
+        double(h) if block.resample == "up" else h
+    )  # BigGAN's order: the skip is convolved at the larger size
     skip = skip if block.skip is None else conv(block.skip, skip)
     if block.resample == "down":
         return halve(rest) + halve(skip)
@@ -125,7 +141,8 @@ def by_hand(block, h, psi=None):
 
 @pytest.mark.parametrize("resample", ["none", "down", "up"])
 @pytest.mark.parametrize(
-    ("norm", "opening"), [("none", True), ("none", False), ("instance", True), ("instance", False), ("adaptive", True)]
+    ("norm", "opening"),
+    [("none", True), ("none", False), ("instance", True), ("instance", False), ("adaptive", True)],
 )
 def test_residual_block_is_biggans(norm, resample, opening):
     h = normal(2, 4, 4, 3)
@@ -139,7 +156,12 @@ def test_residual_block_is_biggans(norm, resample, opening):
 
 
 def test_skip_has_a_convolution_exactly_where_shape_changes():
-    for channels, resample, expected in [(4, "none", False), (5, "none", True), (4, "down", True), (4, "up", True)]:
+    for channels, resample, expected in [
+        (4, "none", False),
+        (5, "none", True),
+        (4, "down", True),
+        (4, "up", True),
+    ]:
         block = ResidualBlock(channels, resample)
         block.build((None, 8, 8, 4))
         assert (block.skip is not None) == expected

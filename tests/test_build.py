@@ -16,10 +16,19 @@ PYTEST = "tests/pytest_main.py"  # the entry of every py_test, so in many target
 RULES = ("py_library", "py_binary", "py_test")
 # Where a package's import name differs from the name it is installed by.
 INSTALLED_AS = {
-    "absl": "absl_py", "av": "av", "cv2": "opencv_python_headless", "dlib": "dlib_bin", "grpc": "grpcio",
-    "grpc_health": "grpcio_health_checking", "grpc_reflection": "grpcio_reflection", "PIL": "pillow",
-    "skimage": "scikit_image", "tensorflow_serving": "tensorflow_serving_api", "yaml": "pyyaml",
-    "google": "protobuf", "kubernetes_validate": "kubernetes_validate",
+    "absl": "absl_py",
+    "av": "av",
+    "cv2": "opencv_python_headless",
+    "dlib": "dlib_bin",
+    "grpc": "grpcio",
+    "grpc_health": "grpcio_health_checking",
+    "grpc_reflection": "grpcio_reflection",
+    "PIL": "pillow",
+    "skimage": "scikit_image",
+    "tensorflow_serving": "tensorflow_serving_api",
+    "yaml": "pyyaml",
+    "google": "protobuf",
+    "kubernetes_validate": "kubernetes_validate",
 }
 
 
@@ -34,22 +43,39 @@ def targets_of(text):
         def declare(name, **attributes):
             assert name not in targets, f"two targets are called {name}"
             targets[name] = {"rule": kind, "srcs": [], "deps": [], "data": [], **attributes}
+
         return declare
 
     def glob(include, exclude=()):
-        found = {str(path.relative_to(ROOT)) for pattern in include for path in ROOT.glob(pattern) if path.is_file()}
+        found = {
+            str(path.relative_to(ROOT))
+            for pattern in include
+            for path in ROOT.glob(pattern)
+            if path.is_file()
+        }
         found -= {str(path.relative_to(ROOT)) for pattern in exclude for path in ROOT.glob(pattern)}
         assert found, f"glob({include}) finds nothing"
         return sorted(found)
 
     names = {kind: rule(kind) for kind in (*RULES, "filegroup")}
-    exec(text, {"load": load, "glob": glob, "package": lambda **_: None, "exports_files": lambda *_: None, **names})
+    exec(
+        text,
+        {
+            "load": load,
+            "glob": glob,
+            "package": lambda **_: None,
+            "exports_files": lambda *_: None,
+            **names,
+        },
+    )
     return targets, loaded
 
 
 def sources():
     """Every Python file of the four folders, as paths from the root."""
-    return sorted(str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return sorted(
+        str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
+    )
 
 
 def imports(source):
@@ -86,13 +112,20 @@ def needed(target, owner):
     labels = set()
     for source in target["srcs"] if target["rule"] in RULES else ():
         ours, others = imports(source)
-        labels |= {":" + owner[file] for file in ours if file in owner and file not in target["srcs"]}
+        labels |= {
+            ":" + owner[file] for file in ours if file in owner and file not in target["srcs"]
+        }
         labels |= {"@pip//" + INSTALLED_AS.get(name, name.lower()) for name in others}
     return labels
 
 
 def owners(targets):
-    return {source: name for name, target in targets.items() if target["rule"] in RULES for source in target["srcs"]}
+    return {
+        source: name
+        for name, target in targets.items()
+        if target["rule"] in RULES
+        for source in target["srcs"]
+    }
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +159,23 @@ def test_every_test_and_script_has_a_target_of_its_kind(build):
             kind = "py_binary"
         if kind:
             name = pathlib.Path(source).stem
-            expected = {"py_binary": ([source], source), "py_test": ([source, PYTEST], PYTEST)}[kind]
-            assert targets[name]["rule"] == kind and (targets[name]["srcs"], targets[name]["main"]) == expected, source
+            expected = {"py_binary": ([source], source), "py_test": ([source, PYTEST], PYTEST)}[
+                kind
+            ]
+            assert (
+                targets[name]["rule"] == kind
+                and (targets[name]["srcs"], targets[name]["main"]) == expected
+            ), source
             assert kind == "py_binary" or targets[name]["args"] == [source]
 
 
 def test_every_file_named_exists(build):
     targets, _ = build
     for name, target in targets.items():
-        for file in [*target["srcs"], *[item for item in target["data"] if not item.startswith((":", "@"))]]:
+        for file in [
+            *target["srcs"],
+            *[item for item in target["data"] if not item.startswith((":", "@"))],
+        ]:
             assert (ROOT / file).is_file(), f"{name}: {file} does not exist"
 
 
@@ -142,13 +183,22 @@ def test_every_import_is_a_declared_dependency(build):
     """Both ways: what is imported is declared, and what is declared is a target or a required package."""
     targets, _ = build
     owner = owners(targets)
-    missing = {name: needed(target, owner) - set(target["deps"]) for name, target in targets.items()}
+    missing = {
+        name: needed(target, owner) - set(target["deps"]) for name, target in targets.items()
+    }
     assert not {name: sorted(labels) for name, labels in missing.items() if labels}
     packages = re.findall(r"^([A-Za-z0-9_.-]+)", (ROOT / "requirements.txt").read_text(), re.M)
-    packages = {"@pip//" + package.lower().replace("-", "_").replace(".", "_") for package in packages}
+    packages = {
+        "@pip//" + package.lower().replace("-", "_").replace(".", "_") for package in packages
+    }
     for name, target in targets.items():
-        for label in [*target["deps"], *[item for item in target["data"] if item.startswith((":", "@"))]]:
-            assert label[1:] in targets if label.startswith(":") else label in packages, f"{name}: {label}"
+        for label in [
+            *target["deps"],
+            *[item for item in target["data"] if item.startswith((":", "@"))],
+        ]:
+            assert label[1:] in targets if label.startswith(":") else label in packages, (
+                f"{name}: {label}"
+            )
 
 
 def test_no_target_depends_on_itself(build):
@@ -156,7 +206,7 @@ def test_no_target_depends_on_itself(build):
     done, path = set(), []
 
     def visit(name):
-        assert name not in path, " -> ".join([*path[path.index(name):], name])
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
         if name in done:
             return
         path.append(name)
@@ -172,8 +222,10 @@ def test_no_target_depends_on_itself(build):
 
 def test_the_checks_see_what_is_wrong():
     """A dependency left out, an import inside a function, and a name taken from a package are all noticed."""
-    targets, _ = targets_of('py_library(name = "driving", srcs = ["tf_talkinghead/driving.py"])\n'
-                            'py_library(name = "errors", srcs = ["tf_talkinghead/errors.py"])')
+    targets, _ = targets_of(
+        'py_library(name = "driving", srcs = ["tf_talkinghead/driving/adaptation.py"])\n'
+        'py_library(name = "errors", srcs = ["tf_talkinghead/errors.py"])'
+    )
     assert needed(targets["driving"], owners(targets)) == {":errors", "@pip//numpy"}
     assert file_of("tf_talkinghead.errors.InputError") == "tf_talkinghead/errors.py"
     assert "skimage" in imports("tests/conftest.py")[1]

@@ -19,7 +19,10 @@ def arrays(value):
 
 
 def test_round_trip_keeps_bits_and_types(tmp_path):
-    stored = {"x": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32), "n": np.int64(7)}
+    stored = {
+        "x": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32),
+        "n": np.int64(7),
+    }
     Checkpoints(tmp_path).save(7, stored, {"ssim": 0.5})
     loaded, manifest = Checkpoints(tmp_path).load_newest()
     assert manifest["step"] == 7 and manifest["scores"] == {"ssim": 0.5}
@@ -86,7 +89,11 @@ def test_restore_refuses_another_network():
 
 def test_rows_are_kept_when_the_dataset_grew():
     grown = {"W": tf.Variable(np.full((4, 2), 9.0, np.float32)), "x": tf.Variable(0.0)}
-    restore(grown, {"W": np.arange(4, dtype=np.float32).reshape(2, 2), "x": np.float32(3)}, growing=("W",))
+    restore(
+        grown,
+        {"W": np.arange(4, dtype=np.float32).reshape(2, 2), "x": np.float32(3)},
+        growing=("W",),
+    )
     np.testing.assert_array_equal(grown["W"], [[0, 1], [2, 3], [9, 9], [9, 9]])
     with pytest.raises(InputError):  # fewer rows than before: not a grown dataset
         restore(grown, {"W": np.zeros((5, 2), np.float32), "x": np.float32(3)}, growing=("W",))
@@ -112,7 +119,12 @@ for step in range(1, 10**6):
 def test_kill_while_writing_leaves_sound_snapshots(tmp_path):
     for delay in (0.0, 0.003, 0.007, 0.011):
         folder = tmp_path / str(delay)
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=os.getcwd(),
+        )
         for _ in range(4):
             said = int(process.stdout.readline())
         time.sleep(delay)

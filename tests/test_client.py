@@ -67,7 +67,14 @@ def test_what_may_pass_is_tried_again(fake, avatar, code):
 
 
 @pytest.mark.parametrize(
-    "code", [Code.NOT_FOUND, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.INTERNAL, Code.DEADLINE_EXCEEDED]
+    "code",
+    [
+        Code.NOT_FOUND,
+        Code.INVALID_ARGUMENT,
+        Code.FAILED_PRECONDITION,
+        Code.INTERNAL,
+        Code.DEADLINE_EXCEEDED,
+    ],
 )
 def test_everything_else_is_not(fake, avatar, code):
     fake.script = [(code, "the server's words")] * 3
@@ -96,7 +103,9 @@ def test_retries_end_with_the_deadline(fake):
 
 def test_no_server_is_said_so():
     with AvatarClient("localhost:1", "anna", timeout=0.3) as avatar:
-        with pytest.raises(AvatarError, match=r"anna at localhost:1: UNAVAILABLE.*is the server running") as error:
+        with pytest.raises(
+            AvatarError, match=r"anna at localhost:1: UNAVAILABLE.*is the server running"
+        ) as error:
             avatar.card()
     assert error.value.code == Code.UNAVAILABLE
 
@@ -115,7 +124,9 @@ def test_frames_come_in_order_whatever_order_the_answers_come_in(fake, avatar):
 
     fake.delay = delay
     x = np.linspace(0, 1, 24)
-    assert [frame[0, 0, 0] for frame in avatar.stream(landmarks(v)[0] for v in x)] == [int(v * 255) for v in np.float32(x)]
+    assert [frame[0, 0, 0] for frame in avatar.stream(landmarks(v)[0] for v in x)] == [
+        int(v * 255) for v in np.float32(x)
+    ]
     clip = np.concatenate([landmarks(value) for value in x])
     fake.requests.clear()
     assert avatar.render(clip)[:, 0, 0, 0].tolist() == [int(v * 255) for v in np.float32(x)]
@@ -163,7 +174,11 @@ def test_an_error_in_the_stream_reaches_the_caller_after_the_good_frames(fake, a
 def test_bad_landmarks_are_refused_before_anything_is_sent(fake, avatar):
     bad = landmarks(0.5, rows=3)
     bad[2, 0, 0] = np.inf
-    for wrong, message in ((bad, "frame 2"), (np.zeros([3, 5, 2]), r"\[T, 68, 2\]"), (bad[:0], "at least one")):
+    for wrong, message in (
+        (bad, "frame 2"),
+        (np.zeros([3, 5, 2]), r"\[T, 68, 2\]"),
+        (bad[:0], "at least one"),
+    ):
         with pytest.raises(InputError, match=message):
             avatar.render(wrong)
     assert fake.requests == []

@@ -13,9 +13,9 @@ from tests.face_footage import write_face
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data.clip_process import ClipProcess, Nursery
 from tf_talkinghead.data.clip_worker import Job, read_outcome
-from tf_talkinghead.data.landmarks import model_file
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.landmarks import model_file
 
 CLIP = Clip("anna.mp4", "anna", "anna.mp4")
 ROOT = pathlib.Path(__file__).parents[1]
@@ -28,7 +28,9 @@ def job(tmp_path, portrait):
 
 
 def children_of(pid):
-    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [
+        int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ]
 
 
 def wait_until(condition):
@@ -61,7 +63,9 @@ def test_two_processes_share_one_landmark_model(job):
     assert read_outcome(job.work, CLIP.name).frames == 4
 
 
-def test_a_file_that_crashes_its_reader_is_rejected_and_the_next_is_prepared(job, tmp_path, monkeypatch):
+def test_a_file_that_crashes_its_reader_is_rejected_and_the_next_is_prepared(
+    job, tmp_path, monkeypatch
+):
     """The child dies on the clip, twice, as of a segmentation fault in a decoder."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, pathlib\n"
@@ -77,7 +81,9 @@ def test_a_file_that_crashes_its_reader_is_rejected_and_the_next_is_prepared(job
     child.prepare(CLIP)
     child.close()
     assert read_outcome(job.work, "evil.mp4").reason == "it crashes the program that reads it"
-    assert read_outcome(job.work, CLIP.name).frames == 4 and (tmp_path / "forks").read_text() == "xxx"
+    assert (
+        read_outcome(job.work, CLIP.name).frames == 4 and (tmp_path / "forks").read_text() == "xxx"
+    )
 
 
 def test_all_end_with_whoever_asked_however_it_ended(job):

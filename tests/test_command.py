@@ -6,12 +6,18 @@ import pytest
 
 from tests.script_runner import ROOT, run_script, run_scripts
 
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem not in ("__init__", "command"))
+SCRIPTS = sorted(
+    path.stem
+    for path in (ROOT / "scripts").glob("*.py")
+    if path.stem not in ("__init__", "command")
+)
 
 
 @pytest.fixture(scope="module")
 def results():
-    return run_scripts({name: [["--help"], ["--no_such_flag=1"], ["--seed=no", "word"]] for name in SCRIPTS})
+    return run_scripts(
+        {name: [["--help"], ["--no_such_flag=1"], ["--seed=no", "word"]] for name in SCRIPTS}
+    )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -21,16 +27,22 @@ def test_help_and_bad_flags(results, name):
     assert "flags:" in helped.stdout and "--pdb" not in helped.stdout
     for result in (unknown, extra):
         assert result.code == 1 and result.stdout == ""
-        assert result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1, result.stderr
+        assert (
+            result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
+        ), result.stderr
     assert "no_such_flag" in unknown.stderr and "--help" in unknown.stderr
 
 
 def test_what_is_missing_is_named():
     (result,) = run_script("drive", ["--output=a.mp4"])
-    assert result.stderr == "error: --person is needed. --driver is needed. (--help lists the flags)\n"
+    assert (
+        result.stderr == "error: --person is needed. --driver is needed. (--help lists the flags)\n"
+    )
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full"
+)
 def test_a_full_disk_is_one_line(tmp_path):
     (tmp_path / "collins.png").symlink_to("/dev/full")
     (result,) = run_script("quickstart", [f"--output={tmp_path}"])

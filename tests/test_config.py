@@ -10,7 +10,15 @@ import pytest
 
 from tf_talkinghead import config as module
 from tf_talkinghead import config_checks
-from tf_talkinghead.config import PRESETS, Config, ConfigError, from_json, preset, replace, to_json
+from tf_talkinghead.config import (
+    PRESETS,
+    Config,
+    ConfigError,
+    from_json,
+    preset,
+    replace,
+    to_json,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 SECTIONS = {**module._SECTIONS}
@@ -33,11 +41,25 @@ def test_paper_preset_holds_the_papers_numbers():
     assert (config.model.attention_down_size, config.model.attention_up_size) == (32, 64)
     losses = config.losses
     assert (losses.perceptual, losses.vgg19, losses.vggface) == ("vgg", 0.15, 0.025)
-    assert (losses.adversarial, losses.feature_matching, losses.match, losses.adversarial_start) == (1, 10, 10, 0)
+    assert (
+        losses.adversarial,
+        losses.feature_matching,
+        losses.match,
+        losses.adversarial_start,
+    ) == (1, 10, 10, 0)
     assert (losses.pixel, losses.gradient, losses.face, losses.structure) == (0, 0, 0, 0)
     meta = config.meta
-    assert (meta.learning_rate, meta.discriminator_learning_rate, meta.discriminator_steps) == (5e-5, 2e-4, 2)
-    assert (meta.shots, meta.adam_beta_1, meta.adam_beta_2, meta.adam_epsilon) == (8, 0, 0.999, 1e-5)
+    assert (meta.learning_rate, meta.discriminator_learning_rate, meta.discriminator_steps) == (
+        5e-5,
+        2e-4,
+        2,
+    )
+    assert (meta.shots, meta.adam_beta_1, meta.adam_beta_2, meta.adam_epsilon) == (
+        8,
+        0,
+        0.999,
+        1e-5,
+    )
     assert config.model.spectral_norm_eps == 1e-4
 
 
@@ -51,8 +73,16 @@ def test_every_preset_survives_json(name):
 
 def test_presets_have_the_sizes_they_are_for():
     assert [preset(name).model.image_size for name in ("paper", "demo", "tiny")] == [256, 128, 32]
-    assert [len(preset(name).model.embedder_channels) for name in ("paper", "demo", "tiny")] == [6, 5, 3]
-    assert [len(preset(name).model.generator_channels) for name in ("paper", "demo", "tiny")] == [4, 4, 2]
+    assert [len(preset(name).model.embedder_channels) for name in ("paper", "demo", "tiny")] == [
+        6,
+        5,
+        3,
+    ]
+    assert [len(preset(name).model.generator_channels) for name in ("paper", "demo", "tiny")] == [
+        4,
+        4,
+        2,
+    ]
 
 
 def test_json_without_a_newer_field_takes_its_default():
@@ -128,7 +158,9 @@ def test_bad_json_is_refused(text, said):
 
 
 def test_every_number_has_a_range_and_every_entry_a_field():
-    numbers = {f"{section}.{field.name}" for section, field, hint in fields() if hint not in (str, bool)}
+    numbers = {
+        f"{section}.{field.name}" for section, field, hint in fields() if hint not in (str, bool)
+    }
     assert set(config_checks.RANGES) == numbers
     texts = {f"{section}.{field.name}" for section, field, hint in fields() if hint is str}
     assert set(config_checks.CHOICES) == texts - {"losses.vgg19_weights", "losses.vggface_weights"}
@@ -137,7 +169,11 @@ def test_every_number_has_a_range_and_every_entry_a_field():
 def test_every_field_has_a_reader():
     """A field nobody reads would promise what nothing does: each must be read as an attribute, or by its name."""
     read = set()
-    for path in [*ROOT.glob("tf_talkinghead/**/*.py"), *ROOT.glob("serving/*.py"), *ROOT.glob("scripts/*.py")]:
+    for path in [
+        *ROOT.glob("tf_talkinghead/**/*.py"),
+        *ROOT.glob("serving/*.py"),
+        *ROOT.glob("scripts/*.py"),
+    ]:
         if path.name.startswith("config"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
@@ -150,4 +186,6 @@ def test_every_field_has_a_reader():
 
 
 def test_config_names_its_sections_as_the_checks_do():
-    assert {field.name for field in dataclasses.fields(Config)} - {"preset"} <= set(SECTIONS.values())
+    assert {field.name for field in dataclasses.fields(Config)} - {"preset"} <= set(
+        SECTIONS.values()
+    )

@@ -3,7 +3,12 @@
 import pytest
 from google.protobuf import text_format
 
-from serving.config_protos import BatchingParameters, MonitoringConfig, SSLConfig, parse_file
+from serving.config_protos import (
+    BatchingParameters,
+    MonitoringConfig,
+    SSLConfig,
+    parse_file,
+)
 from tf_talkinghead.errors import InputError
 
 BATCHING = """
@@ -38,14 +43,18 @@ def test_numbers_on_the_wire_are_the_public_ones():
     assert proto.SerializeToString() == b"\x0a\x02\x08\x05" + b"\x32\x01\x03"
     ssl = SSLConfig(server_key="k", server_cert="c", custom_ca="a", client_verify=True)
     assert ssl.SerializeToString() == b"\x0a\x01k\x12\x01c\x1a\x01a\x20\x01"
-    monitoring = text_format.Parse('prometheus_config { enable: true path: "/p" }', MonitoringConfig())
+    monitoring = text_format.Parse(
+        'prometheus_config { enable: true path: "/p" }', MonitoringConfig()
+    )
     assert monitoring.SerializeToString() == b"\x0a\x06\x08\x01\x12\x02/p"
 
 
 def test_a_bad_file_is_named_with_its_line(tmp_path):
     file = tmp_path / "batching.config"
     file.write_text("max_batch_size { value: 4 }\nmax_batches: 7\n")
-    with pytest.raises(InputError, match=r"batching\.config: not a text BatchingParameters: 2:1.*max_batches"):
+    with pytest.raises(
+        InputError, match=r"batching\.config: not a text BatchingParameters: 2:1.*max_batches"
+    ):
         parse_file(file, BatchingParameters)
     with pytest.raises(InputError, match="cannot be read"):
         parse_file(tmp_path / "absent", SSLConfig)

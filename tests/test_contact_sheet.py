@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from tf_talkinghead.contact_sheet import CELL, write_contact_sheet
 from tf_talkinghead.data import video
+from tf_talkinghead.driving.contact_sheet import CELL, write_contact_sheet
 
 
 def test_inputs_above_frames_in_order(tmp_path):
@@ -13,7 +13,9 @@ def test_inputs_above_frames_in_order(tmp_path):
     Image.new("RGB", (60, 60), (250, 0, 0)).save(tmp_path / "photos/a.png")
     Image.new("RGB", (60, 60), (0, 0, 250)).save(tmp_path / "photos/b.png")
     (tmp_path / "photos/notes.txt").write_text("not a picture")
-    video.write_video(tmp_path / "film.mp4", (np.full((64, 64, 3), 40 + 4 * t, np.uint8) for t in range(47)), 25)
+    video.write_video(
+        tmp_path / "film.mp4", (np.full((64, 64, 3), 40 + 4 * t, np.uint8) for t in range(47)), 25
+    )
     path = write_contact_sheet(tmp_path / "sheet.png", tmp_path / "film.mp4", [tmp_path / "photos"])
     sheet = np.asarray(Image.open(path)).astype(int)
     middle = lambda row, column: sheet[row * CELL + CELL // 2, column * CELL + CELL // 2]
@@ -30,7 +32,11 @@ def test_a_short_film_needs_fewer_rows(tmp_path):
 
 def test_a_single_frame_unlike_the_others_is_shown(tmp_path):
     levels = [200 if t == 30 else 60 for t in range(96)]
-    video.write_video(tmp_path / "film.mp4", (np.full((64, 64, 3), level, np.uint8) for level in levels), 25)
-    sheet = np.asarray(Image.open(write_contact_sheet(tmp_path / "sheet.png", tmp_path / "film.mp4", [])))
+    video.write_video(
+        tmp_path / "film.mp4", (np.full((64, 64, 3), level, np.uint8) for level in levels), 25
+    )
+    sheet = np.asarray(
+        Image.open(write_contact_sheet(tmp_path / "sheet.png", tmp_path / "film.mp4", []))
+    )
     middles = sheet[CELL + CELL // 2 :: CELL, CELL // 2 :: CELL].mean(-1)
     assert [tuple(place) for place in np.argwhere(middles > 130)] == [(0, 30 // 4)]

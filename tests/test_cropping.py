@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data import cropping
-from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.faces import cropping
+from tf_talkinghead.faces.cropping import CropBox
 
 
 def _clip(left, top, width, height, count=3):
@@ -18,7 +18,9 @@ def test_box_by_hand():
     config = DataConfig(crop_margin=0.5, crop_rise=0.1)
     box = cropping.crop_box(_clip(40, 60, 80, 100), config)
     # side 2 x 100; centre (80.5, 110.5 - 10)
-    assert box.side == 200 and abs(box.x - (80.5 - 100)) <= 0.5 and abs(box.y - (100.5 - 100)) <= 0.5
+    assert (
+        box.side == 200 and abs(box.x - (80.5 - 100)) <= 0.5 and abs(box.y - (100.5 - 100)) <= 0.5
+    )
 
 
 def test_box_grows_with_a_moving_head():
@@ -57,5 +59,7 @@ def test_landmarks_stay_on_their_pixel():
     out = cropping.crop(image, box, 128)
     fraction = cropping.to_fractions(np.float32([[20, 30]]), box)
     rows, columns = np.nonzero(out[..., 0] > 200)
-    np.testing.assert_allclose(fraction[0] * 128, [columns.mean() + 0.5, rows.mean() + 0.5], atol=0.51)
+    np.testing.assert_allclose(
+        fraction[0] * 128, [columns.mean() + 0.5, rows.mean() + 0.5], atol=0.51
+    )
     np.testing.assert_allclose(cropping.to_pixels(fraction, box), [[20, 30]], atol=1e-4)

@@ -6,24 +6,40 @@ import pytest
 from tests.face_points import COLLINS
 from tests.moving_portrait import source
 from tf_talkinghead.config import EvaluationConfig
-from tf_talkinghead.cross_driving import cross_rows, drivers, wins
-from tf_talkinghead.driving import scripted_motion
+from tf_talkinghead.driving.scripted_motion import scripted_motion
+from tf_talkinghead.evaluation.cross_driving import cross_rows, drivers, wins
 
 CONFIG = EvaluationConfig(shots=(1, 3), holdout=8, gap=3, cross_shots=3)
 
 
 def row(person, driver, protocol, csim, error):
-    return {"person": person, "driver": driver, "protocol": protocol, "method": "warp", "T": 8, "csim": csim, "landmark_error": error}
+    return {
+        "person": person,
+        "driver": driver,
+        "protocol": protocol,
+        "method": "warp",
+        "T": 8,
+        "csim": csim,
+        "landmark_error": error,
+    }
 
 
 def test_wins_by_hand():
     """Three pairs: adaptation is liker twice; of the two where both landmark errors exist it is better once."""
-    adapted = [row("ann", "bob", "cross", 0.8, 0.05), row("ann", "eve", "cross", 0.6, 0.07), row("bob", "eve", "cross", 0.7, None)]
+    adapted = [
+        row("ann", "bob", "cross", 0.8, 0.05),
+        row("ann", "eve", "cross", 0.6, 0.07),
+        row("bob", "eve", "cross", 0.7, None),
+    ]
     plain = [
         row("ann", "bob", "cross_unadapted", 0.7, 0.06), row("ann", "eve", "cross_unadapted", 0.65, 0.06),
         row("bob", "eve", "cross_unadapted", 0.5, 0.06),
     ]  # fmt: skip
-    assert wins(adapted, adapted + plain) == {"pairs": 3, "csim_wins": "2/3", "landmark_wins": "1/2"}
+    assert wins(adapted, adapted + plain) == {
+        "pairs": 3,
+        "csim_wins": "2/3",
+        "landmark_wins": "1/2",
+    }
     assert wins(adapted, adapted) == {"pairs": 3, "csim_wins": None, "landmark_wins": None}
 
 

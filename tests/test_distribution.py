@@ -11,7 +11,13 @@ import pytest
 import tensorflow as tf
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.training.distribution import check_batch, distribute, is_chief, make_strategy, workers
+from tf_talkinghead.training.distribution import (
+    check_batch,
+    distribute,
+    is_chief,
+    make_strategy,
+    workers,
+)
 
 TOLERANCE = 5e-5  # absolute, on weights and optimizer state after three updates at rate 1e-3: float32 sums in another order
 
@@ -22,7 +28,9 @@ def start(output, *arguments, task=None):
     if task:
         environment["TF_CONFIG"] = json.dumps(task)
     command = [sys.executable, "-m", "tests.train_once", str(output), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(process):
@@ -52,7 +60,9 @@ def assert_same(one, other):
     for part in ("E/", "G/", "V/", "D/W", "D/w_0", "E_averaged/", "G_averaged/", "critic/1/row_v"):
         assert any(name.startswith(part) for name in one), part
     for name in ("loss", "pixel", "adversarial", "feature_matching", "match", "discriminator"):
-        np.testing.assert_allclose(other[f"terms/{name}"], one[f"terms/{name}"], rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(
+            other[f"terms/{name}"], one[f"terms/{name}"], rtol=1e-4, err_msg=name
+        )
 
 
 def test_two_logical_replicas_equal_one(one, tmp_path):
@@ -63,7 +73,12 @@ def test_two_logical_replicas_equal_one(one, tmp_path):
 @pytest.mark.slow
 def test_two_workers_equal_one(one, tmp_path):
     cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
-    processes = [start(tmp_path / f"{i}.npz", task={"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    processes = [
+        start(
+            tmp_path / f"{i}.npz", task={"cluster": cluster, "task": {"type": "worker", "index": i}}
+        )
+        for i in range(2)
+    ]
     for process in processes:
         finish(process)
     assert_same(one, dict(np.load(tmp_path / "0.npz")))

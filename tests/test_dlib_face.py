@@ -8,7 +8,12 @@ import tensorflow as tf
 from tf_talkinghead.benchmark.networks import count_parameters
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.models import dlib_face
-from tf_talkinghead.models.dlib_face import FaceNetwork, TensorReader, face_network, weights_path
+from tf_talkinghead.models.dlib_face import (
+    FaceNetwork,
+    TensorReader,
+    face_network,
+    weights_path,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +24,9 @@ def chip():
 
     image = data.astronaut()
     found = dlib.get_frontal_face_detector()(image, 1)[0]
-    predictor = dlib.shape_predictor(str(weights_path().parent / "shape_predictor_68_face_landmarks.dat"))
+    predictor = dlib.shape_predictor(
+        str(weights_path().parent / "shape_predictor_68_face_landmarks.dat")
+    )
     return dlib.get_face_chip(image, predictor(image, found), 150, 0.25)
 
 
@@ -34,7 +41,9 @@ def test_equals_dlib_on_a_real_face(chip, theirs):
     darker = (chip * 0.5).astype(np.uint8)
     for face in (chip, darker, np.ascontiguousarray(chip[:, ::-1])):
         expected = np.array(theirs.compute_face_descriptor(face))
-        np.testing.assert_allclose(face_network()(face[None].astype(np.float32))[0], expected, atol=1e-5)
+        np.testing.assert_allclose(
+            face_network()(face[None].astype(np.float32))[0], expected, atol=1e-5
+        )
 
 
 def test_equals_dlib_in_a_batch_and_inside_a_function(chip, theirs):
@@ -47,7 +56,12 @@ def test_equals_dlib_in_a_batch_and_inside_a_function(chip, theirs):
 
 def test_activations_end_in_what_the_vector_is_made_of(chip):
     activations = face_network().activations(chip[None].astype(np.float32))
-    assert [tuple(a.shape) for a in activations] == [(1, 35, 35, 32), (1, 17, 17, 64), (1, 8, 8, 128), (1, 4, 4, 256)]
+    assert [tuple(a.shape) for a in activations] == [
+        (1, 35, 35, 32),
+        (1, 17, 17, 64),
+        (1, 8, 8, 128),
+        (1, 4, 4, 256),
+    ]
     assert all(np.all(a >= 0) and np.any(a > 0) for a in activations)
 
 
@@ -60,8 +74,12 @@ def test_gradient_reaches_the_picture_and_no_weight(chip):
     assert np.isfinite(gradient).all()
     direction = np.sign(gradient)
     step = 0.05
-    ahead, behind = (float(network(np.clip(chip[None] + s * step * direction, 0, 255))[0, 0]) for s in (1, -1))
-    assert (ahead - behind) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=0.05)
+    ahead, behind = (
+        float(network(np.clip(chip[None] + s * step * direction, 0, 255))[0, 0]) for s in (1, -1)
+    )
+    assert (ahead - behind) / (2 * step) == pytest.approx(
+        float((gradient * direction).sum()), rel=0.05
+    )
     assert not network.trainable_weights
     assert count_parameters(network) == 0
 
@@ -80,7 +98,9 @@ def test_it_survives_a_keras_file(chip, tmp_path):
 
 
 def test_bad_input_is_refused_by_name(chip):
-    with pytest.raises(InputError, match=r"images: expected floats \[B, 150, 150, 3\] in \[0, 255\], got uint8"):
+    with pytest.raises(
+        InputError, match=r"images: expected floats \[B, 150, 150, 3\] in \[0, 255\], got uint8"
+    ):
         face_network()(chip[None])
     with pytest.raises(InputError, match="images: expected .* got shape"):
         face_network()(np.zeros((1, 128, 128, 3), np.float32))

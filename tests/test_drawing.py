@@ -36,10 +36,18 @@ def independent(points, size):
         for indices, closed, this in LINES:
             corners = points[list(indices) + [indices[0]] * closed].astype(np.float64) * size
             for a, b in zip(corners[:-1], corners[1:]) if this == colour else ():
-                low, high = (np.searchsorted(ticks, edge) for edge in (np.minimum(a, b) - half, np.maximum(a, b) + half))
+                low, high = (
+                    np.searchsorted(ticks, edge)
+                    for edge in (np.minimum(a, b) - half, np.maximum(a, b) + half)
+                )
                 x, y = np.meshgrid(ticks[low[0] : high[0]], ticks[low[1] : high[1]])
-                ahead, length = (x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1], np.hypot(*(b - a))
-                aside = np.abs((x - a[0]) * (b - a)[1] - (y - a[1]) * (b - a)[0]) / max(length, 1e-9)
+                ahead, length = (
+                    (x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1],
+                    np.hypot(*(b - a)),
+                )
+                aside = np.abs((x - a[0]) * (b - a)[1] - (y - a[1]) * (b - a)[0]) / max(
+                    length, 1e-9
+                )
                 ends = np.minimum(np.hypot(x - a[0], y - a[1]), np.hypot(x - b[0], y - b[1]))
                 beside = (ahead >= 0) & (ahead <= length**2) & (length > 0)
                 inside[low[1] : high[1], low[0] : high[0]] |= np.where(beside, aside, ends) <= half
@@ -67,7 +75,12 @@ def verdict(points, size, drawn):
 def faces():
     """Landmarks of a real face, turned, tilted, scaled and partly out of the frame."""
     centred = COLLINS - 0.5
-    turns = [(1.0, 0.0, 0, 0), (0.7, 0.3, 0.05, -0.03), (1.3, -0.5, 0.11, 0.2), (0.4, 0.1, -0.2, 0.1)]
+    turns = [
+        (1.0, 0.0, 0, 0),
+        (0.7, 0.3, 0.05, -0.03),
+        (1.3, -0.5, 0.11, 0.2),
+        (0.4, 0.1, -0.2, 0.1),
+    ]
     for scale, angle, x, y in turns:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
         yield (centred @ turn.T + 0.5 + (x, y)).astype(np.float32)
@@ -83,8 +96,8 @@ def test_equals_an_independent_drawing(size):
 
 def test_equals_an_independent_drawing_on_real_footage(real_data):
     """Landmarks as the detector finds them on real clips."""
-    from tf_talkinghead.data.faces import face_crops
     from tf_talkinghead.data.video import read_video
+    from tf_talkinghead.faces.crops import face_crops
 
     for name in sorted((real_data / "photos").glob("df_img1*.jpg"))[:6]:
         clip = face_crops(list(read_video(name).frames), 128, DataConfig())
@@ -97,7 +110,9 @@ def test_equals_an_independent_drawing_on_real_footage(real_data):
 @pytest.mark.parametrize("shift", [(0.5, 0.0), (0.0, -0.5)])
 def test_half_a_pixel_off_would_be_noticed(shift):
     for points in faces():
-        error, blank = verdict(points, 128, draw_landmarks(points + np.float32(shift) / 128, 128).numpy())
+        error, blank = verdict(
+            points, 128, draw_landmarks(points + np.float32(shift) / 128, 128).numpy()
+        )
         assert error > 6 or error > blank / 10
 
 
@@ -139,7 +154,11 @@ def test_same_eagerly_in_a_graph_in_tf_data_and_in_a_saved_model(tmp_path):
     module = Module()
     dataset = tf.data.Dataset.from_tensor_slices(points).map(lambda p: draw_landmarks(p, 64))
     tf.saved_model.save(module, str(tmp_path / "drawing"))
-    for other in (module.draw(points), np.stack(list(dataset)), tf.saved_model.load(str(tmp_path / "drawing")).draw(points)):
+    for other in (
+        module.draw(points),
+        np.stack(list(dataset)),
+        tf.saved_model.load(str(tmp_path / "drawing")).draw(points),
+    ):
         np.testing.assert_allclose(other, eager, atol=1e-6)
 
 
@@ -149,7 +168,9 @@ def test_any_resolution_and_any_leading_shape(size):
     drawn = draw_landmarks(points.reshape(2, 2, 68, 2), size)
     assert drawn.shape == (2, 2, size, size, 3)
     for number, single in enumerate(points):
-        np.testing.assert_allclose(drawn[number // 2, number % 2], draw_landmarks(single, size), atol=1e-6)
+        np.testing.assert_allclose(
+            drawn[number // 2, number % 2], draw_landmarks(single, size), atol=1e-6
+        )
     assert draw_landmarks(np.zeros((0, 68, 2), np.float32), size).shape == (0, size, size, 3)
 
 
@@ -159,7 +180,9 @@ def test_points_far_outside_leave_what_is_inside_as_it_was():
     drawn, whole = draw_landmarks(points, 128).numpy(), draw_landmarks(COLLINS, 128).numpy()
     eyes = (whole[..., 1] > 0) & (whole[..., 0] == 0) & (whole[..., 2] == 0)
     np.testing.assert_array_equal(drawn[eyes], whole[eyes])
-    assert not drawn[np.all(whole == whole[..., :1], axis=-1) & (whole[..., 0] > 0)].any()  # no white is left
+    assert not drawn[
+        np.all(whole == whole[..., :1], axis=-1) & (whole[..., 0] > 0)
+    ].any()  # no white is left
 
 
 def test_gradient_follows_finite_differences():
@@ -172,11 +195,16 @@ def test_gradient_follows_finite_differences():
     direction = np.random.default_rng(0).normal(size=(68, 2)).astype(np.float32)
     step = 2e-5
     ahead, behind = (
-        tf.reduce_sum(tf.cast(draw_landmarks(COLLINS + sign * step * direction, 48), tf.float64) * tf.cast(weights, tf.float64))
+        tf.reduce_sum(
+            tf.cast(draw_landmarks(COLLINS + sign * step * direction, 48), tf.float64)
+            * tf.cast(weights, tf.float64)
+        )
         for sign in (1, -1)
     )
     assert np.count_nonzero(gradient) > 100
-    np.testing.assert_allclose((gradient * direction).sum(), float(ahead - behind) / (2 * step), rtol=0.03)
+    np.testing.assert_allclose(
+        (gradient * direction).sum(), float(ahead - behind) / (2 * step), rtol=0.03
+    )
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-6, 1e-4])
@@ -217,7 +245,11 @@ def test_non_finite_points_leave_their_segments_out_inside_a_graph():
 @pytest.mark.parametrize(
     ("landmarks", "size", "said"),
     [
-        (np.zeros((67, 2), np.float32), 32, r"landmarks: expected shape \[..., 68, 2\], got \(67, 2\)"),
+        (
+            np.zeros((67, 2), np.float32),
+            32,
+            r"landmarks: expected shape \[..., 68, 2\], got \(67, 2\)",
+        ),
         (np.zeros((2, 68, 3), np.float32), 32, "landmarks: expected shape"),
         (np.zeros((68, 2), np.int32), 32, "landmarks: expected floats .* got int32"),
         (np.full((68, 2), np.nan, np.float32), 32, "landmarks: expected finite numbers"),

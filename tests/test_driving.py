@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
-from tf_talkinghead import driving
-from tf_talkinghead.driving import adapt, expressed, neutral_frame, scripted_motion, similarity, turned
+from tf_talkinghead.driving import adaptation, scripted_motion
+from tf_talkinghead.driving.adaptation import adapt
+from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces import geometry
+from tf_talkinghead.faces.geometry import expressed, neutral_frame, similarity, turned
 
 
 def eye_opening(points):
     """Mean distance of upper and lower lid, [T]."""
-    return np.mean([np.linalg.norm(points[:, u] - points[:, l], axis=-1) for u, l in driving.LIDS], axis=0)
+    return np.mean(
+        [np.linalg.norm(points[:, u] - points[:, l], axis=-1) for u, l in geometry.LIDS], axis=0
+    )
 
 
 def mouth_opening(points):
@@ -27,7 +32,7 @@ def other_face():
     """Another face: wider, with smaller eyes, tilted, larger and elsewhere in its picture."""
     face = COLLINS.astype(np.float64).copy()
     face[:, 0] = 0.5 + 1.25 * (face[:, 0] - 0.5)
-    for eye in (driving.RIGHT_EYE, driving.LEFT_EYE):
+    for eye in (geometry.RIGHT_EYE, geometry.LEFT_EYE):
         centre = face[eye].mean(0)
         face[eye] = centre + 0.7 * (face[eye] - centre)
     turn = np.deg2rad(12)
@@ -59,7 +64,9 @@ def test_every_part_does_what_its_name_says():
     assert nod[:, 30, 1].max() > COLLINS[30, 1] + 0.02
     blink = scripted_motion(COLLINS, parts=("blink",))
     assert eye_opening(blink).min() < 0.25 * eye_opening(blink)[0]
-    np.testing.assert_allclose(blink[:, driving.MOUTH], np.broadcast_to(COLLINS[driving.MOUTH], (15, 20, 2)), atol=1e-6)
+    np.testing.assert_allclose(
+        blink[:, geometry.MOUTH], np.broadcast_to(COLLINS[geometry.MOUTH], (15, 20, 2)), atol=1e-6
+    )
     talk = scripted_motion(COLLINS, parts=("talk",))
     assert mouth_opening(talk).max() > mouth_opening(talk)[0] + 0.02
     assert eye_opening(talk).min() > 0.95 * eye_opening(talk)[0]  # no blink was asked for
@@ -74,7 +81,7 @@ def test_natural_timing():
     opening = mouth_opening(scripted_motion(COLLINS, fps=100, parts=("talk",)))
     middle = opening[1:-1]
     peaks = np.sum((middle > opening[:-2]) & (middle >= opening[2:]) & (middle > opening[0] + 0.01))
-    assert 3 <= peaks / driving.SCRIPT["talk"] <= 6
+    assert 3 <= peaks / scripted_motion.SCRIPT["talk"] <= 6
     assert np.linalg.norm(np.diff(motion, axis=0), axis=-1).max() * 100 < 1.2  # crop sides a second
 
 
@@ -85,7 +92,7 @@ def test_turned_by_hand():
     face = COLLINS - (COLLINS[0] + COLLINS[16]) / 2
     angle = -np.arctan2(*(COLLINS[42:48].mean(0) - COLLINS[36:42].mean(0))[::-1])
     upright = face @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).T
-    expected = upright[30, 0] * np.cos(0.2) + (driving.DEPTH[30] + 0.9) * unit * np.sin(0.2)
+    expected = upright[30, 0] * np.cos(0.2) + (geometry.DEPTH[30] + 0.9) * unit * np.sin(0.2)
     moved = turned(COLLINS, yaw=np.rad2deg(0.2)) - (COLLINS[0] + COLLINS[16]) / 2
     moved = moved @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).T
     assert moved[30, 0] == pytest.approx(expected, abs=1e-6)
@@ -94,11 +101,30 @@ def test_turned_by_hand():
 
 
 def test_the_depths_are_those_of_a_symmetric_face():
-    mirror = {k: 16 - k for k in range(17)} | {17 + k: 26 - k for k in range(10)} | {31 + k: 35 - k for k in range(5)}
-    mirror |= {36: 45, 37: 44, 38: 43, 39: 42, 40: 47, 41: 46, 48: 54, 49: 53, 50: 52, 55: 59, 56: 58, 60: 64, 61: 63, 65: 67}
+    mirror = (
+        {k: 16 - k for k in range(17)}
+        | {17 + k: 26 - k for k in range(10)}
+        | {31 + k: 35 - k for k in range(5)}
+    )
+    mirror |= {
+        36: 45,
+        37: 44,
+        38: 43,
+        39: 42,
+        40: 47,
+        41: 46,
+        48: 54,
+        49: 53,
+        50: 52,
+        55: 59,
+        56: 58,
+        60: 64,
+        61: 63,
+        65: 67,
+    }
     for left, right in mirror.items():
-        assert driving.DEPTH[left] == driving.DEPTH[right], (left, right)
-    assert driving.DEPTH.argmax() == 30 and driving.DEPTH[0] == driving.DEPTH.min()
+        assert geometry.DEPTH[left] == geometry.DEPTH[right], (left, right)
+    assert geometry.DEPTH.argmax() == 30 and geometry.DEPTH[0] == geometry.DEPTH.min()
 
 
 def test_similarity_recovers_what_was_applied():
@@ -120,7 +146,7 @@ def test_the_drivers_rest_is_the_avatars_rest():
 def test_closed_lips_are_closed_on_an_avatar_whose_reference_smiles():
     """And open ones part as far, in widths of the mouth, as the driver's."""
     closed = expressed(COLLINS.astype(np.float64), 0, 0, 0)
-    for upper, lower in driving.LIPS:
+    for upper, lower in geometry.LIPS:
         closed[lower] = closed[upper]
     smiling = expressed(turned(COLLINS), 0, 0.5, 0.5)
     adapted = adapt(np.stack([closed, expressed(closed, 0, 0.8, 0)]), closed, smiling)
@@ -134,7 +160,9 @@ def test_closed_lips_are_closed_on_an_avatar_whose_reference_smiles():
 def test_closed_lids_are_closed_whatever_the_avatars_eyes_open(openness):
     avatar = expressed(turned(COLLINS), 1 - openness, 0, 0)
     adapted = adapt(expressed(turned(COLLINS), 1.0, 0, 0)[None], COLLINS, avatar)
-    own = eye_opening(expressed(turned(COLLINS), 1.0, 0, 0)[None])[0] / eye_opening(COLLINS[None])[0]
+    own = (
+        eye_opening(expressed(turned(COLLINS), 1.0, 0, 0)[None])[0] / eye_opening(COLLINS[None])[0]
+    )
     assert eye_opening(adapted)[0] / eye_opening(avatar[None])[0] == pytest.approx(own, abs=0.05)
 
 
@@ -147,7 +175,9 @@ def test_where_the_driver_sits_in_his_picture_has_no_influence():
     motion = scripted_motion(other_face(), fps=10).astype(np.float64)
     matrix = 0.5 * np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     moved = motion @ matrix.T + [0.2, 0.3]
-    np.testing.assert_allclose(adapt(moved, moved[0], COLLINS), adapt(motion, motion[0], COLLINS), atol=1e-5)
+    np.testing.assert_allclose(
+        adapt(moved, moved[0], COLLINS), adapt(motion, motion[0], COLLINS), atol=1e-5
+    )
 
 
 def test_the_motion_arrives_and_the_shape_does_not():
@@ -157,19 +187,23 @@ def test_the_motion_arrives_and_the_shape_does_not():
     adapted = adapt(driver, driver[0], COLLINS)
     assert np.abs(adapted - own).max() < 0.03
     assert np.abs(adapted - own).mean() < 0.005 < 0.05 < np.abs(driver - own).mean()
-    np.testing.assert_allclose(eye_opening(adapted).min(), eye_opening(own).min(), atol=0.003)  # closed is closed
+    np.testing.assert_allclose(
+        eye_opening(adapted).min(), eye_opening(own).min(), atol=0.003
+    )  # closed is closed
     assert np.corrcoef(mouth_opening(adapted), mouth_opening(own))[0, 1] > 0.97
 
 
 def test_brows_rise_by_the_same_share_of_the_face():
     """A long-faced driver lifts the brows by a tenth of his face's height; so does the avatar, by a tenth of hers."""
-    long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*driving._axes(COLLINS)[::-1, 0])))
+    long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*adaptation._axes(COLLINS)[::-1, 0])))
     round_face = long_face.copy()
     long_face = long_face * [1.0, 1.4]
     lifted = long_face.copy()
     lifted[17:27, 1] -= 0.1 * np.ptp(long_face[:, 1])
     adapted = adapt(lifted[None], long_face, round_face)[0]
-    np.testing.assert_allclose(round_face[17:27, 1] - adapted[17:27, 1], 0.1 * np.ptp(round_face[:, 1]), rtol=0.02)
+    np.testing.assert_allclose(
+        round_face[17:27, 1] - adapted[17:27, 1], 0.1 * np.ptp(round_face[:, 1]), rtol=0.02
+    )
 
 
 def test_none_hands_the_points_through():
@@ -192,15 +226,27 @@ def test_neutral_frame_is_upright():
     assert neutral_frame(clip) == 2
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: scripted_motion(COLLINS[:60]), r"reference must be landmarks \[68, 2\], got shape \[60, 2\]"),
-    (lambda: scripted_motion(COLLINS, frames=0), "frames and fps must be above 0"),
-    (lambda: scripted_motion(COLLINS, fps=0), "frames and fps must be above 0"),
-    (lambda: scripted_motion(COLLINS, parts=("dance",)), "parts must be some of turn, nod, blink, talk; got dance"),
-    (lambda: scripted_motion(COLLINS * np.nan), "reference must be finite"),
-    (lambda: adapt(COLLINS, COLLINS, COLLINS), r"driver must be landmarks \[frames, 68, 2\]"),
-    (lambda: adapt(COLLINS[None], COLLINS, COLLINS, mode="absolute"), "adapt must be none or relative, got absolute"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda: scripted_motion(COLLINS[:60]),
+            r"reference must be landmarks \[68, 2\], got shape \[60, 2\]",
+        ),
+        (lambda: scripted_motion(COLLINS, frames=0), "frames and fps must be above 0"),
+        (lambda: scripted_motion(COLLINS, fps=0), "frames and fps must be above 0"),
+        (
+            lambda: scripted_motion(COLLINS, parts=("dance",)),
+            "parts must be some of turn, nod, blink, talk; got dance",
+        ),
+        (lambda: scripted_motion(COLLINS * np.nan), "reference must be finite"),
+        (lambda: adapt(COLLINS, COLLINS, COLLINS), r"driver must be landmarks \[frames, 68, 2\]"),
+        (
+            lambda: adapt(COLLINS[None], COLLINS, COLLINS, mode="absolute"),
+            "adapt must be none or relative, got absolute",
+        ),
+    ],
+)
 def test_refusals_say_what_was_expected(call, message):
     with pytest.raises(InputError, match=message):
         call()

@@ -11,15 +11,20 @@ import pytest
 from tests.test_records import make_dataset
 from tf_talkinghead.config import AugmentConfig, replace
 from tf_talkinghead.data import episodes, records
-from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.data.episodes import Schedule
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.cropping import CropBox
 
 
 def _record(clip, identity, count, size=32, video=None):
     """Frame t is plain grey of level 10 t (+ 5 for bo), its landmarks all t / 100: both tell the frame."""
-    frames = [np.full((size, size, 3), 10 * t + (5 if identity == "bo" else 0), np.uint8) for t in range(count)]
-    points = np.broadcast_to(np.arange(count)[:, None, None] / 100, (count, 68, 2)).astype(np.float32)
+    frames = [
+        np.full((size, size, 3), 10 * t + (5 if identity == "bo" else 0), np.uint8)
+        for t in range(count)
+    ]
+    points = np.broadcast_to(np.arange(count)[:, None, None] / 100, (count, 68, 2)).astype(
+        np.float32
+    )
     encoded = [records.encode_frame(frame, 100) for frame in frames]
     return records.Record(encoded, points, clip, video or clip, identity, 25.0, CropBox(0, 0, size))
 
@@ -28,7 +33,11 @@ def _record(clip, identity, count, size=32, video=None):
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("dataset")
     groups = [
-        [_record("a1", "anna", 9, video="a"), _record("a2", "anna", 5, video="a"), _record("b", "bo", 6)],
+        [
+            _record("a1", "anna", 9, video="a"),
+            _record("a2", "anna", 5, video="a"),
+            _record("b", "bo", 6),
+        ],
         [_record("c", "cy", 2), _record("d", "di", 1)],
     ]
     make_dataset(path, groups, size=32)
@@ -51,13 +60,23 @@ def _assert_same(ones, others):
 
 def test_shapes_types_and_that_landmarks_belong_to_their_frames(folder, tiny):
     for batch in _batches(folder, tiny, 6):
-        assert batch["context_images"].shape == (2, 2, 32, 32, 3) and batch["image"].shape == (2, 32, 32, 3)
+        assert batch["context_images"].shape == (2, 2, 32, 32, 3) and batch["image"].shape == (
+            2,
+            32,
+            32,
+            3,
+        )
         assert batch["image"].dtype == np.uint8 and batch["index"].dtype == np.int32
-        assert batch["context_landmarks"].shape == (2, 2, 68, 2) and batch["landmarks"].dtype == np.float32
+        assert (
+            batch["context_landmarks"].shape == (2, 2, 68, 2)
+            and batch["landmarks"].dtype == np.float32
+        )
         for i in range(2):
             frames = [*batch["context_images"][i], batch["image"][i]]
             points = [*batch["context_landmarks"][i], batch["landmarks"][i]]
-            assert {0: b"anna", 1: b"bo", 2: b"cy", 3: b"di"}[batch["index"][i]] == batch["identity"][i]
+            assert {0: b"anna", 1: b"bo", 2: b"cy", 3: b"di"}[batch["index"][i]] == batch[
+                "identity"
+            ][i]
             for frame, point in zip(frames, points):
                 assert frame.mean() // 10 == round(point.mean() * 100)
 
@@ -85,7 +104,9 @@ def test_an_epoch_is_one_episode_of_each_video_in_a_new_order(folder, tiny):
 
 
 def test_same_seed_same_episodes_and_another_seed_others(folder, tiny):
-    config = replace(tiny, {"data.augment.flip": True, "data.augment.colour": 1.0, "data.augment.geometry": 1.0})
+    config = replace(
+        tiny, {"data.augment.flip": True, "data.augment.colour": 1.0, "data.augment.geometry": 1.0}
+    )
     first = _batches(folder, config, 5)
     _assert_same(first, _batches(folder, config, 5))
     other = _batches(folder, config, 5, seed=4)
@@ -99,7 +120,9 @@ def test_resumed_at_a_step(folder, tiny):
 
 def test_two_workers_see_what_one_with_twice_the_batch_sees(folder, tiny):
     whole = _batches(folder, tiny, 4, batch_size=4)
-    parts = [_batches(folder, tiny, 4, batch_size=2, num_workers=2, worker=worker) for worker in range(2)]
+    parts = [
+        _batches(folder, tiny, 4, batch_size=2, num_workers=2, worker=worker) for worker in range(2)
+    ]
     joined = [{name: np.concatenate([a[name], b[name]]) for name in a} for a, b in zip(*parts)]
     _assert_same(whole, joined)
 
@@ -115,7 +138,9 @@ def test_people_restricted_and_excluded(folder, tiny):
 
 def test_short_clips_are_skipped_when_the_config_says_so(folder, tiny):
     config = replace(tiny, {"data.short_clips": "skip", "meta.shots": 5})
-    clips = {Schedule(episodes.load_dataset(folder), 5, 0, config.data)[n].entry.clip for n in range(20)}
+    clips = {
+        Schedule(episodes.load_dataset(folder), 5, 0, config.data)[n].entry.clip for n in range(20)
+    }
     assert clips == {"a1", "b"}
     with pytest.raises(InputError, match="no clip to train on.*skip"):
         episodes.episodes(folder, replace(config, {"meta.shots": 9}), 2, 0)
@@ -140,7 +165,12 @@ def test_larger_records_are_averaged_down_and_smaller_refused(folder, tiny):
     np.testing.assert_allclose(small, by_hand, atol=0.51)
     np.testing.assert_array_equal(landmarks, same_landmarks)
     with pytest.raises(InputError, match="32 px are too small for 64 px.*--size=64"):
-        episodes.episodes(folder, replace(tiny, {"model.image_size": 64, "model.embedder_channels": (8, 8, 16, 16)}), 2, 0)
+        episodes.episodes(
+            folder,
+            replace(tiny, {"model.image_size": 64, "model.embedder_channels": (8, 8, 16, 16)}),
+            2,
+            0,
+        )
 
 
 def test_missing_shard_is_named(tmp_path, tiny):
@@ -153,9 +183,13 @@ def test_missing_shard_is_named(tmp_path, tiny):
 def test_variation_is_the_same_for_all_frames_of_an_episode(tmp_path, tiny, portrait):
     image = cv2.resize(portrait[:256, 100:356], (64, 64))
     record = _record("p", "p", 6, size=64)
-    record = dataclasses.replace(record, frames=[records.encode_frame(image, 100)] * 6, landmarks=record.landmarks * 0 + 0.4)
+    record = dataclasses.replace(
+        record, frames=[records.encode_frame(image, 100)] * 6, landmarks=record.landmarks * 0 + 0.4
+    )
     made = make_dataset(tmp_path, [[record]], size=64)
-    config = dataclasses.replace(tiny.data, augment=AugmentConfig(flip=True, colour=1.0, geometry=1.0))
+    config = dataclasses.replace(
+        tiny.data, augment=AugmentConfig(flip=True, colour=1.0, geometry=1.0)
+    )
     schedule = Schedule(made, 2, 0, config)
     first, points, *_ = episodes.read_episode(made, schedule[0], 64)
     assert (first == first[0]).all() and (points == points[0]).all()

@@ -7,7 +7,7 @@ import pytest
 from tests.moving_portrait import clip
 from tests.script_runner import run_script
 from tf_talkinghead.data import video
-from tf_talkinghead.protocol import resized
+from tf_talkinghead.evaluation.protocol import resized
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +16,25 @@ def videos(tmp_path_factory):
     made = clip(14, 176)
     for person, frames in (("ann", 14), ("bob", 6)):
         (folder / person).mkdir()
-        video.write_video(folder / person / "talk.mp4", [resized(image, 256) for image in made.images[:frames]], 25)
+        video.write_video(
+            folder / person / "talk.mp4",
+            [resized(image, 256) for image in made.images[:frames]],
+            25,
+        )
     return folder
 
 
 def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
     output = tmp_path / "report"
-    some = [f"--data={videos}", f"--output={output}", "--mode=nearest,warp", "--shots=1,2", "--holdout=8", "--gap=2", "--size=96"]
+    some = [
+        f"--data={videos}",
+        f"--output={output}",
+        "--mode=nearest,warp",
+        "--shots=1,2",
+        "--holdout=8",
+        "--gap=2",
+        "--size=96",
+    ]
     good, again, *bad = run_script(
         "evaluate",
         some,
@@ -45,9 +57,26 @@ def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
         ("truth", None),
         *((m, T) for m in ("nearest", "warp") for T in (1, 2)),
     }
-    assert report["problems"] == [] and (output / "user_study" / "index.html").exists()  # the second run left bob out
+    assert (
+        report["problems"] == [] and (output / "user_study" / "index.html").exists()
+    )  # the second run left bob out
     assert "--shots=1,2" in report["command"] and "nowhere" not in report["command"]
-    named = ["best", "vector", "--shots=0,8", "eve", "--face_embedding", "nowhere.h5", "nowhere", "--size", "extra", "--data"]
+    named = [
+        "best",
+        "vector",
+        "--shots=0,8",
+        "eve",
+        "--face_embedding",
+        "nowhere.h5",
+        "nowhere",
+        "--size",
+        "extra",
+        "--data",
+    ]
     for result, name in zip(bad, named, strict=True):
-        assert result.code == 1 and result.stderr.splitlines()[-1].startswith("error: ") and name in result.stderr, result
+        assert (
+            result.code == 1
+            and result.stderr.splitlines()[-1].startswith("error: ")
+            and name in result.stderr
+        ), result
         assert "Traceback" not in result.stderr

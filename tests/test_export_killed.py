@@ -15,9 +15,9 @@ import pytest
 import tensorflow as tf
 
 from tests.random_avatars import random_avatar
-from tf_talkinghead import bank, person, publishing
-from tf_talkinghead.avatar import save_avatar
-from tf_talkinghead.export import export_person
+from tf_talkinghead.export import bank, store, workflow
+from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.personalization.avatar import save_avatar
 from tf_talkinghead.weights.store import empty, load_trained, save_trained
 
 HOOK = """
@@ -49,27 +49,39 @@ def made(tiny, tmp_path_factory):
     trained = empty(tiny)
     trained.generator.set_weights(generator.get_weights())
     weights, models = save_trained(trained, root / "weights"), root / "models"
-    stored = load_trained(weights).generator.folded("float32").get_weights()  # the file has fewer digits
+    stored = (
+        load_trained(weights).generator.folded("float32").get_weights()
+    )  # the file has fewer digits
     for share, name in ((0.5, "ann"), (1.0, "bob")):
         avatar = dataclasses.replace(shared, weights=stored, psi_hat=share * shared.psi_hat)
-        save_avatar(avatar, publishing.work_dir(models, name))
+        save_avatar(avatar, store.work_dir(models, name))
         export_person(avatar, models, name)
-    person.publish_bank(str(weights), models)
-    entries = "".join(f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} ' for name in ("ann", "bob"))
-    (models / publishing.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
+    workflow.publish_bank(str(weights), models)
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
+        for name in ("ann", "bob")
+    )
+    (models / store.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
     return weights, models
 
 
 def _run(arguments, models, hooks, moment):
-    environment = {**os.environ, "PYTHONPATH": str(hooks), "KILLED_AT": str(moment), "KILLED_IN": str(models)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(hooks),
+        "KILLED_AT": str(moment),
+        "KILLED_IN": str(models),
+    }
     command = [sys.executable, "-m", "scripts.export", f"--models={models}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def _visible(models):
     """What a server that looks now finds, every version of it loaded; and the bank's people."""
-    seen = {path.name for path in models.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    versions = {name: publishing.versions(models, name) for name in sorted(seen)}
+    seen = {
+        path.name for path in models.iterdir() if path.is_dir() and not path.name.startswith(".")
+    }
+    versions = {name: store.versions(models, name) for name in sorted(seen)}
     for name, numbers in versions.items():
         for number in numbers:
             tf.saved_model.load(str(models / name / str(number)))
@@ -81,7 +93,11 @@ def _visible(models):
 @pytest.mark.parametrize("what", ["person", "bank", "delete"])
 def test_killed_before_each_change(made, tmp_path, what):
     weights, original = made
-    arguments = {"person": ["--person=ann"], "bank": ["--bank", f"--weights={weights}"], "delete": ["--delete=ann"]}[what]
+    arguments = {
+        "person": ["--person=ann"],
+        "bank": ["--bank", f"--weights={weights}"],
+        "delete": ["--delete=ann"],
+    }[what]
     both = ["ann", "bob"]
     before = ({"ann": [1], "bank": [1], "bob": [1]}, both)
     after = {
@@ -111,6 +127,6 @@ def test_killed_before_each_change(made, tmp_path, what):
         assert not list(models.glob(".publishing-*")) and not list(models.glob(".deleted-*"))
         if what == "delete":
             assert not [path for path in models.rglob("*") if path.name.startswith("ann")]
-            assert '"ann"' not in (models / publishing.CONFIG_FILE).read_text()
+            assert '"ann"' not in (models / store.CONFIG_FILE).read_text()
         shutil.rmtree(models)
     assert killed.returncode == 0 and moment > 8

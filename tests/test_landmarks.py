@@ -5,21 +5,23 @@ import numpy as np
 import pytest
 
 from tests.face_footage import moving_face
-from tf_talkinghead.data import faces, landmarks, tracking
-from tf_talkinghead.data.landmarks import DlibLandmarks, Face, Square
 from tf_talkinghead.errors import InputError, NoFaceError
+from tf_talkinghead.faces import crops, geometry, landmarks, tracking
+from tf_talkinghead.faces.landmarks import DlibLandmarks, Face, Square
 
 
 @pytest.fixture(scope="module")
 def model():
-    return faces.default_landmarks()
+    return crops.default_landmarks()
 
 
 def test_points_of_a_known_face(model, portrait):
     (face,) = model.detect(portrait)
     eyes = face.points[36:42].mean(0), face.points[42:48].mean(0)
     np.testing.assert_allclose(eyes, [[203, 101], [246, 103.5]], atol=2.5)  # read off the picture
-    assert face.points[8, 1] > face.points[57, 1] > face.points[33, 1] > face.points[27, 1]  # chin, mouth, nose, bridge
+    assert (
+        face.points[8, 1] > face.points[57, 1] > face.points[33, 1] > face.points[27, 1]
+    )  # chin, mouth, nose, bridge
     x, y, side = face.square
     assert abs(x - 225) < 15 and abs(y - 120) < 20 and 80 < side < 140
 
@@ -28,10 +30,16 @@ def test_points_scale_with_the_picture(model, portrait):
     head = portrait[:260, 90:350]
     (face,) = model.detect(head)
     for scale in (0.5, 2.5):
-        image = cv2.resize(head, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        image = cv2.resize(
+            head,
+            None,
+            fx=scale,
+            fy=scale,
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+        )
         (other,) = model.detect(image)
         gap = np.linalg.norm((other.points + 0.5) / scale - 0.5 - face.points, axis=1).mean()
-        assert gap < 0.05 * landmarks.eye_distance(face.points)
+        assert gap < 0.05 * geometry.eye_distance(face.points)
 
 
 def test_square_follows_its_points():
@@ -45,7 +53,9 @@ def test_hard_detector_finds_a_face(model, portrait):
     small = np.ascontiguousarray(portrait[:220, 120:340])
     (face,) = model.detect(small)
     hard = model.detect_hard(small, face)
-    assert np.linalg.norm(hard[0].points - face.points, axis=1).mean() < 0.08 * landmarks.eye_distance(face.points)
+    assert np.linalg.norm(
+        hard[0].points - face.points, axis=1
+    ).mean() < 0.08 * geometry.eye_distance(face.points)
 
 
 def test_no_face_and_models_of_no_use(model, tmp_path):
@@ -65,33 +75,51 @@ def test_tracked_points_are_the_detected_ones(model, portrait):
     assert tracker.detections == 2 and len(tracker.tracks) == 1
     tracked = tracking.track(frames, model, every=8)
     detected = np.stack([model.detect(frame)[0].points for frame in frames])
-    gaps = np.linalg.norm(tracked - detected, axis=-1).mean(-1) / landmarks.eye_distance(detected)
+    gaps = np.linalg.norm(tracked - detected, axis=-1).mean(-1) / geometry.eye_distance(detected)
     assert gaps.mean() < 0.02 and gaps.max() < 0.05
 
 
 def test_points_depend_little_on_the_square_they_are_sought_in(model, portrait):
     (face,) = model.detect(portrait)
     x, y, side = face.square
-    moved = [Square(x + 0.06 * side, y, side), Square(x, y - 0.06 * side, side), Square(x, y, 1.12 * side)]
-    answers = [model.follow(portrait, face.points + np.float32([square.x - x, square.y - y])) for square in moved[:2]]
-    answers.append(model.follow(portrait, ((face.points - (x, y)) * 1.12 + (x, y)).astype(np.float32)))
+    moved = [
+        Square(x + 0.06 * side, y, side),
+        Square(x, y - 0.06 * side, side),
+        Square(x, y, 1.12 * side),
+    ]
+    answers = [
+        model.follow(portrait, face.points + np.float32([square.x - x, square.y - y]))
+        for square in moved[:2]
+    ]
+    answers.append(
+        model.follow(portrait, ((face.points - (x, y)) * 1.12 + (x, y)).astype(np.float32))
+    )
     plain = [model._predict(landmarks._grey(portrait), square) for square in moved]
     gap = [np.linalg.norm(answer.points - face.points, axis=-1).mean() for answer in answers]
     plain_gap = [np.linalg.norm(points - face.points, axis=-1).mean() for points in plain]
-    assert np.mean(gap) < 0.5 * np.mean(plain_gap) and np.mean(gap) < 0.01 * landmarks.eye_distance(face.points)
+    assert np.mean(gap) < 0.5 * np.mean(plain_gap) and np.mean(gap) < 0.01 * geometry.eye_distance(
+        face.points
+    )
 
 
 def test_spread_tells_a_face_from_none(model, portrait):
     (face,) = model.detect(portrait)
     wall = np.random.default_rng(0).integers(0, 256, portrait.shape, np.uint8)
-    assert face.spread < 0.5 * landmarks.UNSURE < landmarks.UNSURE < model.follow(wall, face.points).spread
+    assert (
+        face.spread
+        < 0.5 * landmarks.UNSURE
+        < landmarks.UNSURE
+        < model.follow(wall, face.points).spread
+    )
 
 
 def test_points_that_slipped_off_are_sought_again(model, portrait):
     (face,) = model.detect(portrait)
     astray = model.follow(portrait, face.points + np.float32([0.3 * face.square.side, 0]))
     assert astray.spread < landmarks.UNSURE
-    assert np.linalg.norm(astray.points - face.points, axis=-1).mean() < 0.02 * landmarks.eye_distance(face.points)
+    assert np.linalg.norm(
+        astray.points - face.points, axis=-1
+    ).mean() < 0.02 * geometry.eye_distance(face.points)
 
 
 def test_a_confirmed_face_keeps_its_points(model, portrait):
@@ -100,7 +128,9 @@ def test_a_confirmed_face_keeps_its_points(model, portrait):
     (confirmed,) = model.detect(portrait, known)
     np.testing.assert_allclose(confirmed.points, known.points, atol=1e-3)
     (other,) = model.detect(portrait, face._replace(points=face.points + np.float32([9, 0])))
-    assert np.linalg.norm(other.points - face.points, axis=-1).mean() < 0.02 * landmarks.eye_distance(face.points)
+    assert np.linalg.norm(
+        other.points - face.points, axis=-1
+    ).mean() < 0.02 * geometry.eye_distance(face.points)
 
 
 class _Faces:
@@ -117,7 +147,13 @@ class _Faces:
         for number in np.unique(image[..., 0][image[..., 0] >= 100]):
             rows, columns = np.nonzero(image[..., 0] == number)
             side = np.ptp(columns) + 1
-            grid = np.stack([np.linspace(columns.min(), columns.max(), 68), np.linspace(rows.min(), rows.max(), 68)], -1)
+            grid = np.stack(
+                [
+                    np.linspace(columns.min(), columns.max(), 68),
+                    np.linspace(rows.min(), rows.max(), 68),
+                ],
+                -1,
+            )
             found.append(Face(Square(columns.mean(), rows.mean(), side), grid.astype(np.float32)))
         return sorted(found, key=lambda face: -face.square.side)
 
@@ -185,11 +221,17 @@ def test_unsure_frames_are_left_out_and_the_face_followed_through_them():
 
         def follow(self, image, points):
             self.frame += 1
-            return super().follow(image, points)._replace(spread=landmarks.UNSURE if self.frame in (2, 3, 6) else 0.0)
+            return (
+                super()
+                .follow(image, points)
+                ._replace(spread=landmarks.UNSURE if self.frame in (2, 3, 6) else 0.0)
+            )
 
     frames = [_scene((50 + 2 * t, 50, 40)) for t in range(10)]
     tracker = tracking.follow_faces(frames, Doubtful(), every=100)
-    assert [track.positions for track in tracker.tracks] == [[0, 1, 2, 5, 6, 8, 9]] and tracker.tracks[0].unsure == 3
+    assert [track.positions for track in tracker.tracks] == [
+        [0, 1, 2, 5, 6, 8, 9]
+    ] and tracker.tracks[0].unsure == 3
     points = tracking.track(frames, Doubtful(), every=100)
     assert np.isnan(points[3]).all() and points[5, :, 0].min() == 60
 
@@ -233,7 +275,10 @@ def test_a_cut_ends_a_face():
     bright = np.full((200, 300, 3), 99, np.uint8)
     bright[50:90, 50:90] = 100
     tracker = tracking.follow_faces([_scene((50, 50, 40))] * 6 + [bright] * 6, _Faces(), every=50)
-    assert [track.positions for track in tracker.tracks] == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert [track.positions for track in tracker.tracks] == [
+        [0, 1, 2, 3, 4, 5],
+        [6, 7, 8, 9, 10, 11],
+    ]
 
 
 def test_a_leap_is_looked_at_at_once():
@@ -241,7 +286,9 @@ def test_a_leap_is_looked_at_at_once():
 
     class Lost(_Faces):
         def follow(self, image, points):
-            return _at(points + np.float32([30, 0]) if image[60, 25, 0] == 0 else points)  # follows, wrongly
+            return _at(
+                points + np.float32([30, 0]) if image[60, 25, 0] == 0 else points
+            )  # follows, wrongly
 
     points = tracking.track(frames, Lost(), every=100)
     assert points[3, :, 0].min() == 140
@@ -249,25 +296,35 @@ def test_a_leap_is_looked_at_at_once():
 
 def test_face_crops_of_a_clip_and_a_photo(model, portrait, tiny):
     frames = moving_face(portrait, 5)
-    clip = faces.face_crops(frames, 64, tiny.data, model)
-    assert clip.images.shape == (5, 64, 64, 3) and clip.landmarks.shape == (5, 68, 2) and clip.kept.tolist() == [0, 1, 2, 3, 4]
+    clip = crops.face_crops(frames, 64, tiny.data, model)
+    assert (
+        clip.images.shape == (5, 64, 64, 3)
+        and clip.landmarks.shape == (5, 68, 2)
+        and clip.kept.tolist() == [0, 1, 2, 3, 4]
+    )
     assert 0.1 < clip.landmarks[..., 0].min() and clip.landmarks[..., 1].max() < 0.95
-    again = faces.face_crops(lambda: iter(frames), 64, tiny.data, model)
+    again = crops.face_crops(lambda: iter(frames), 64, tiny.data, model)
     np.testing.assert_array_equal(clip.images, again.images)
-    photo = faces.face_crops([frames[0]], 64, tiny.data, model)
+    photo = crops.face_crops([frames[0]], 64, tiny.data, model)
     assert photo.images.shape == (1, 64, 64, 3)
     with pytest.raises(NoFaceError, match="face too small: 4. px"):
-        faces.face_crops([cv2.resize(portrait, (210, 210), interpolation=cv2.INTER_AREA)], 64, tiny.data, model)
+        crops.face_crops(
+            [cv2.resize(portrait, (210, 210), interpolation=cv2.INTER_AREA)], 64, tiny.data, model
+        )
 
 
 def test_head_angles_have_the_right_sign(model, portrait):
     points = model.detect(portrait)[0].points
-    _, _, level = faces.head_angles(points)
+    _, _, level = geometry.head_angles(points)
     turn = cv2.getRotationMatrix2D((225, 120), -15, 1)  # clockwise
-    _, _, rolled = faces.head_angles(model.detect(cv2.warpAffine(portrait, turn, (512, 512)))[0].points)
+    _, _, rolled = geometry.head_angles(
+        model.detect(cv2.warpAffine(portrait, turn, (512, 512)))[0].points
+    )
     assert rolled - level == pytest.approx(15, abs=3)
-    mirrored = landmarks.mirrored(points, 511)
-    np.testing.assert_allclose(faces.head_angles(mirrored) * [-1, 1, -1], faces.head_angles(points), atol=0.5)
+    mirrored = geometry.mirrored(points, 511)
+    np.testing.assert_allclose(
+        geometry.head_angles(mirrored) * [-1, 1, -1], geometry.head_angles(points), atol=0.5
+    )
     nose_right = points.copy()
     nose_right[27:36] += (6, 0)
-    assert faces.head_angles(nose_right)[0] > faces.head_angles(points)[0]
+    assert geometry.head_angles(nose_right)[0] > geometry.head_angles(points)[0]

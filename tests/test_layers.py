@@ -53,7 +53,9 @@ def test_one_iteration_is_the_power_methods(name):
     expected = matrix(layer).T @ v
     layer.power_iterate()
     np.testing.assert_allclose(layer.u, expected / np.linalg.norm(expected), atol=1e-6)
-    np.testing.assert_allclose(layer.sigma(), np.linalg.norm(matrix(layer) @ layer.u.numpy()), rtol=1e-5)
+    np.testing.assert_allclose(
+        layer.sigma(), np.linalg.norm(matrix(layer) @ layer.u.numpy()), rtol=1e-5
+    )
 
 
 def test_convolution_is_a_plain_one_with_the_divided_kernel():
@@ -130,8 +132,14 @@ def test_a_training_step_iterates_once_for_each_update():
     image = tf.random.stateless_normal([2, 8, 8, 3], (1, 2))
     for network in (embedder, discriminator):
         network(image)
-    kernels = {id(layer): matrix(layer) for n in (embedder, discriminator) for layer in spectral_layers(n)}
-    expected = {id(layer): layer.u.numpy() for n in (embedder, discriminator) for layer in spectral_layers(n)}
+    kernels = {
+        id(layer): matrix(layer) for n in (embedder, discriminator) for layer in spectral_layers(n)
+    }
+    expected = {
+        id(layer): layer.u.numpy()
+        for n in (embedder, discriminator)
+        for layer in spectral_layers(n)
+    }
 
     @tf.function
     def step():
@@ -201,7 +209,9 @@ def test_kernel_and_u_stay_float32_under_a_mixed_policy():
     assert layer.normalized_kernel().dtype == tf.float32
 
 
-@pytest.mark.parametrize("layer", [SpectralConv2D(4, 1, use_bias=False, eps=1e-3), SpectralDense(4, eps=1e-3)])
+@pytest.mark.parametrize(
+    "layer", [SpectralConv2D(4, 1, use_bias=False, eps=1e-3), SpectralDense(4, eps=1e-3)]
+)
 def test_layers_can_be_made_again_from_their_config(layer):
     config = layer.get_config()
     again = type(layer).from_config(config)

@@ -16,7 +16,12 @@ def _touch(root, *names):
 
 @pytest.mark.parametrize("prefix", ["", "dev/mp4/", "vox2/dev/mp4/"])
 def test_voxceleb_tree(tmp_path, prefix):
-    names = ["id00012/21Uxsk56VDQ/00001.mp4", "id00012/21Uxsk56VDQ/00002.mp4", "id00012/2DLq_Kkc1r8/00016.mp4", "id00015/_Y-x/1.mp4"]
+    names = [
+        "id00012/21Uxsk56VDQ/00001.mp4",
+        "id00012/21Uxsk56VDQ/00002.mp4",
+        "id00012/2DLq_Kkc1r8/00016.mp4",
+        "id00015/_Y-x/1.mp4",
+    ]
     _touch(tmp_path, *(prefix + name for name in names))
     clips, rejected = list_clips(tmp_path)
     assert not rejected and [clip.name for clip in clips] == sorted(prefix + name for name in names)
@@ -77,7 +82,9 @@ def _manifest(tmp_path, text):
 
 
 def test_manifest_overrides_the_folders(tmp_path):
-    _touch(tmp_path, "v/1.mp4", "v/2.mp4", "p/3.jpg", "v/unlisted.mp4", "id00001/abc/1.mp4", "x.txt")
+    _touch(
+        tmp_path, "v/1.mp4", "v/2.mp4", "p/3.jpg", "v/unlisted.mp4", "id00001/abc/1.mp4", "x.txt"
+    )
     path = _manifest(
         tmp_path,
         "file,person_id,ok\nv/1.mp4,anna,yes\nv/2.mp4,bo,no\np/3.jpg,anna,yes\nv/none.mp4,bo,yes\n"
@@ -91,7 +98,13 @@ def test_manifest_overrides_the_folders(tmp_path):
         ("v/2.mp4", "bo"),
     ]
     assert clips[0].video == "abc" and clips[1].video == "p/3.jpg"
-    assert {rejection.file for rejection in rejected} == {"v/none.mp4", "v/1.mp4", "../secret.mp4", "x.txt", "v/unlisted.mp4"}
+    assert {rejection.file for rejection in rejected} == {
+        "v/none.mp4",
+        "v/1.mp4",
+        "../secret.mp4",
+        "x.txt",
+        "v/unlisted.mp4",
+    }
     clips, _ = list_clips(tmp_path, path, "ok=no")
     assert [clip.name for clip in clips] == ["v/2.mp4"]
 
@@ -99,7 +112,9 @@ def test_manifest_overrides_the_folders(tmp_path):
 def test_manifest_may_name_videos(tmp_path):
     _touch(tmp_path, "1.mp4", "2.mp4")
     path = _manifest(tmp_path, "\ufefffile,person_id,video_id\n1.mp4,anna,talk\n2.mp4,anna,talk\n")
-    assert [(clip.identity, clip.video) for clip in list_clips(tmp_path, path)[0]] == [("anna", "talk")] * 2
+    assert [(clip.identity, clip.video) for clip in list_clips(tmp_path, path)[0]] == [
+        ("anna", "talk")
+    ] * 2
 
 
 def test_refusals(tmp_path):

@@ -63,7 +63,9 @@ def test_non_finite_names_term_step_and_last_good(bad):
     def step(batch, number):
         return {"pixel": 1.0, "match": bad if number == 6 else 0.0}
 
-    with pytest.raises(NonFiniteError, match=r"match is (nan|inf) at step 7; last good checkpoint: step-5"):
+    with pytest.raises(
+        NonFiniteError, match=r"match is (nan|inf) at step 7; last good checkpoint: step-5"
+    ):
         loop(recorder, step=step).run()
     assert recorder.saved[-1][0] == 5
 

@@ -24,7 +24,11 @@ def test_l1_terms_are_means_over_elements_summed_over_layers():
 def test_layers_count_the_same_whatever_their_size():
     """A mean over elements, not a sum: ten times the pixels of the same difference cost the same."""
     small, large = tf.zeros([1, 2, 2, 3]), tf.zeros([1, 20, 20, 3])
-    assert float(losses.content([small], [small + 0.5])) == float(losses.content([large], [large + 0.5])) == 0.5
+    assert (
+        float(losses.content([small], [small + 0.5]))
+        == float(losses.content([large], [large + 0.5]))
+        == 0.5
+    )
 
 
 def test_adversarial_is_minus_the_mean_score():
@@ -48,7 +52,9 @@ def test_hinge_gradient_stops_beyond_the_margins():
     real, fake = tf.Variable([2.0, 0.5]), tf.Variable([-2.0, 0.5])
     with tf.GradientTape() as tape:
         value = losses.discriminator_hinge(real, fake)
-    for gradient, expected in zip(tape.gradient(value, [real, fake]), ([0.0, -0.5], [0.0, 0.5]), strict=True):
+    for gradient, expected in zip(
+        tape.gradient(value, [real, fake]), ([0.0, -0.5], [0.0, 0.5]), strict=True
+    ):
         np.testing.assert_array_equal(gradient, expected)
 
 
@@ -70,7 +76,9 @@ def test_gradient_compares_differences_both_ways():
     x, x_hat = image([0, 1, 0], [0, 0, 0]), image([0, 0, 0], [0, 0, 0])
     # horizontal: 1, -1, 0, 0 -> 2/4; vertical: 0, -1, 0 -> 1/3
     assert float(losses.gradient(x, x_hat)) == pytest.approx(2 / 4 + 1 / 3)
-    assert float(losses.gradient(x, x + 0.7)) == pytest.approx(0, abs=1e-6)  # an offset has no differences
+    assert float(losses.gradient(x, x + 0.7)) == pytest.approx(
+        0, abs=1e-6
+    )  # an offset has no differences
 
 
 def test_structure_is_one_minus_ssim():
@@ -80,7 +88,9 @@ def test_structure_is_one_minus_ssim():
     # flat pictures of a and b: SSIM is (2ab + c) / (a^2 + b^2 + c) with c = (0.01 L)^2 and L = 2, that of contrast 1
     a, b, c = 0.5, 0.25, 0.02**2
     flat = [tf.fill([1, 32, 32, 3], value) for value in (a, b)]
-    assert float(losses.structure(*flat)) == pytest.approx(1 - (2 * a * b + c) / (a * a + b * b + c), abs=1e-4)
+    assert float(losses.structure(*flat)) == pytest.approx(
+        1 - (2 * a * b + c) / (a * a + b * b + c), abs=1e-4
+    )
 
 
 def test_batches_are_averaged():
@@ -92,7 +102,9 @@ def test_batches_are_averaged():
         assert float(term(x, x_hat)) == pytest.approx(np.mean(halves), rel=1e-5)
     scores = tf.constant([0.3, -0.8])
     for term in (losses.adversarial, lambda s: losses.discriminator_hinge(s, -s)):
-        assert float(term(scores)) == pytest.approx(np.mean([float(term(scores[i : i + 1])) for i in range(2)]))
+        assert float(term(scores)) == pytest.approx(
+            np.mean([float(term(scores[i : i + 1])) for i in range(2)])
+        )
 
 
 @pytest.mark.parametrize("term", [losses.content, losses.feature_matching])
@@ -122,7 +134,11 @@ def test_face_boxes_are_square_around_the_landmarks():
     points[0, 0], points[0, 1] = (0.3, 0.4), (0.7, 0.6)  # 0.4 wide, 0.2 high, centre (0.5, 0.5)
     half = 0.4 * (0.5 + 0.1)
     top_left, bottom_right = 0.5 - half, 0.5 + half
-    np.testing.assert_allclose(losses.face_boxes(points, 0.1), [[top_left, top_left, bottom_right, bottom_right]], atol=1e-6)
+    np.testing.assert_allclose(
+        losses.face_boxes(points, 0.1),
+        [[top_left, top_left, bottom_right, bottom_right]],
+        atol=1e-6,
+    )
     points[0, 1] = (0.7, 1.0)  # now 0.6 high, centre (0.5, 0.7)
     np.testing.assert_allclose(losses.face_boxes(points, 0.0), [[0.4, 0.2, 1.0, 0.8]], atol=1e-6)
 

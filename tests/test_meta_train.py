@@ -19,16 +19,18 @@ from tests.test_distribution import free_port
 from tests.test_records import make_dataset
 from tf_talkinghead.config import from_json, preset, replace, to_json
 from tf_talkinghead.data import records
-from tf_talkinghead.data.cropping import CropBox
+from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.training.checkpoints import Checkpoints
-from tf_talkinghead.training.held_out import better
 from tf_talkinghead.training.run import meta_train
+from tf_talkinghead.training.validation import better
 
 
 def person(name, level, size=32):
     """A clip of eight frames: a smooth picture of its own level, a face that moves sideways."""
     random = np.random.default_rng(level)
-    base = cv2.resize(random.integers(0, 256, (4, 4, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+    base = cv2.resize(
+        random.integers(0, 256, (4, 4, 3), np.uint8), (size, size), interpolation=cv2.INTER_CUBIC
+    )
     frames = [records.encode_frame(np.roll(base, t, axis=1), 95) for t in range(8)]
     landmarks = np.stack([COLLINS + [t / size, 0] for t in range(8)]).astype(np.float32)
     return records.Record(frames, landmarks, name, name, name, 25.0, CropBox(0, 0, size))
@@ -42,13 +44,23 @@ def data(tmp_path_factory):
 
 
 def command(data, run, *more):
-    flags = [f"--data={data}", f"--run_dir={run}", "--preset=tiny", "--deterministic", "--holdout_people=1", "--checkpoint_every=2", *more]
+    flags = [
+        f"--data={data}",
+        f"--run_dir={run}",
+        "--preset=tiny",
+        "--deterministic",
+        "--holdout_people=1",
+        "--checkpoint_every=2",
+        *more,
+    ]
     return [sys.executable, "-m", "scripts.meta_train", *flags]
 
 
 def start(arguments, **variables):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **variables}
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(run, step):
@@ -61,7 +73,12 @@ def wait_for(run, step):
 
 
 def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
-    changes = {"meta.steps": 3, "meta.holdout_people": 1, "meta.holdout_episodes": 2, "meta.evaluate_every": 2}
+    changes = {
+        "meta.steps": 3,
+        "meta.holdout_people": 1,
+        "meta.holdout_episodes": 2,
+        "meta.evaluate_every": 2,
+    }
     config = replace(preset("tiny"), changes)
     result = meta_train(config, data, tmp_path, progress=False)
     assert result.step == 3 and not result.interrupted and 0 <= result.terms["data_wait_share"] <= 1
@@ -70,16 +87,39 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     assert checkpoints.steps() == [2, 3] and checkpoints.best()[0] in (2, 3)
     assert set(checkpoints.best()[1]) == {"ssim", "face_similarity"}
     grids = sorted(path.name for path in (tmp_path / "grids").iterdir())
-    assert grids == ["held_out-0000002.png", "held_out-0000003.png", "training-0000002.png", "training-0000003.png"]
+    assert grids == [
+        "held_out-0000002.png",
+        "held_out-0000003.png",
+        "training-0000002.png",
+        "training-0000003.png",
+    ]
     # rows of two context frames, drawing, target and output, 32 pixels each, white lines of 2 between
     assert cv2.imread(str(tmp_path / "grids" / grids[0])).shape[1] == 5 * 34 - 2
     tags = set()
     for path in (tmp_path / "events").iterdir():
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             tags |= {value.tag for value in event.summary.value}
-    expected = {"pixel", "gradient", "loss", "adversarial", "feature_matching", "match", "discriminator", "gradient_norm"}
-    expected |= {"discriminator_gradient_norm", "rate/creator", "rate/critic", "steps_per_second", "data_wait_share"}
-    assert expected | {"held_out/ssim", "held_out/face_similarity", "training", "held_out", "config"} <= tags
+    expected = {
+        "pixel",
+        "gradient",
+        "loss",
+        "adversarial",
+        "feature_matching",
+        "match",
+        "discriminator",
+        "gradient_norm",
+    }
+    expected |= {
+        "discriminator_gradient_norm",
+        "rate/creator",
+        "rate/critic",
+        "steps_per_second",
+        "data_wait_share",
+    }
+    assert (
+        expected | {"held_out/ssim", "held_out/face_similarity", "training", "held_out", "config"}
+        <= tags
+    )
 
 
 @pytest.mark.slow
@@ -103,7 +143,18 @@ def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data
     assert folders[0].best() == folders[1].best() and folders[0].best()[0] is not None
     reference, found = (folder.load(last)[0] for folder in folders)
     assert reference.keys() == found.keys() and len(found) > 100
-    for part in ("E/", "G/", "V/", "D/W", "E_averaged/", "G_averaged/", "averages/", "creator/", "critic/1/row_v", "critic/1/row_counts"):
+    for part in (
+        "E/",
+        "G/",
+        "V/",
+        "D/W",
+        "E_averaged/",
+        "G_averaged/",
+        "averages/",
+        "creator/",
+        "critic/1/row_v",
+        "critic/1/row_counts",
+    ):
         assert any(name.startswith(part) for name in found), part
     assert any(name.endswith(".u") for name in found)  # spectral vectors
     for name, value in reference.items():
@@ -117,13 +168,18 @@ def test_sigterm_to_one_of_two_workers_ends_both_at_the_same_step(data, tmp_path
 
     def start_both(steps):
         cluster = {"worker": [f"127.0.0.1:{free_port()}" for _ in range(2)]}
-        tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+        tasks = [
+            json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+            for i in range(2)
+        ]
         return [start(command(data, run, f"--steps={steps}"), TF_CONFIG=task) for task in tasks]
 
     def ends(processes):
         """The last line each says; both must have left with 0."""
         said = [process.communicate(timeout=300) for process in processes]
-        assert [process.returncode for process in processes] == [0, 0], said[0][1][-2000:] + said[1][1][-2000:]
+        assert [process.returncode for process in processes] == [0, 0], (
+            said[0][1][-2000:] + said[1][1][-2000:]
+        )
         return [out.strip().splitlines()[-1].partition(": ")[2] for out, _ in said]
 
     processes = start_both(100_000)
@@ -149,17 +205,33 @@ def test_refusals_in_one_line(data, tmp_path):
     text = (wrong / "dataset.json").read_text()
     (wrong / "dataset.json").write_text(text.replace('"schema": ', '"schema": 9', 1))
     other.mkdir()
-    (other / "config.json").write_text(to_json(replace(preset("tiny"), {"meta.learning_rate": 0.25})))
+    (other / "config.json").write_text(
+        to_json(replace(preset("tiny"), {"meta.learning_rate": 0.25}))
+    )
     common = ["--preset=tiny", f"--run_dir={tmp_path / 'run'}"]
     cases = {
         ("dataset.json", "prepare_dataset"): [*common, f"--data={tmp_path / 'nothing'}"],
         ("expected schema", "got 9"): [*common, f"--data={wrong}"],
         ("16 px", "32 px"): [*common, f"--data={small}"],
-        ("meta.learning_rate", "0.25", "5e-05"): ["--preset=tiny", f"--run_dir={other}", f"--data={data}"],
-        ("no.h5", "--vgg19_weights"): [*common, f"--data={data}", "--perceptual=vgg", "--vgg19_weights=no.h5"],
+        ("meta.learning_rate", "0.25", "5e-05"): [
+            "--preset=tiny",
+            f"--run_dir={other}",
+            f"--data={data}",
+        ],
+        ("no.h5", "--vgg19_weights"): [
+            *common,
+            f"--data={data}",
+            "--perceptual=vgg",
+            "--vgg19_weights=no.h5",
+        ],
         ("--holdout_people=5", "5 people"): [*common, f"--data={data}", "--holdout_people=5"],
         ("--holdout_people=nobody",): [*common, f"--data={data}", "--holdout_people=nobody"],
-        ("meta.micro_batches", "batch_size 3", "got 2"): [*common, f"--data={data}", "--batch_size=3", "--set=meta.micro_batches=2"],
+        ("meta.micro_batches", "batch_size 3", "got 2"): [
+            *common,
+            f"--data={data}",
+            "--batch_size=3",
+            "--set=meta.micro_batches=2",
+        ],
         ("meta.no_such",): [*common, f"--data={data}", "--set=meta.no_such=1"],
     }
     for words, result in zip(cases, run_script("meta_train", *cases.values()), strict=True):
@@ -174,4 +246,6 @@ def test_best_is_by_ssim_and_ties_by_face_similarity():
     assert better({"ssim": 0.5, "face_similarity": 0.1}, {})
     assert better({"ssim": 0.502, "face_similarity": 0.1}, {"ssim": 0.5, "face_similarity": 0.9})
     assert not better({"ssim": 0.49, "face_similarity": 0.9}, {"ssim": 0.5, "face_similarity": 0.1})
-    assert better({"ssim": 0.5001, "face_similarity": 0.6}, {"ssim": 0.5002, "face_similarity": 0.5})
+    assert better(
+        {"ssim": 0.5001, "face_similarity": 0.6}, {"ssim": 0.5002, "face_similarity": 0.5}
+    )

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.moving_portrait import clip
-from tf_talkinghead import methods
 from tf_talkinghead.config import preset
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.evaluation import methods
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,9 @@ def trained():
 @pytest.mark.parametrize("mode, T", [("feed_forward", 1), ("vector", 2)])
 def test_model_methods_render_what_they_learned(trained, mode, T):
     made = clip(8, 32)
-    renderer = methods.build([mode], trained, seed=3, steps=2)[mode](made.images[:T], made.landmarks[:T])
+    renderer = methods.build([mode], trained, seed=3, steps=2)[mode](
+        made.images[:T], made.landmarks[:T]
+    )
     frames = renderer(made.landmarks[4:7])
     assert frames.shape == (3, 32, 32, 3) and frames.dtype == np.uint8
     if mode == "feed_forward":

@@ -12,7 +12,13 @@ from tf_talkinghead.errors import InputError
 
 def skimage_ssim(a, b):
     return structural_similarity(
-        a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=-1
+        a,
+        b,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        channel_axis=-1,
     )
 
 
@@ -22,7 +28,9 @@ def test_ssim_equals_skimage_on_a_real_face(portrait):
     noisy = np.clip(face + rng.normal(0, 20, face.shape), 0, 255).astype(np.uint8)
     shifted = np.roll(face, 3, axis=1)
     ours = metrics.ssim(np.stack([face, face, face]), np.stack([noisy, shifted, face]))
-    assert ours == pytest.approx([skimage_ssim(face, noisy), skimage_ssim(face, shifted), 1.0], abs=1e-6)
+    assert ours == pytest.approx(
+        [skimage_ssim(face, noisy), skimage_ssim(face, shifted), 1.0], abs=1e-6
+    )
     assert ours[0] < 0.9 and ours[1] < 0.9
 
 

@@ -7,8 +7,8 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving import models_config, versions
-from tf_talkinghead import publishing
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import store
 
 
 def publish(models, name, *numbers):
@@ -32,8 +32,14 @@ def test_everyone_published_and_nobody_else(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "cleo" / ".3").mkdir(parents=True)
     config = models_config.build(tmp_path)
-    assert labels(config) == {"anna": {"stable": 2, "canary": 2}, "bank": {"stable": 7, "canary": 7}}
-    assert [model.base_path for model in config.model_config_list.config] == [str(tmp_path / "anna"), str(tmp_path / "bank")]
+    assert labels(config) == {
+        "anna": {"stable": 2, "canary": 2},
+        "bank": {"stable": 7, "canary": 7},
+    }
+    assert [model.base_path for model in config.model_config_list.config] == [
+        str(tmp_path / "anna"),
+        str(tmp_path / "bank"),
+    ]
     versions.check_config(config)
 
 
@@ -50,7 +56,10 @@ def test_stable_stays_until_it_is_moved(tmp_path):
     assert labels(config) == {"anna": {"stable": 2, "canary": 2}, "bob": {"stable": 2, "canary": 3}}
     assert loaded(config) == {"anna": [2], "bob": [2, 3]}
     shutil.rmtree(tmp_path / "bob" / "1")  # stable's folder was pruned away
-    assert labels(models_config.build(tmp_path, before, promote=["all"]))["bob"] == {"stable": 3, "canary": 3}
+    assert labels(models_config.build(tmp_path, before, promote=["all"]))["bob"] == {
+        "stable": 3,
+        "canary": 3,
+    }
 
 
 def test_labels_move_in_two_writes(tmp_path):
@@ -64,10 +73,17 @@ def test_labels_move_in_two_writes(tmp_path):
     _, config, waiting = models_config.update(tmp_path)
     assert labels(config)["anna"] == {"stable": 1, "canary": 2} and waiting == []
     _, config, waiting = models_config.update(tmp_path, promote=["anna"])
-    assert labels(config)["anna"] == {"stable": 2, "canary": 2} and loaded(config)["anna"] == [2] and waiting == []
+    assert (
+        labels(config)["anna"] == {"stable": 2, "canary": 2}
+        and loaded(config)["anna"] == [2]
+        and waiting == []
+    )
     for expected, left in (((2, [1, 2]), [("anna", "stable", 1)]), ((1, [1, 2]), [])):
         _, config, waiting = models_config.update(tmp_path, pin={"anna": 1})
-        assert (labels(config)["anna"]["stable"], loaded(config)["anna"]) == expected and waiting == left
+        assert (
+            labels(config)["anna"]["stable"],
+            loaded(config)["anna"],
+        ) == expected and waiting == left
 
 
 def test_the_file_reads_back_and_shows_the_path_inside_a_container(tmp_path):
@@ -76,7 +92,7 @@ def test_the_file_reads_back_and_shows_the_path_inside_a_container(tmp_path):
     text = path.read_text()
     assert text_format.Parse(text, model_server_config_pb2.ModelServerConfig()) == config
     assert 'base_path: "/models/anna"' in text
-    assert publishing.remove_config_entry(tmp_path, "anna")
+    assert store.remove_config_entry(tmp_path, "anna")
     assert labels(models_config.read_if_there(tmp_path)) == {}
 
 

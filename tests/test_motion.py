@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
-from tf_talkinghead import motion
-from tf_talkinghead.data.landmarks import DlibLandmarks, eye_distance
+from tf_talkinghead.faces import motion
+from tf_talkinghead.faces.geometry import eye_distance
+from tf_talkinghead.faces.landmarks import DlibLandmarks
 from tf_talkinghead.metrics import face_mask
 
 FACE = COLLINS.astype(np.float64)
@@ -53,7 +54,9 @@ def test_agreement():
     assert motion.agreement(-course, course) < 0
     # By hand: variances 0.0024, 0.0006, covariance 0.0012, means 0.1 and 0.05.
     wide = np.array([0.1 - 0.0024**0.5, 0.1 + 0.0024**0.5] * 2)
-    assert motion.agreement(wide, wide / 2) == pytest.approx(2 * 0.0012 / (0.0024 + 0.0006 + 0.05**2))
+    assert motion.agreement(wide, wide / 2) == pytest.approx(
+        2 * 0.0012 / (0.0024 + 0.0006 + 0.05**2)
+    )
     assert motion.agreement([np.nan, *course], [5, *course]) == pytest.approx(1)
     assert motion.agreement([0.2] * 5, [0.2] * 5) is None and motion.agreement([1.0], [2.0]) is None
 

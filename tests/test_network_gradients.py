@@ -13,7 +13,13 @@ from tf_talkinghead.models.generator import Generator
 
 
 def gradients(value, tape, network):
-    return dict(zip([w.path for w in network.trainable_weights], tape.gradient(value, network.trainable_weights), strict=True))
+    return dict(
+        zip(
+            [w.path for w in network.trainable_weights],
+            tape.gradient(value, network.trainable_weights),
+            strict=True,
+        )
+    )
 
 
 def assert_all_act(found):
@@ -39,7 +45,9 @@ def test_a_gradient_reaches_every_weight_of_e_and_g(episode):
     terms = {
         "content": lambda x_hat: losses.pixel(x, x_hat),
         "adversarial": lambda x_hat: losses.adversarial(D(x_hat, y, index)[0]),
-        "feature matching": lambda x_hat: losses.feature_matching(D(x, y, index)[1], D(x_hat, y, index)[1]),
+        "feature matching": lambda x_hat: losses.feature_matching(
+            D(x, y, index)[1], D(x_hat, y, index)[1]
+        ),
     }
     for term in terms.values():
         with tf.GradientTape(persistent=True) as tape:

@@ -12,7 +12,12 @@ from tf_talkinghead.models import layers
 from tf_talkinghead.models.blocks import SelfAttention
 from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
-from tf_talkinghead.models.generator import FoldedGenerator, Generator, adain_size, adain_sizes
+from tf_talkinghead.models.generator import (
+    FoldedGenerator,
+    Generator,
+    adain_size,
+    adain_sizes,
+)
 from tf_talkinghead.models.layers import spectral_layers
 
 
@@ -38,7 +43,9 @@ def traced_sizes(parts, shape, psi_sizes=()):
 @pytest.fixture
 def zero_kernels(monkeypatch):
     """Orthogonal kernels of 38 M parameters take a minute; where only shapes matter, zeros do."""
-    monkeypatch.setattr(keras.initializers.Orthogonal, "__call__", lambda self, shape, dtype=None: tf.zeros(shape))
+    monkeypatch.setattr(
+        keras.initializers.Orthogonal, "__call__", lambda self, shape, dtype=None: tf.zeros(shape)
+    )
     monkeypatch.setattr(layers, "_FIRST_ITERATIONS", 0)
 
 
@@ -48,9 +55,17 @@ def test_paper_sizes_and_parameter_counts(zero_kernels):
     E, V, G = (made(kind, config) for kind in (Embedder, RealismNetwork, Generator))
     down = [(128, 128, 64), (64, 64, 128), (32, 32, 256), "attention", (16, 16, 512)]
     assert traced_sizes(E.down, (256, 256, 6)) == [*down, (8, 8, 512), (4, 4, 512)]
-    assert traced_sizes([*V.down, V.last], (256, 256, 6)) == [*down, (8, 8, 512), (4, 4, 512), (4, 4, 512)]
+    assert traced_sizes([*V.down, V.last], (256, 256, 6)) == [
+        *down,
+        (8, 8, 512),
+        (4, 4, 512),
+        (4, 4, 512),
+    ]
     assert traced_sizes(G.down, (256, 256, 3)) == down
-    residual, up = [(16, 16, 512)] * 4, [(32, 32, 512), (64, 64, 256), "attention", (128, 128, 128), (256, 256, 64)]
+    residual, up = (
+        [(16, 16, 512)] * 4,
+        [(32, 32, 512), (64, 64, 256), "attention", (128, 128, 128), (256, 256, 64)],
+    )
     assert traced_sizes(G.up, (16, 16, 512), adain_sizes(config)) == [*residual, *up]
     millions = [count_parameters(network) / 1e6 for network in (E, V, G, G.P)]
     np.testing.assert_allclose(millions, [14.9, 19.6, 38.1, 6.7], atol=0.05)
@@ -59,7 +74,9 @@ def test_paper_sizes_and_parameter_counts(zero_kernels):
 
 
 @pytest.mark.parametrize(("name", "blocks", "attention"), [("demo", 5, 3), ("tiny", 3, 1)])
-def test_smaller_presets_end_at_4x4_with_attention_where_its_size_exists(zero_kernels, name, blocks, attention):
+def test_smaller_presets_end_at_4x4_with_attention_where_its_size_exists(
+    zero_kernels, name, blocks, attention
+):
     config = preset(name).model
     size = config.image_size
     expected = [(size >> i + 1, size >> i + 1, c) for i, c in enumerate(config.embedder_channels)]
@@ -100,7 +117,9 @@ def test_rows_of_a_batch_do_not_touch_each_other(tiny, batch):
     E, G = with_attention(made(Embedder, tiny.model)), with_attention(made(Generator, tiny.model))
     e_hat = embeddings(3, 16)
     np.testing.assert_allclose(E(x[:batch], y[:batch]), E(x, y)[:batch], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(G(y[:batch], e_hat=e_hat[:batch]), G(y, e_hat=e_hat)[:batch], atol=1e-4)
+    np.testing.assert_allclose(
+        G(y[:batch], e_hat=e_hat[:batch]), G(y, e_hat=e_hat)[:batch], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -127,7 +146,9 @@ def test_every_slice_of_psi_changes_the_output(tiny, folded):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_folded_generator_is_the_same_function_without_sigma_and_p(tiny, policy):
     G = with_attention(made(Generator, tiny.model, dtype=policy))
-    for number, weight in enumerate(G.trainable_weights):  # nothing may be left at what it began with
+    for number, weight in enumerate(
+        G.trainable_weights
+    ):  # nothing may be left at what it began with
         weight.assign_add(0.1 * np.random.default_rng(number).normal(size=weight.shape))
     folded = G.folded()
     _, y = pictures(2, 32)
@@ -140,7 +161,9 @@ def test_folded_generator_is_the_same_function_without_sigma_and_p(tiny, policy)
     np.testing.assert_array_equal(rebuilt(y, psi_hat), folded(y, psi_hat))
 
 
-@pytest.mark.parametrize("name", ["embedder", "generator", "folded", "v", "discriminator", "personal"])
+@pytest.mark.parametrize(
+    "name", ["embedder", "generator", "folded", "v", "discriminator", "personal"]
+)
 def test_networks_survive_a_keras_file(tiny, tmp_path, name):
     kind, arguments, inputs = calls(tiny.model)[name]
     network = with_attention(made(kind, tiny.model, *arguments))
@@ -149,14 +172,21 @@ def test_networks_survive_a_keras_file(tiny, tmp_path, name):
     network.save(tmp_path / "network.keras")
     loaded = keras.saving.load_model(tmp_path / "network.keras")
     assert loaded.get_config() == network.get_config()
-    for ours, theirs in zip(tf.nest.flatten(network(*inputs)), tf.nest.flatten(loaded(*inputs)), strict=True):
+    for ours, theirs in zip(
+        tf.nest.flatten(network(*inputs)), tf.nest.flatten(loaded(*inputs)), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("name", ["embedder", "generator", "folded", "v", "discriminator", "personal"])
+@pytest.mark.parametrize(
+    "name", ["embedder", "generator", "folded", "v", "discriminator", "personal"]
+)
 def test_mixed_bfloat16_computes_in_bfloat16_between_float32_ends(tiny, name):
     kind, arguments, inputs = calls(tiny.model)[name]
-    exact, mixed = (with_attention(made(kind, tiny.model, *arguments, dtype=d)) for d in ("float32", "mixed_bfloat16"))
+    exact, mixed = (
+        with_attention(made(kind, tiny.model, *arguments, dtype=d))
+        for d in ("float32", "mixed_bfloat16")
+    )
     for number, weight in enumerate(exact.trainable_weights):
         weight.assign_add(0.05 * np.random.default_rng(number).normal(size=weight.shape))
     mixed.set_weights(exact.get_weights())
@@ -172,11 +202,19 @@ def test_networks_work_under_a_function_with_unknown_batch(tiny):
         network = made(kind, tiny.model, *arguments)
         signature = [tf.TensorSpec([None, *i.shape[1:]], tf.as_dtype(i.dtype)) for i in inputs]
         graph = tf.function(lambda *i, n=network: n(*i), input_signature=signature)
-        for ours, theirs in zip(tf.nest.flatten(graph(*inputs)), tf.nest.flatten(network(*inputs)), strict=True):
+        for ours, theirs in zip(
+            tf.nest.flatten(graph(*inputs)), tf.nest.flatten(network(*inputs)), strict=True
+        ):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_attention_can_be_left_out():
-    config = replace(preset("tiny"), {"model.attention_down_size": 0, "model.attention_up_size": 0}).model
+    config = replace(
+        preset("tiny"), {"model.attention_down_size": 0, "model.attention_up_size": 0}
+    ).model
     for kind in (Embedder, Generator):
-        assert not [layer for layer in made(kind, config)._flatten_layers() if isinstance(layer, SelfAttention)]
+        assert not [
+            layer
+            for layer in made(kind, config)._flatten_layers()
+            if isinstance(layer, SelfAttention)
+        ]

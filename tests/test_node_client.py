@@ -38,7 +38,9 @@ def installed(tmp_path_factory):
         cwd=folder, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     if made.returncode:
-        pytest.skip(f"npm cannot install the packages here: {made.stderr.strip().splitlines()[-1:]}")
+        pytest.skip(
+            f"npm cannot install the packages here: {made.stderr.strip().splitlines()[-1:]}"
+        )
     return folder
 
 
@@ -65,14 +67,23 @@ def test_node_draws_frames_and_reports_errors(installed, tmp_path):
         assert made.returncode == 0, made.stderr
         check_frames(tmp_path / "frames", 3)
         refused = run(installed, f"localhost:{server.port}", "nobody", str(tmp_path / "none"), "5")
-        assert refused.returncode == 1 and "Servable not found for request: Latest(nobody)" in refused.stderr
+        assert (
+            refused.returncode == 1
+            and "Servable not found for request: Latest(nobody)" in refused.stderr
+        )
 
 
 def test_node_against_the_real_server(installed, tmp_path):
     address = os.environ.get("TF_SERVING_ADDRESS")
     if not address:
         pytest.skip("no real tensorflow_model_server: TF_SERVING_ADDRESS is not set")
-    made = run(installed, address, os.environ.get("TF_SERVING_PERSON", "toy"), str(tmp_path / "frames"), "5")
+    made = run(
+        installed,
+        address,
+        os.environ.get("TF_SERVING_PERSON", "toy"),
+        str(tmp_path / "frames"),
+        "5",
+    )
     assert made.returncode == 0, made.stderr
     assert len(list((tmp_path / "frames").iterdir())) == 5
 
@@ -88,7 +99,9 @@ console.log(JSON.stringify(fields));
 
 
 def test_the_proto_files_state_the_public_names_and_numbers(installed):
-    made = subprocess.run(["node", "-e", LIST_FIELDS], cwd=installed, capture_output=True, text=True, timeout=60)
+    made = subprocess.run(
+        ["node", "-e", LIST_FIELDS], cwd=installed, capture_output=True, text=True, timeout=60
+    )
     assert made.returncode == 0, made.stderr
     checked = set()
     for name, fields in json.loads(made.stdout).items():

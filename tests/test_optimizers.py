@@ -9,7 +9,9 @@ from tf_talkinghead.training.optimizers import Adam, LossScale, Player, RowAdam
 
 
 def slices(values, indices, rows):
-    return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(indices), tf.constant([rows, len(values[0])]))
+    return tf.IndexedSlices(
+        tf.constant(values, tf.float32), tf.constant(indices), tf.constant([rows, len(values[0])])
+    )
 
 
 def row_player(matrix, **settings):
@@ -57,7 +59,10 @@ def test_row_adam_first_step_by_hand():
 
 
 def test_row_adam_sums_a_row_that_comes_twice():
-    once, twice = tf.Variable(np.zeros((3, 2), np.float32)), tf.Variable(np.zeros((3, 2), np.float32))
+    once, twice = (
+        tf.Variable(np.zeros((3, 2), np.float32)),
+        tf.Variable(np.zeros((3, 2), np.float32)),
+    )
     first, one = row_player(once)
     second, two = row_player(twice)
     first.update([slices([[3.0, 1.0]], [2], 3)])

@@ -7,7 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tf_talkinghead.models import perceptual
-from tf_talkinghead.models.perceptual import VGG19_BLOCKS, VGGFACE_BLOCKS, CaffeVGG, MissingWeightsError
+from tf_talkinghead.models.perceptual import (
+    VGG19_BLOCKS,
+    VGGFACE_BLOCKS,
+    CaffeVGG,
+    MissingWeightsError,
+)
 
 NARROW = (4, 4, 8, 8, 8)
 
@@ -24,13 +29,23 @@ def random_weights(blocks, seed=0):
     for block, channels in enumerate(NARROW):
         for i in range(blocks[block] if block < 4 else 1):
             kernel = random.normal(size=(3, 3, inputs, channels)).astype(np.float32) * 0.2
-            weights[f"conv{block + 1}_{i + 1}"] = kernel, random.normal(size=channels).astype(np.float32)
+            weights[f"conv{block + 1}_{i + 1}"] = (
+                kernel,
+                random.normal(size=channels).astype(np.float32),
+            )
             inputs = channels
     return weights
 
 
 def write_npz(path, weights):
-    np.savez(path, **{f"{name}/{kind}": array for name, pair in weights.items() for kind, array in zip(("kernel", "bias"), pair)})
+    np.savez(
+        path,
+        **{
+            f"{name}/{kind}": array
+            for name, pair in weights.items()
+            for kind, array in zip(("kernel", "bias"), pair)
+        },
+    )
 
 
 def write_keras_h5(path, weights):
@@ -39,7 +54,10 @@ def write_keras_h5(path, weights):
         for name, (kernel, bias) in weights.items():
             block, i = name.removeprefix("conv").split("_")
             group = file.create_group(f"block{block}_conv{i}")
-            group[f"block{block}_conv{i}_W_1:0"], group[f"block{block}_conv{i}_b_1:0"] = kernel, bias
+            group[f"block{block}_conv{i}_W_1:0"], group[f"block{block}_conv{i}_b_1:0"] = (
+                kernel,
+                bias,
+            )
 
 
 def write_nested_h5(path, weights):
@@ -61,7 +79,14 @@ def by_hand(weights, blocks, mean, images):
             kernel, bias = weights[f"conv{block + 1}_{i + 1}"]
             padded = np.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
             size = h.shape[1]
-            h = sum(padded[:, a : a + size, b : b + size] @ kernel[a, b] for a in range(3) for b in range(3)) + bias
+            h = (
+                sum(
+                    padded[:, a : a + size, b : b + size] @ kernel[a, b]
+                    for a in range(3)
+                    for b in range(3)
+                )
+                + bias
+            )
             h = np.maximum(h, 0)
             if i == 0:
                 found.append(h)
@@ -71,7 +96,10 @@ def by_hand(weights, blocks, mean, images):
 @pytest.mark.parametrize("write", [write_npz, write_keras_h5, write_nested_h5])
 @pytest.mark.parametrize(("load", "blocks"), [("vgg19", VGG19_BLOCKS), ("vggface", VGGFACE_BLOCKS)])
 def test_files_are_read_and_activations_are_caffes(narrow, tmp_path, write, load, blocks):
-    weights, path = random_weights(blocks), tmp_path / ("file.npz" if write is write_npz else "file.h5")
+    weights, path = (
+        random_weights(blocks),
+        tmp_path / ("file.npz" if write is write_npz else "file.h5"),
+    )
     write(path, weights)
     network = getattr(perceptual, load)(str(path))
     images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
@@ -92,7 +120,9 @@ def test_vgg19_is_keras_applications_network():
         layer.set_weights(theirs.get_layer(f"block{block}_conv{i}").get_weights())
     outputs = [theirs.get_layer(f"block{block}_conv1").output for block in range(1, 6)]
     images = np.random.default_rng(1).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
-    expected = keras.Model(theirs.input, outputs)(keras.applications.vgg19.preprocess_input(images.copy()))
+    expected = keras.Model(theirs.input, outputs)(
+        keras.applications.vgg19.preprocess_input(images.copy())
+    )
     assert len(names) == 13
     for mine, other in zip(ours.activations(images), expected, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4 * float(tf.reduce_max(other)))
@@ -102,7 +132,13 @@ def test_full_networks_have_the_published_shapes():
     for blocks, count in ((VGG19_BLOCKS, 13), (VGGFACE_BLOCKS, 11)):
         network = CaffeVGG(blocks, (0, 0, 0))
         assert len(network.convolutions) == count
-        assert [layer.filters for layer in network.convolutions if layer.name.endswith("_1")] == [64, 128, 256, 512, 512]
+        assert [layer.filters for layer in network.convolutions if layer.name.endswith("_1")] == [
+            64,
+            128,
+            256,
+            512,
+            512,
+        ]
 
 
 @pytest.mark.parametrize("load", ["vgg19", "vggface"])
@@ -128,7 +164,9 @@ def test_a_file_without_a_layer_or_of_another_shape_is_refused(narrow, tmp_path)
     weights = random_weights(VGGFACE_BLOCKS)
     weights["conv1_1"] = weights["conv1_1"][0][:, :, :2], weights["conv1_1"][1]
     write_npz(tmp_path / "shape.npz", weights)
-    with pytest.raises(MissingWeightsError, match=r"\(3, 3, 2, 4\).* for conv1_1, not \[\(3, 3, 3, 4\), \(4,\)\]"):
+    with pytest.raises(
+        MissingWeightsError, match=r"\(3, 3, 2, 4\).* for conv1_1, not \[\(3, 3, 3, 4\), \(4,\)\]"
+    ):
         perceptual.vggface(str(tmp_path / "shape.npz"))
     (tmp_path / "broken.h5").write_bytes(b"not HDF5")
     with pytest.raises(MissingWeightsError, match=r"broken\.h5 cannot be read"):
@@ -140,5 +178,7 @@ def test_vgg19_without_cache_or_network_names_both_ways_out(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.utils, "get_file", offline)
-    with pytest.raises(MissingWeightsError, match=r"vgg19_weights_tf_dim.*--vgg19_weights.*--perceptual=dlib"):
+    with pytest.raises(
+        MissingWeightsError, match=r"vgg19_weights_tf_dim.*--vgg19_weights.*--perceptual=dlib"
+    ):
         perceptual.vgg19()

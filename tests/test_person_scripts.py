@@ -37,8 +37,18 @@ def test_each_refusal_is_one_line(files, tmp_path):
         "--shots=3: only 1 usable image": [*ann, photo, "--shots=3"],
         "--shots=0: expected 1 or more": [*ann, photo, "--shots=0"],
         "the name is reserved": ["--weights=demo", "--person=bank", f"--models={models}", photo],
-        "expected 1 to 64 letters": ["--weights=demo", "--person=../ann", f"--models={models}", photo],
-        "these weights are of another version of this project": [f"--weights={files}/old", "--person=ann", f"--models={models}", photo],
+        "expected 1 to 64 letters": [
+            "--weights=demo",
+            "--person=../ann",
+            f"--models={models}",
+            photo,
+        ],
+        "these weights are of another version of this project": [
+            f"--weights={files}/old",
+            "--person=ann",
+            f"--models={models}",
+            photo,
+        ],
         "nowhere": [f"--weights={files}/nowhere", "--person=ann", f"--models={models}", photo],
     }
     here = f"--models={models}"
@@ -51,10 +61,15 @@ def test_each_refusal_is_one_line(files, tmp_path):
         "unexpected argument 'ann'": [here, "--bank", "ann"],
         "nobody of that name": [here, "--delete=ann"],
     }
-    ended = run_scripts({"personalize": list(personalize.values()), "export": list(export.values())})
+    ended = run_scripts(
+        {"personalize": list(personalize.values()), "export": list(export.values())}
+    )
     for cases, results in ((personalize, ended["personalize"]), (export, ended["export"])):
         for words, result in zip(cases, results, strict=True):
             last = result.stderr.strip().splitlines()[-1]
-            assert result.code == 1 and last.startswith("error: ") and words in last, (words, result)
+            assert result.code == 1 and last.startswith("error: ") and words in last, (
+                words,
+                result,
+            )
             assert "Traceback" not in result.stderr
     assert [path.name for path in models.iterdir() if not path.name.startswith(".")] == []

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.random_avatars import random_generator
-from tf_talkinghead import publishing
+from tf_talkinghead.export import store
 from tf_talkinghead.weights.store import empty, save_trained
 
 STEPS = 60
@@ -55,8 +55,10 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    seen = publishing.versions(models, "ann") if (models / "ann").exists() else []
-    allowed = {"published": [[1]], "publishing": [[], [1]]}.get(moment, [[]])  # the rename may come before the kill
+    seen = store.versions(models, "ann") if (models / "ann").exists() else []
+    allowed = {"published": [[1]], "publishing": [[], [1]]}.get(
+        moment, [[]]
+    )  # the rename may come before the kill
     assert seen in allowed
     visible = [path.name for path in models.iterdir() if not path.name.startswith(".")]
     assert set(visible) <= {"ann"}
@@ -66,14 +68,20 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    newest = publishing.versions(models, "ann")[-1]
+    newest = store.versions(models, "ann")[-1]
     assert newest == len(seen) + 1
     card = json.loads((models / "ann" / str(newest) / "card.json").read_text())
     assert card["steps"] == STEPS
     assert not list(models.glob(".publishing-*"))
     tf.saved_model.load(str(models / "ann" / str(newest)))
-    if begun:  # it went on from the snapshot: the first step its progress shows is not the first of all
+    if (
+        begun
+    ):  # it went on from the snapshot: the first step its progress shows is not the first of all
         step = int(begun[-1].split("-")[1])
-        shown = [int(part.split("/")[0].split()[-1]) for part in done.stderr.split("\r") if f"/{STEPS} [" in part]
+        shown = [
+            int(part.split("/")[0].split()[-1])
+            for part in done.stderr.split("\r")
+            if f"/{STEPS} [" in part
+        ]
         assert step > 0 and (not shown or min(shown) >= step)
         assert shown or step == STEPS

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from scripts import prepare_dataset  # noqa: F401  (its flags and imports must load)
-from tests.face_footage import moving_face, write_face
+from tests.face_footage import moving_face
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data import clip_worker, video
 from tf_talkinghead.data.clip_process import ClipProcess
@@ -58,8 +58,20 @@ def footage(tmp_path_factory, portrait):
 
 def _run(root, output, workers=1, limit=None, **changes):
     """The script in a process of its own: a running Popen."""
-    command = [sys.executable, "-m", "scripts.prepare_dataset", f"--input={root}", f"--output={output}", f"--workers={workers}"]
-    flags = {"size": CONFIG.size, "max_frames": CONFIG.max_frames, "clips_per_shard": CONFIG.clips_per_shard, **changes}
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.prepare_dataset",
+        f"--input={root}",
+        f"--output={output}",
+        f"--workers={workers}",
+    ]
+    flags = {
+        "size": CONFIG.size,
+        "max_frames": CONFIG.max_frames,
+        "clips_per_shard": CONFIG.clips_per_shard,
+        **changes,
+    }
     command += [f"--{name}={value}" for name, value in flags.items()]
 
     def limited():
@@ -67,7 +79,13 @@ def _run(root, output, workers=1, limit=None, **changes):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limited, start_new_session=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limited,
+        start_new_session=True,
     )
 
 
@@ -85,7 +103,11 @@ def undisturbed(footage, tmp_path_factory):
     process = _run(footage, output, workers=2)
     said, complained = process.communicate()
     assert process.returncode == 0, complained
-    assert "4 clips, 13 frames, 3 people" in said and "clips: 100%" in complained and "Traceback" not in complained
+    assert (
+        "4 clips, 13 frames, 3 people" in said
+        and "clips: 100%" in complained
+        and "Traceback" not in complained
+    )
     return output
 
 
@@ -98,7 +120,12 @@ def test_what_comes_out(undisturbed, footage, portrait):
         "rejected.csv",
     ]
     dataset = load_dataset(undisturbed)
-    assert dataset.videos == [("anna", "anna/1.mp4"), ("anna", "anna/2.mkv"), ("bø", "bø/1.mp4"), ("loose.png", "loose.png")]
+    assert dataset.videos == [
+        ("anna", "anna/1.mp4"),
+        ("anna", "anna/2.mkv"),
+        ("bø", "bø/1.mp4"),
+        ("loose.png", "loose.png"),
+    ]
     records = list(dataset.records())
     assert [(r.clip, r.identity, len(r.frames), r.fps) for r in records] == [
         ("anna/1.mp4", "anna", 4, 25.0),
@@ -173,7 +200,9 @@ def test_started_again_redoes_no_finished_clip(footage, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="^the plug is pulled$"):
         prepare(footage, output, CONFIG, workers=1, progress=False)
     first = list(prepared)
-    monkeypatch.setattr(ClipProcess, "prepare", lambda self, clip: (prepared.append(clip.name), real(self, clip)))
+    monkeypatch.setattr(
+        ClipProcess, "prepare", lambda self, clip: (prepared.append(clip.name), real(self, clip))
+    )
     prepare(footage, output, CONFIG, workers=1, progress=False)
     assert len(first) == 3 and len(prepared) == len(set(prepared)) == 12
 
@@ -189,14 +218,19 @@ def test_new_clips_are_added_to_a_finished_dataset(undisturbed, footage, portrai
     (root / "aa" / "new.mp4").write_bytes((footage / "bø/1.mp4").read_bytes())
     after = prepare(root, output, CONFIG, workers=1, progress=False)
     assert after == load_dataset(output)
-    assert after.videos == [("anna", "anna/1.mp4"), ("aa", "aa/new.mp4")]  # rows of W stay where they were
+    assert after.videos == [
+        ("anna", "anna/1.mp4"),
+        ("aa", "aa/new.mp4"),
+    ]  # rows of W stay where they were
     assert [entry.clip for entry in after.clips] == ["anna/1.mp4", "aa/new.mp4"]
     assert [record.clip for record in after.records()] == ["anna/1.mp4", "aa/new.mp4"]
     assert (output / before.shards[0]).read_bytes() == shard and after.rejected == 1
     text = (output / "dataset.json").read_bytes()
     assert prepare(root, output, CONFIG, workers=1, progress=False) == after
     assert (output / "dataset.json").read_bytes() == text and not (output / ".work").exists()
-    with pytest.raises(InputError, match=r"other settings \(size=48 there and 64 now\).*another folder"):
+    with pytest.raises(
+        InputError, match=r"other settings \(size=48 there and 64 now\).*another folder"
+    ):
         prepare(root, output, dataclasses.replace(CONFIG, size=64), progress=False)
     (output / "dataset.json").write_text('{"schema": 99}')
     with pytest.raises(InputError, match="expected schema 1, got 99"):
@@ -204,7 +238,9 @@ def test_new_clips_are_added_to_a_finished_dataset(undisturbed, footage, portrai
     assert (output / before.shards[0]).read_bytes() == shard
 
 
-def test_another_beam_runner_by_its_own_flags_makes_the_same_dataset(undisturbed, footage, tmp_path):
+def test_another_beam_runner_by_its_own_flags_makes_the_same_dataset(
+    undisturbed, footage, tmp_path
+):
     output = tmp_path / "out"
     prepare(footage, output, CONFIG, beam_args=["--runner=BundleBasedDirectRunner"], progress=False)
     _assert_same_folder(undisturbed, output)
@@ -228,9 +264,17 @@ def test_a_runner_that_fails_is_one_line(footage, tmp_path, monkeypatch):
     def unreachable(*_):
         raise ConnectionError("no cluster at HOST:8081\nlong story")
 
-    monkeypatch.setattr("apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner.run_pipeline", unreachable)
+    monkeypatch.setattr(
+        "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner.run_pipeline", unreachable
+    )
     with pytest.raises(InputError, match=r"the runner failed \(no cluster at HOST:8081\)"):
-        prepare(footage, tmp_path, CONFIG, beam_args=["--runner=BundleBasedDirectRunner"], progress=False)
+        prepare(
+            footage,
+            tmp_path,
+            CONFIG,
+            beam_args=["--runner=BundleBasedDirectRunner"],
+            progress=False,
+        )
 
 
 def test_landmark_files_of_one_name_and_other_content_are_other_settings(tmp_path):
@@ -269,10 +313,14 @@ def test_one_preparation_at_a_time(footage, tmp_path):
 
 
 def test_full_disk_stops_with_one_line_and_nothing_lost(undisturbed, footage, tmp_path):
-    full = _run(footage, tmp_path / "out", limit=4000)  # bytes a file may have: too few for a record
+    full = _run(
+        footage, tmp_path / "out", limit=4000
+    )  # bytes a file may have: too few for a record
     _, complained = full.communicate()
     assert full.returncode == 1 and "Traceback" not in complained
-    assert "error: " in complained and "cannot write (File too large)" in complained.splitlines()[-1]
+    assert (
+        "error: " in complained and "cannot write (File too large)" in complained.splitlines()[-1]
+    )
     assert not (tmp_path / "out" / "dataset.json").exists()
     prepare(footage, tmp_path / "out", CONFIG, workers=1, progress=False)
     _assert_same_folder(undisturbed, tmp_path / "out")
@@ -289,7 +337,12 @@ def test_long_clips_are_decoded_twice_instead_of_kept(footage, tmp_path, monkeyp
 @pytest.mark.slow
 def test_all_real_footage(real_data, tmp_path):
     """Every file of the real footage by its manifest: nothing may be rejected, and people are who it says."""
-    dataset = prepare(real_data, tmp_path, DataConfig(size=128, max_frames=16), manifest=real_data / "MANIFEST.csv")
+    dataset = prepare(
+        real_data,
+        tmp_path,
+        DataConfig(size=128, max_frames=16),
+        manifest=real_data / "MANIFEST.csv",
+    )
     with open(real_data / "MANIFEST.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(dataset.clips) == len(rows) and dataset.rejected == 0

@@ -10,7 +10,7 @@ from tests.moving_portrait import clip
 from tf_talkinghead.config import DataConfig, EvaluationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.protocol import resized, sources, split
+from tf_talkinghead.evaluation.protocol import resized, sources, split
 
 CONFIG = EvaluationConfig()
 
@@ -43,7 +43,9 @@ def test_judged_frames_are_spread_over_all_that_may_be_judged():
 def test_a_short_clip_does_what_it_can():
     assert split(73, CONFIG, "a").shots == [1, 8]
     assert split(43, CONFIG, "a").shots == [1]
-    with pytest.raises(InputError, match="1 to learn from .* 10 between .* 32 to judge = 43, it has 42"):
+    with pytest.raises(
+        InputError, match="1 to learn from .* 10 between .* 32 to judge = 43, it has 42"
+    ):
         split(42, CONFIG, "a")
 
 
@@ -59,9 +61,14 @@ def test_people_of_a_folder_of_videos(tmp_path):
         (tmp_path / person).mkdir()
         big = [resized(image, 352) for image in made.images[:frames]]
         video.write_video(tmp_path / person / "talk.mp4", big, 25)
-    video.write_video(tmp_path / "ann" / "short.mp4", [resized(image, 352) for image in made.images[:3]], 25)
+    video.write_video(
+        tmp_path / "ann" / "short.mp4", [resized(image, 352) for image in made.images[:3]], 25
+    )
     people = sources(tmp_path)
-    assert [(s.person, s.clip, s.frames) for s in people] == [("ann", "ann/talk.mp4", 8), ("bob", "bob/talk.mp4", 6)]
+    assert [(s.person, s.clip, s.frames) for s in people] == [
+        ("ann", "ann/talk.mp4", 8),
+        ("bob", "bob/talk.mp4", 6),
+    ]
     loaded = people[0].load(64, 5)
     assert loaded.images.shape == (5, 64, 64, 3) and loaded.landmarks.shape == (5, 68, 2)
     assert people[1].few(64, 2).images.shape[0] == 2
@@ -72,8 +79,18 @@ def test_people_of_a_prepared_dataset(tmp_path):
 
     made = clip(frames=24, size=176)
     (tmp_path / "in" / "ann").mkdir(parents=True)
-    video.write_video(tmp_path / "in" / "ann" / "talk.mp4", [resized(image, 352) for image in made.images[:12]], 25)
-    prepare(tmp_path / "in", tmp_path / "out", DataConfig(size=96, max_frames=12), workers=1, progress=False)
+    video.write_video(
+        tmp_path / "in" / "ann" / "talk.mp4",
+        [resized(image, 352) for image in made.images[:12]],
+        25,
+    )
+    prepare(
+        tmp_path / "in",
+        tmp_path / "out",
+        DataConfig(size=96, max_frames=12),
+        workers=1,
+        progress=False,
+    )
     (person,) = sources(tmp_path / "out")
     assert (person.person, person.frames) == ("ann", 12)
     loaded = person.load(48, 100)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.script_runner import ROOT, run_script
 from tests.test_drive import frames_of
-from tf_talkinghead.contact_sheet import CELL
+from tf_talkinghead.driving.contact_sheet import CELL
 from tf_talkinghead.weights.store import empty, save_trained
 
 
@@ -20,12 +20,21 @@ def weights(tiny, tmp_path_factory):
 
 
 def quickstart(weights, output):
-    command = [sys.executable, "-m", "scripts.quickstart", f"--weights={weights}", f"--output={output}", "--steps=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.quickstart",
+        f"--weights={weights}",
+        f"--output={output}",
+        "--steps=1",
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_one_command_leaves_a_film_a_sheet_and_a_model_in_one_folder(weights, tmp_path):
-    done = quickstart(weights, tmp_path / "quick start")  # a space, as newcomers have in their paths
+    done = quickstart(
+        weights, tmp_path / "quick start"
+    )  # a space, as newcomers have in their paths
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "quick start"
     assert frames_of(folder / "talking_head.mp4") == (200, 32, 32)

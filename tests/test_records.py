@@ -8,13 +8,16 @@ import pytest
 import tensorflow as tf
 
 from tf_talkinghead.data import dataset, records
-from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.cropping import CropBox
 
 
 def make_record(clip="anna/été 1.mp4", count=4, size=16, seed=0, identity="anna"):
     random = np.random.default_rng(seed)
-    frames = [records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95) for _ in range(count)]
+    frames = [
+        records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95)
+        for _ in range(count)
+    ]
     points = random.normal(0.5, 0.3, (count, 68, 2)).astype(np.float32)
     return records.Record(frames, points, clip, clip, identity, 29.97, CropBox(-3, 4, 99))
 
@@ -23,13 +26,33 @@ def make_dataset(folder, groups, size=16):
     """A dataset of shards with the given records."""
     entries, videos = [], []
     for shard, group in enumerate(groups):
-        places = records.write_shard(folder / f"clips-{shard}.tfrecord", map(records.serialize, group))
+        places = records.write_shard(
+            folder / f"clips-{shard}.tfrecord", map(records.serialize, group)
+        )
         for record, (offset, length) in zip(group, places):
             if (record.identity, record.video) not in videos:
                 videos.append((record.identity, record.video))
             row = videos.index((record.identity, record.video))
-            entries.append(dataset.Entry(record.clip, row, shard, offset, length, len(record.frames), 80.0, (1.0, 2.0, 3.0)))
-    made = dataset.Dataset(folder, {"size": size}, videos, [f"clips-{i}.tfrecord" for i in range(len(groups))], entries, 2)
+            entries.append(
+                dataset.Entry(
+                    record.clip,
+                    row,
+                    shard,
+                    offset,
+                    length,
+                    len(record.frames),
+                    80.0,
+                    (1.0, 2.0, 3.0),
+                )
+            )
+    made = dataset.Dataset(
+        folder,
+        {"size": size},
+        videos,
+        [f"clips-{i}.tfrecord" for i in range(len(groups))],
+        entries,
+        2,
+    )
     (folder / dataset.INDEX_NAME).write_text(dataset.to_json(made))
     return made
 
@@ -41,12 +64,17 @@ def _same(a, b):
 
 
 def test_a_record_comes_back_from_its_shard_as_it_was(tmp_path):
-    group = [make_record("a.mp4"), make_record("b/\udcff.mp4", count=1, seed=1)]  # also a name that is not UTF-8
+    group = [
+        make_record("a.mp4"),
+        make_record("b/\udcff.mp4", count=1, seed=1),
+    ]  # also a name that is not UTF-8
     places = records.write_shard(tmp_path / "shard", map(records.serialize, group))
     for written, read in zip(group, records.read_records(tmp_path / "shard"), strict=True):
         _same(written, read)
     data = (tmp_path / "shard").read_bytes()
-    assert [data[offset : offset + length] for offset, length in places] == [records.serialize(r) for r in group]
+    assert [data[offset : offset + length] for offset, length in places] == [
+        records.serialize(r) for r in group
+    ]
 
 
 def test_same_record_same_bytes():
@@ -58,7 +86,10 @@ def test_a_record_is_a_tf_example():
     assert example.SerializeToString(deterministic=True) == records.serialize(make_record())
     parsed = tf.io.parse_single_example(
         records.serialize(make_record()),
-        {"frames": tf.io.RaggedFeature(tf.string), "landmarks": tf.io.FixedLenSequenceFeature([68, 2], tf.float32, True)},
+        {
+            "frames": tf.io.RaggedFeature(tf.string),
+            "landmarks": tf.io.FixedLenSequenceFeature([68, 2], tf.float32, True),
+        },
     )
     np.testing.assert_array_equal(parsed["landmarks"], make_record().landmarks)
     assert tf.io.decode_jpeg(parsed["frames"][0]).shape == (16, 16, 3)
@@ -95,7 +126,10 @@ def test_damaged_shard(tmp_path):
 
 
 def test_dataset_round_trip_and_direct_reading(tmp_path):
-    groups = [[make_record("a.mp4"), make_record("b.mp4", seed=1)], [make_record("c.mp4", seed=2, identity="bo")]]
+    groups = [
+        [make_record("a.mp4"), make_record("b.mp4", seed=1)],
+        [make_record("c.mp4", seed=2, identity="bo")],
+    ]
     made = make_dataset(tmp_path, groups)
     loaded = dataset.load_dataset(tmp_path)
     assert loaded == made

@@ -49,7 +49,9 @@ def parses(data):
 
 def wrong_dtype(rng):
     request = request_for("toy")
-    request.inputs["landmarks"].dtype = rng.choice([number for number in range(0, 140) if number != tf.float32])
+    request.inputs["landmarks"].dtype = rng.choice(
+        [number for number in range(0, 140) if number != tf.float32]
+    )
     return request, {Code.INVALID_ARGUMENT}
 
 
@@ -66,7 +68,9 @@ def claimed_shape(rng):
     proto = request.inputs["landmarks"]
     proto.tensor_content = b""
     proto.float_val.append(0.5)
-    proto.tensor_shape.dim[0].size = rng.choice([9, 1 << 20, 1 << 40, (1 << 63) - 1, -1, -(1 << 60)])
+    proto.tensor_shape.dim[0].size = rng.choice(
+        [9, 1 << 20, 1 << 40, (1 << 63) - 1, -1, -(1 << 60)]
+    )
     if rng.random() < 0.2:
         proto.tensor_shape.unknown_rank = True
     return request, {Code.INVALID_ARGUMENT}
@@ -75,19 +79,25 @@ def claimed_shape(rng):
 def not_finite(rng):
     rows = rng.randrange(1, 9)
     values = landmarks(0.5, rows=rows)
-    values[rng.randrange(rows), rng.randrange(68), rng.randrange(2)] = rng.choice([np.nan, np.inf, -np.inf])
+    values[rng.randrange(rows), rng.randrange(68), rng.randrange(2)] = rng.choice(
+        [np.nan, np.inf, -np.inf]
+    )
     return request_for("toy", {"landmarks": values}), {Code.INVALID_ARGUMENT}
 
 
 def truncated_tensor(rng):
     request = request_for("toy")
     proto = request.inputs["landmarks"]
-    proto.tensor_content = proto.tensor_content[: rng.randrange(1, 543)] + b"x" * rng.choice([0, 1000])
+    proto.tensor_content = proto.tensor_content[: rng.randrange(1, 543)] + b"x" * rng.choice(
+        [0, 1000]
+    )
     return request, {Code.INVALID_ARGUMENT}
 
 
 def huge_batch(rng):
-    return request_for("toy", {"landmarks": landmarks(0.5, rows=rng.randrange(9, 1500))}), {Code.INVALID_ARGUMENT}
+    return request_for("toy", {"landmarks": landmarks(0.5, rows=rng.randrange(9, 1500))}), {
+        Code.INVALID_ARGUMENT
+    }
 
 
 def unknown_signature(rng):
@@ -103,7 +113,12 @@ def unknown_output(rng):
 
 def wrong_inputs(rng):
     inputs = rng.choice(
-        [{}, {"landmark": landmarks(0.5)}, {"landmarks": landmarks(0.5), "x": landmarks(0.5)}, {"": np.zeros(3, np.float32)}]
+        [
+            {},
+            {"landmark": landmarks(0.5)},
+            {"landmarks": landmarks(0.5), "x": landmarks(0.5)},
+            {"": np.zeros(3, np.float32)},
+        ]
     )
     return request_for("toy", inputs), {Code.INVALID_ARGUMENT}
 
@@ -112,7 +127,9 @@ def unknown_model(rng):
     request = request_for("toy")
     kind = rng.randrange(4)
     if kind == 0:
-        request.model_spec.name = rng.choice(["nobody", "../toy", "/etc/passwd", "toy/1", "t\u00f6y", "x" * 10000])
+        request.model_spec.name = rng.choice(
+            ["nobody", "../toy", "/etc/passwd", "toy/1", "t\u00f6y", "x" * 10000]
+        )
     elif kind == 1:
         request.model_spec.version.value = rng.choice([0, 2, -1, (1 << 63) - 1, -(1 << 63)])
     elif kind == 2:
@@ -140,8 +157,12 @@ def test_malformed_requests_get_the_right_status_and_harm_nobody(tmp_path, caplo
 
         def check_good():
             x = rng.random()
-            response = raw(request_for("toy", {"landmarks": landmarks(x)}).SerializeToString(), timeout=30)
-            frames = tf.make_ndarray(predict_pb2.PredictResponse.FromString(response).outputs["frames"])
+            response = raw(
+                request_for("toy", {"landmarks": landmarks(x)}).SerializeToString(), timeout=30
+            )
+            frames = tf.make_ndarray(
+                predict_pb2.PredictResponse.FromString(response).outputs["frames"]
+            )
             assert frames[0, 0, 0].tolist() == [1, level(x), level(0.5)]
 
         for index in range(MALFORMED):
@@ -159,12 +180,16 @@ def test_malformed_requests_get_the_right_status_and_harm_nobody(tmp_path, caplo
             if index % 100 == 99:
                 check_good()
         check_good()
-    assert {Code.OK, Code.INTERNAL} <= seen["damaged"]  # some were harmless after all, some were no protobuf
+    assert {Code.OK, Code.INTERNAL} <= seen[
+        "damaged"
+    ]  # some were harmless after all, some were no protobuf
 
 
 @pytest.fixture(scope="module")
 def servable(tmp_path_factory):
-    made = servables.Servable("toy", 1, toy_models.publish(tmp_path_factory.mktemp("models"), "bank", 1, bank=True))
+    made = servables.Servable(
+        "toy", 1, toy_models.publish(tmp_path_factory.mktemp("models"), "bank", 1, bank=True)
+    )
     yield made
     made.close()
 
@@ -185,11 +210,15 @@ def listed(values, shape, **field):
 
 def test_listed_values_are_read_as_the_runtime_reads_them(servable):
     vector = tf.make_tensor_proto(np.float16([[0.25, 0.5, 1, 2]]))
-    read = lambda values: parsed(servable, landmarks=listed(values, [1, 68, 2]), person=vector)["landmarks"].ravel()
+    read = lambda values: parsed(servable, landmarks=listed(values, [1, 68, 2]), person=vector)[
+        "landmarks"
+    ].ravel()
     assert read([]).tolist() == [0.0] * 136
     assert read([1, 2]).tolist() == [1.0] + [2.0] * 135
     assert read(range(200)).tolist() == list(range(136))
-    halves = tensor_pb2.TensorProto(dtype=tf.float16.as_datatype_enum, half_val=np.float16([0.25, 3]).view(np.uint16))
+    halves = tensor_pb2.TensorProto(
+        dtype=tf.float16.as_datatype_enum, half_val=np.float16([0.25, 3]).view(np.uint16)
+    )
     for size in (1, 4):
         halves.tensor_shape.dim.add(size=size)
     person = parsed(servable, landmarks=listed([0.5], [1, 68, 2]), person=halves)["person"]
@@ -198,10 +227,16 @@ def test_listed_values_are_read_as_the_runtime_reads_them(servable):
 
 def test_inputs_of_different_lengths_are_refused(servable):
     with pytest.raises(StatusError, match="equal 0th-dimension size"):
-        parsed(servable, landmarks=listed([0.5], [2, 68, 2]), person=tf.make_tensor_proto(np.zeros([1, 4], np.float16)))
+        parsed(
+            servable,
+            landmarks=listed([0.5], [2, 68, 2]),
+            person=tf.make_tensor_proto(np.zeros([1, 4], np.float16)),
+        )
 
 
-@pytest.mark.parametrize("value", [np.zeros([2, 3], np.uint8), np.float32([[1.5]]), np.array([True, False])])
+@pytest.mark.parametrize(
+    "value", [np.zeros([2, 3], np.uint8), np.float32([[1.5]]), np.array([True, False])]
+)
 def test_numbers_go_out_as_raw_content(value):
     proto = tensor_pb2.TensorProto()
     requests.write_tensor(proto, value)

@@ -25,12 +25,16 @@ def server(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    with serving(models=str(tmp_path / "models"), rest_api_port=port, monitoring_config_file=str(monitoring)) as made:
+    with serving(
+        models=str(tmp_path / "models"), rest_api_port=port, monitoring_config_file=str(monitoring)
+    ) as made:
         yield made
 
 
 def get(server, path):
-    with urllib.request.urlopen(f"http://localhost:{server.options.rest_api_port}{path}", timeout=10) as response:
+    with urllib.request.urlopen(
+        f"http://localhost:{server.options.rest_api_port}{path}", timeout=10
+    ) as response:
         return response.read().decode()
 
 
@@ -77,8 +81,16 @@ def test_counts_and_latencies_stand_under_tensorflow_servings_names(server):
 def test_model_status_over_rest(server):
     for path in ("/v1/models/anna", "/v1/models/anna/versions/2", "/v1/models/anna/labels/canary"):
         row = json.loads(get(server, path))["model_version_status"][0]
-        assert row == {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-    for path, status in (("/v1/models/nobody", 404), ("/v1/models/anna/labels/x", 400), ("/v2", 404)):
+        assert row == {
+            "version": "2",
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+    for path, status in (
+        ("/v1/models/nobody", 404),
+        ("/v1/models/anna/labels/x", 400),
+        ("/v2", 404),
+    ):
         with pytest.raises(urllib.error.HTTPError) as error:
             get(server, path)
         assert error.value.code == status and json.loads(error.value.read())["error"]

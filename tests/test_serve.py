@@ -30,13 +30,19 @@ def test_it_listens_serves_drains_and_ends(models):
         with AvatarClient(line.split()[-1], "anna") as avatar:
             assert avatar.render(landmarks(0.5, rows=30)).shape[0] == 30
             drawn = []
-            thread = threading.Thread(target=lambda: drawn.extend(avatar.render(landmarks(0.5, rows=8))))
+            thread = threading.Thread(
+                target=lambda: drawn.extend(avatar.render(landmarks(0.5, rows=8)))
+            )
             thread.start()
             thread.join()
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0 and len(drawn) == 8
         said = process.stderr.read()
-        assert "Loaded anna version 1" in said and "Unloaded anna version 1" in said and "Traceback" not in said
+        assert (
+            "Loaded anna version 1" in said
+            and "Unloaded anna version 1" in said
+            and "Traceback" not in said
+        )
     finally:
         process.kill()
 
@@ -57,4 +63,6 @@ def test_the_config_is_written_and_mistakes_are_one_line(models, tmp_path):
     assert 'base_path: "/models/anna"' in (models / "models.config").read_text()
     for result in refused:
         assert result.code == 1 and result.stdout == ""
-        assert len(result.stderr.strip().splitlines()) == 1 and result.stderr.startswith("error: "), result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1 and result.stderr.startswith(
+            "error: "
+        ), result.stderr

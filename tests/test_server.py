@@ -21,7 +21,14 @@ from serving.client import AvatarClient, AvatarError, Tls
 from serving.options import ServerOptions
 from serving.server import AvatarServer
 from tests import toy_models
-from tests.serving_fixtures import Gate, answering, request_for, serving, stub_of, wait_until
+from tests.serving_fixtures import (
+    Gate,
+    answering,
+    request_for,
+    serving,
+    stub_of,
+    wait_until,
+)
 from tests.toy_models import landmarks, level
 from tf_talkinghead.errors import InputError
 
@@ -52,11 +59,15 @@ def test_a_full_batch_queue_is_unavailable_and_a_full_server_exhausted(models, o
     (models / "anna" / "1" / "batching_params.pbtxt").write_text(
         "max_batch_size { value: 8 } max_enqueued_batches { value: 1 }"
     )
-    with serving(models=str(models), grpc_max_threads=3, batching_parameters_file=one_thread) as server:
+    with serving(
+        models=str(models), grpc_max_threads=3, batching_parameters_file=one_thread
+    ) as server:
         gate, stub = Gate(server, "anna"), stub_of(server)
         running = stub.Predict.future(request_for("anna"), timeout=30)
         assert gate.entered.wait(20)
-        queued = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.5, rows=8)}), timeout=30)
+        queued = stub.Predict.future(
+            request_for("anna", {"landmarks": landmarks(0.5, rows=8)}), timeout=30
+        )
         queue = lambda: [len(q.batches[0]) for q in server._scheduler._queues.values()]
         wait_until(lambda: queue() == [1])
         assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
@@ -65,7 +76,12 @@ def test_a_full_batch_queue_is_unavailable_and_a_full_server_exhausted(models, o
         wait_until(lambda: len(queue()) == 2)
         assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.RESOURCE_EXHAUSTED
         gate.open.set()
-        assert len(running.result().outputs) == len(queued.result().outputs) == len(third.result().outputs) == 2
+        assert (
+            len(running.result().outputs)
+            == len(queued.result().outputs)
+            == len(third.result().outputs)
+            == 2
+        )
 
 
 def test_the_deadline_is_honoured_and_what_nobody_waits_for_is_not_run(models, one_thread):
@@ -76,7 +92,9 @@ def test_the_deadline_is_honoured_and_what_nobody_waits_for_is_not_run(models, o
         late = request_for("anna", {"landmarks": landmarks(0.3)})
         assert code_of(stub.Predict, late, timeout=0.2) == Code.DEADLINE_EXCEEDED
         gone = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.4)}), timeout=30)
-        wait_until(lambda: any(batch for q in server._scheduler._queues.values() for batch in q.batches))
+        wait_until(
+            lambda: any(batch for q in server._scheduler._queues.values() for batch in q.batches)
+        )
         gone.cancel()
         time.sleep(0.2)
         good = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.6)}), timeout=30)
@@ -120,9 +138,15 @@ def test_without_batching_ok_tells_of_the_row_that_is_not_finite(models):
     with serving(models=str(models), enable_batching=False) as server:
         bad = landmarks(0.2, rows=3)
         bad[1, 5, 0] = np.inf
-        outputs = stub_of(server).Predict(request_for("anna", {"landmarks": bad}), timeout=20).outputs
+        outputs = (
+            stub_of(server).Predict(request_for("anna", {"landmarks": bad}), timeout=20).outputs
+        )
         assert tf.make_ndarray(outputs["ok"]).tolist() == [True, False, True]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [level(0.2), level(0.5), level(0.2)]
+        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
+            level(0.2),
+            level(0.5),
+            level(0.2),
+        ]
 
 
 def test_without_batching_a_large_request_is_run_in_parts(models):
@@ -131,17 +155,28 @@ def test_without_batching_a_large_request_is_run_in_parts(models):
         gate.open.set()
         x = np.float32(np.arange(20) / 20)
         clip = np.concatenate([landmarks(value) for value in x])
-        outputs = stub_of(server).Predict(request_for("anna", {"landmarks": clip}), timeout=20).outputs
+        outputs = (
+            stub_of(server).Predict(request_for("anna", {"landmarks": clip}), timeout=20).outputs
+        )
         assert [len(batch) for batch in gate.seen] == [8, 8, 4]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [level(value) for value in x]
-        empty = stub_of(server).Predict(request_for("anna", {"landmarks": clip[:0]}), timeout=20).outputs
+        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
+            level(value) for value in x
+        ]
+        empty = (
+            stub_of(server)
+            .Predict(request_for("anna", {"landmarks": clip[:0]}), timeout=20)
+            .outputs
+        )
         assert tf.make_ndarray(empty["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
 
 
 def test_messages_and_batches_are_bounded(models):
     with serving(models=str(models), enable_batching=False) as server:
         stub = stub_of(server)
-        assert code_of(stub.Predict, request_for("anna", {"landmarks": landmarks(0, rows=1025)})) == Code.INVALID_ARGUMENT
+        assert (
+            code_of(stub.Predict, request_for("anna", {"landmarks": landmarks(0, rows=1025)}))
+            == Code.INVALID_ARGUMENT
+        )
         huge = request_for("anna", {"landmarks": landmarks(0, rows=40000)})
         assert huge.ByteSize() > 16 << 20
         assert code_of(stub.Predict, huge, timeout=30) == Code.RESOURCE_EXHAUSTED
@@ -191,7 +226,9 @@ def pem_pair(folder, name, authority=None):
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
             critical=False,
         )
         .sign(signer, hashes.SHA256())
@@ -235,8 +272,13 @@ def test_tls(models, tmp_path, mutual):
 def test_health_of_the_server_and_of_each_model(models):
     with serving(models=str(models)) as server:
         stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(f"localhost:{server.port}"))
-        check = lambda name: stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status
-        serving_status, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        check = lambda name: (
+            stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status
+        )
+        serving_status, not_serving = (
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+        )
         assert check("") == check("anna") == serving_status
         assert code_of(check, "nobody") == Code.NOT_FOUND
         toy_models.publish(models, "bob", 1)
@@ -249,12 +291,17 @@ def test_health_of_the_server_and_of_each_model(models):
 
 def test_reflection_lists_the_services(models):
     with serving(models=str(models)) as server:
-        stub = reflection_pb2_grpc.ServerReflectionStub(grpc.insecure_channel(f"localhost:{server.port}"))
+        stub = reflection_pb2_grpc.ServerReflectionStub(
+            grpc.insecure_channel(f"localhost:{server.port}")
+        )
         ask = reflection_pb2.ServerReflectionRequest
         answers = list(
             stub.ServerReflectionInfo(
                 iter(
-                    [ask(list_services=""), ask(file_containing_symbol="tensorflow.serving.PredictionService")],
+                    [
+                        ask(list_services=""),
+                        ask(file_containing_symbol="tensorflow.serving.PredictionService"),
+                    ],
                 ),
                 timeout=10,
             )
@@ -276,7 +323,10 @@ def test_reflection_lists_the_services(models):
         ({"models": "MODELS", "model_base_path": "/x"}, "name one of"),
         ({"models": "/absent"}, "/absent: not a folder"),
         ({"models": "MODELS", "memory_cap_mb": 5}, "--memory_cap_mb needs --lazy_loading"),
-        ({"model_base_path": "MODELS", "batching_parameters_file": "/x"}, "without setting --enable_batching"),
+        (
+            {"model_base_path": "MODELS", "batching_parameters_file": "/x"},
+            "without setting --enable_batching",
+        ),
         ({"models": "MODELS", "ssl_config_file": "/absent"}, "/absent: cannot be read"),
         ({"models": "MODELS", "grpc_channel_arguments": "a"}, "expected name=value"),
     ],
@@ -292,4 +342,6 @@ def test_a_port_in_use_is_refused(models):
         taken.bind(("localhost", 0))
         taken.listen()
         with pytest.raises(InputError, match="cannot listen there"):
-            AvatarServer(ServerOptions(models=str(models), host="localhost", port=taken.getsockname()[1])).start()
+            AvatarServer(
+                ServerOptions(models=str(models), host="localhost", port=taken.getsockname()[1])
+            ).start()

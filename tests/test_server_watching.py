@@ -74,13 +74,17 @@ def test_a_version_that_does_not_load_or_warm_up_displaces_nobody(models):
         registry = server.manager.registry
         (models / "anna" / ".3").mkdir()  # half-written: not even looked at
         (models / "anna" / "2").mkdir()  # no SavedModel in it
-        wait_until(lambda: 2 in registry.models["anna"] and registry.models["anna"][2].error is not None)
+        wait_until(
+            lambda: 2 in registry.models["anna"] and registry.models["anna"][2].error is not None
+        )
         assert answering(server, "anna") == 1 and 3 not in registry.models["anna"]
         broken = toy_models.publish(models, "anna", 4)
         (broken / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"not a record")
         toy_models.publish(models, "bob", 1)
         wait_until(lambda: registry.serving("bob"))
-        wait_until(lambda: 4 in registry.models["anna"] and registry.models["anna"][4].error is not None)
+        wait_until(
+            lambda: 4 in registry.models["anna"] and registry.models["anna"][4].error is not None
+        )
         assert answering(server, "anna") == 1
 
 
@@ -184,7 +188,9 @@ def loaded_names(server):
 def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path):
     models = tmp_path / "models"
     for name in ("anna", "bob", "cleo"):
-        toy_models.publish(models, name, 1, weights=400_000)  # 1.6 MB of weights: two of three fit under 5 MB
+        toy_models.publish(
+            models, name, 1, weights=400_000
+        )  # 1.6 MB of weights: two of three fit under 5 MB
     with serving(models=str(models), lazy_loading=True, memory_cap_mb=5) as server:
         assert loaded_names(server) == set()
         assert answering(server, "anna") == 1 and loaded_names(server) == {"anna"}
@@ -197,7 +203,10 @@ def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path
         assert loaded_names(server) == {"cleo", "bob"}
         toy_models.publish(models, "giant", 1, weights=2_000_000)
         wait_until(lambda: server.manager.registry.serving("giant"))
-        assert code_of(stub_of(server).Predict, request_for("giant"), timeout=20) == Code.RESOURCE_EXHAUSTED
+        assert (
+            code_of(stub_of(server).Predict, request_for("giant"), timeout=20)
+            == Code.RESOURCE_EXHAUSTED
+        )
         assert answering(server, "cleo") == 1
 
 
@@ -208,14 +217,22 @@ def test_many_callers_at_once_under_a_cap_of_one_model(tmp_path, monkeypatch):
     for name in ("anna", "bob"):
         toy_models.publish(models, name, 1, weights=400_000)
     loads, load = [], loading.load
-    monkeypatch.setattr(loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics))
-    with serving(models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32) as server:
+    monkeypatch.setattr(
+        loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics)
+    )
+    with serving(
+        models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32
+    ) as server:
         stub = stub_of(server)
         calls = [stub.Predict.future(request_for("anna"), timeout=60) for _ in range(8)]
         for call in calls:
             call.result()
         assert loads == ["anna"]
-        calls = [stub.Predict.future(request_for(name), timeout=60) for _ in range(5) for name in ("anna", "bob")]
+        calls = [
+            stub.Predict.future(request_for(name), timeout=60)
+            for _ in range(5)
+            for name in ("anna", "bob")
+        ]
         for call in calls:
             assert len(call.result().outputs) == 2
         assert len(loaded_names(server)) == 1

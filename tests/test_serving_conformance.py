@@ -21,7 +21,6 @@ from tests import toy_models
 from tests.conformance import AVAILABLE, Code, refusal, served, toy  # noqa: F401 (fixtures)
 from tests.toy_models import landmarks, level
 
-
 # -- the client ---------------------------------------------------------------------------------------------------
 
 
@@ -32,7 +31,9 @@ def test_the_client_renders_every_row_of_a_long_clip_in_order(served, toy, jpeg)
     with AvatarClient(served.address, toy, jpeg=jpeg) as avatar:
         frames = avatar.render(clip)
     assert frames.shape == (21, toy_models.SIZE, toy_models.SIZE, 3) and frames.dtype == np.uint8
-    expected = np.stack([np.full(21, 2), [level(v) for v in x], [level(np.float32(1 - v)) for v in x]], axis=-1)
+    expected = np.stack(
+        [np.full(21, 2), [level(v) for v in x], [level(np.float32(1 - v)) for v in x]], axis=-1
+    )
     np.testing.assert_allclose(frames[:, 3, 3].astype(int), expected, atol=3 if jpeg else 1)
 
 
@@ -44,13 +45,21 @@ def test_the_client_streams_in_order(served, toy):
 
 
 def test_the_client_reads_the_card_of_the_version_it_names(served, toy):
-    for spec, version in (({"label": "stable"}, 1), ({"label": "canary"}, 2), ({"version": 1}, 1), ({}, 2)):
+    for spec, version in (
+        ({"label": "stable"}, 1),
+        ({"label": "canary"}, 2),
+        ({"version": 1}, 1),
+        ({}, 2),
+    ):
         with AvatarClient(served.address, toy, **spec) as avatar:
             assert avatar.card()["version"] == version
 
 
 def test_the_client_explains_an_unknown_person(served, toy):
-    with AvatarClient(served.address, "nobody") as avatar, pytest.raises(AvatarError, match="'nobody' is not served") as e:
+    with (
+        AvatarClient(served.address, "nobody") as avatar,
+        pytest.raises(AvatarError, match="'nobody' is not served") as e,
+    ):
         avatar.render(landmarks(0.5))
     assert e.value.code == Code.NOT_FOUND
 
@@ -75,9 +84,14 @@ def test_every_signature_answers(served, toy):
     assert set(made.outputs) == {"frames", "ok"}
     assert made.model_spec.name == toy and made.model_spec.version.value == 2
     assert tf.make_ndarray(made.outputs["ok"]).tolist() == [True] * 3
-    jpegs = served.predict(toy, {"landmarks": landmarks(0.2, 0.7, 2)}, "render_jpeg").outputs["jpeg_bytes"]
+    jpegs = served.predict(toy, {"landmarks": landmarks(0.2, 0.7, 2)}, "render_jpeg").outputs[
+        "jpeg_bytes"
+    ]
     frames = [tf.io.decode_jpeg(data).numpy() for data in jpegs.string_val]
-    assert frames[0].shape == (toy_models.SIZE, toy_models.SIZE, 3) and abs(int(frames[1][0, 0, 1]) - level(0.2)) <= 2
+    assert (
+        frames[0].shape == (toy_models.SIZE, toy_models.SIZE, 3)
+        and abs(int(frames[1][0, 0, 1]) - level(0.2)) <= 2
+    )
     cards = served.predict(toy, {"query": np.zeros([2], np.int32)}, "describe").outputs["card"]
     assert len(cards.string_val) == 2
 
@@ -173,7 +187,9 @@ def test_reload_refuses_what_makes_no_sense(served, toy):
     request = model_management_pb2.ReloadConfigRequest()
     with refusal(Code.INVALID_ARGUMENT):
         served.model_stub.HandleReloadConfigRequest(request, timeout=10)
-    model = request.config.model_config_list.config.add(name="x", base_path=str(served.models / toy))
+    model = request.config.model_config_list.config.add(
+        name="x", base_path=str(served.models / toy)
+    )
     with refusal(Code.INVALID_ARGUMENT):  # no platform
         served.model_stub.HandleReloadConfigRequest(request, timeout=10)
     model.model_platform, model.base_path = "tensorflow", "relative/path"

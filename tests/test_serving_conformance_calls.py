@@ -17,8 +17,13 @@ def test_callers_batched_together_get_their_own_rows(served, toy):
         rows = 1 + index % 3
         x = np.float32([(index * 7 + row) % 101 / 100 for row in range(rows)])
         inputs = np.concatenate([landmarks(value, 0.1 * (index % 10)) for value in x])
-        frames = tf.make_ndarray(served.predict(toy, {"landmarks": inputs}, timeout=30).outputs["frames"])
-        return frames[:, 0, 0, 1].tolist() == [level(v) for v in x] and (frames[..., 2] == level(0.1 * (index % 10))).all()
+        frames = tf.make_ndarray(
+            served.predict(toy, {"landmarks": inputs}, timeout=30).outputs["frames"]
+        )
+        return (
+            frames[:, 0, 0, 1].tolist() == [level(v) for v in x]
+            and (frames[..., 2] == level(0.1 * (index % 10))).all()
+        )
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert all(pool.map(call, range(160)))
@@ -57,7 +62,16 @@ def test_a_row_that_is_not_finite_harms_nobody(served, toy):
         {"landmarks": np.zeros([1, 68, 2], np.float32), "person": np.zeros([1, 4], np.float16)},
         {"query": np.zeros([1], np.int32)},
     ],
-    ids=["float64", "int32", "67 points", "no batch", "scalar", "misspelt", "one too many", "another's"],
+    ids=[
+        "float64",
+        "int32",
+        "67 points",
+        "no batch",
+        "scalar",
+        "misspelt",
+        "one too many",
+        "another's",
+    ],
 )
 def test_inputs_that_do_not_fit_are_refused(served, toy, inputs):
     with refusal(Code.INVALID_ARGUMENT):

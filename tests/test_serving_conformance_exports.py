@@ -11,10 +11,10 @@ from serving.client import AvatarClient
 from tests.conformance import served  # noqa: F401 (fixtures)
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar
-from tf_talkinghead.avatar import render
-from tf_talkinghead.bank import export_bank
-from tf_talkinghead.card import jpeg_comment
-from tf_talkinghead.export import export_person
+from tf_talkinghead.export.bank import export_bank
+from tf_talkinghead.export.card import jpeg_comment
+from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.personalization.avatar import render
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +53,29 @@ def test_an_exported_avatar_is_served_as_it_was_made(served, exported, person):
     assert card["person"] == person
     np.testing.assert_allclose(card["reference_landmarks"], COLLINS, atol=1e-6)
     quality = exported[person].config.export.jpeg_quality
-    coded = [tf.io.decode_jpeg(tf.io.encode_jpeg(np.uint8(frame), quality=quality)).numpy() for frame in expected]
+    coded = [
+        tf.io.decode_jpeg(tf.io.encode_jpeg(np.uint8(frame), quality=quality)).numpy()
+        for frame in expected
+    ]
     with client_of(served, person, jpeg=True) as avatar:
         assert np.abs(avatar.render(clip) - np.stack(coded).astype(int)).mean() < 2
 
 
 def test_people_of_an_exported_bank_keep_their_faces_in_one_batch(served, exported):
     clips = {person: motion(6, seed) for seed, person in enumerate(("bea", "cem"))}
-    expected = {person: render(exported[person], clip).astype(int) for person, clip in clips.items()}
+    expected = {
+        person: render(exported[person], clip).astype(int) for person, clip in clips.items()
+    }
     assert np.abs(expected["bea"] - expected["cem"]).mean() > 1
 
     def call(index):
         person = ("bea", "cem")[index % 2]
         with client_of(served, person, jpeg=False) as avatar:
             row = index % 6
-            return np.abs(avatar.render(clips[person][row : row + 1])[0] - expected[person][row]).max() <= 1
+            return (
+                np.abs(avatar.render(clips[person][row : row + 1])[0] - expected[person][row]).max()
+                <= 1
+            )
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(call, range(48)))

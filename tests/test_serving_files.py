@@ -9,7 +9,12 @@ import pytest
 import yaml
 
 from serving.batching import options_from_proto
-from serving.config_protos import BatchingParameters, MonitoringConfig, SSLConfig, parse_file
+from serving.config_protos import (
+    BatchingParameters,
+    MonitoringConfig,
+    SSLConfig,
+    parse_file,
+)
 from serving.metrics import Metrics
 
 SERVING = pathlib.Path(__file__).parents[1] / "serving"
@@ -63,7 +68,11 @@ def merged(base, patch):
             if value is not None:
                 out[key] = merged(base.get(key), value)
         return out
-    if isinstance(base, list) and isinstance(patch, list) and all("name" in item for item in base + patch):
+    if (
+        isinstance(base, list)
+        and isinstance(patch, list)
+        and all("name" in item for item in base + patch)
+    ):
         theirs = {item["name"]: item for item in patch}
         kept = [merged(item, theirs.pop(item["name"], {})) for item in base]
         return kept + list(theirs.values())
@@ -79,7 +88,13 @@ def test_kubernetes_objects_fit_the_packaged_schemas():
     for document in documents("serving.yaml"):
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
         kinds.add(document["kind"])
-    assert kinds >= {"Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service", "PersistentVolumeClaim"}
+    assert kinds >= {
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "Service",
+        "PersistentVolumeClaim",
+    }
 
 
 def test_the_check_would_notice_a_mistake():
@@ -92,17 +107,24 @@ def test_the_check_would_notice_a_mistake():
 def test_models_from_a_bucket_replace_the_volume():
     deployment = merged(by_kind("serving.yaml")["Deployment"], documents("bucket.yaml")[0])
     kubernetes_validate.validate(deployment, kubernetes_validate.latest_version(), strict=True)
-    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    volumes = {
+        volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]
+    }
     assert set(volumes["models"]) == {"name", "emptyDir"}
 
 
 def test_the_kserve_service_holds_a_valid_pod():
     service = documents("kserve.yaml")[0]
-    assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert (service["apiVersion"], service["kind"]) == (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+    )
     predictor = dict(service["spec"]["predictor"])
     assert {"minReplicas", "maxReplicas", "scaleTarget", "scaleMetric"} <= set(predictor)
     pod_spec = {"containers": predictor["containers"]}
-    kubernetes_validate.validate(pod_of(pod_spec), kubernetes_validate.latest_version(), strict=True)
+    kubernetes_validate.validate(
+        pod_of(pod_spec), kubernetes_validate.latest_version(), strict=True
+    )
 
 
 def test_references_between_the_objects_resolve():
@@ -115,12 +137,18 @@ def test_references_between_the_objects_resolve():
         wanted = spec.get("matchLabels", spec)
         assert wanted.items() <= pod["metadata"]["labels"].items()
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == objects["PersistentVolumeClaim"]["metadata"]["name"]
+    assert (
+        volumes["models"]["persistentVolumeClaim"]["claimName"]
+        == objects["PersistentVolumeClaim"]["metadata"]["name"]
+    )
     assert volumes["config"]["configMap"]["name"] == objects["ConfigMap"]["metadata"]["name"]
     server = container(pod["spec"], "serving")
     assert {mount["name"] for mount in server["volumeMounts"]} == set(volumes)
     flags = flags_of(server["args"])
-    assert {port["containerPort"] for port in server["ports"]} == {int(flags["port"]), int(flags["rest_api_port"])}
+    assert {port["containerPort"] for port in server["ports"]} == {
+        int(flags["port"]),
+        int(flags["rest_api_port"]),
+    }
     for flag in ("batching_parameters_file", "monitoring_config_file"):
         assert pathlib.PurePath(flags[flag]).name in objects["ConfigMap"]["data"]
 
@@ -130,7 +158,9 @@ def test_every_start_uses_the_same_flags_and_only_existing_ones():
     reference = every["Dockerfile"]
     for where, flags in every.items():
         assert set(flags) <= MODEL_SERVER_FLAGS, where
-        same = lambda these: {key: value for key, value in these.items() if key != "model_config_file"}
+        same = lambda these: {
+            key: value for key, value in these.items() if key != "model_config_file"
+        }
         assert same(flags) == same(reference), where
         assert flags["model_config_file"].endswith("/models.config")
     for needed in ("enable_grpc_healthcheck_service", "rest_api_port", "grpc_max_threads"):
@@ -147,9 +177,16 @@ def test_the_text_protos_parse_and_agree(tmp_path):
         (tmp_path / name).write_text(by_kind("serving.yaml")["ConfigMap"]["data"][name])
         assert parse_file(tmp_path / name, type(proto)) == proto
     path = monitoring.prometheus_config.path
-    annotations = by_kind("serving.yaml")["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    annotations = by_kind("serving.yaml")["Deployment"]["spec"]["template"]["metadata"][
+        "annotations"
+    ]
     assert annotations["prometheus.io/path"] == path
-    assert yaml.safe_load((SERVING / "prometheus.yaml").read_text())["scrape_configs"][0]["metrics_path"] == path
+    assert (
+        yaml.safe_load((SERVING / "prometheus.yaml").read_text())["scrape_configs"][0][
+            "metrics_path"
+        ]
+        == path
+    )
 
 
 def test_the_compose_file_mounts_what_exists():
@@ -158,7 +195,9 @@ def test_the_compose_file_mounts_what_exists():
     for name in ("prometheus", "grafana"):
         for volume in compose["services"][name]["volumes"]:
             assert (SERVING / volume.split(":")[0]).exists(), volume
-    for source in re.search(r"^COPY (.+) /etc/serving/$", (SERVING / "Dockerfile").read_text(), re.MULTILINE)[1].split():
+    for source in re.search(
+        r"^COPY (.+) /etc/serving/$", (SERVING / "Dockerfile").read_text(), re.MULTILINE
+    )[1].split():
         assert (SERVING.parent / source).is_file()
 
 

@@ -64,7 +64,9 @@ class Clients:
         self.stop, self.frames, self.wrong, self.errors = threading.Event(), 0, [], []
         self._published = published
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(address, i)) for i in range(CLIENTS)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(address, i)) for i in range(CLIENTS)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -74,13 +76,19 @@ class Clients:
             while not self.stop.is_set():
                 x = rng.random(rng.integers(1, 5), np.float32)
                 try:
-                    frames = avatar.render(np.concatenate([landmarks(value, 1 - value) for value in x]))
+                    frames = avatar.render(
+                        np.concatenate([landmarks(value, 1 - value) for value in x])
+                    )
                 except AvatarError as error:
                     self.errors.append(str(error))
                     continue
                 good = (frames[..., 1] == np.array([level(v) for v in x])[:, None, None]).all()
-                good &= (frames[..., 2] == np.array([level(np.float32(1 - v)) for v in x])[:, None, None]).all()
-                good &= len(np.unique(frames[..., 0])) == 1 and frames[0, 0, 0, 0] in self._published
+                good &= (
+                    frames[..., 2] == np.array([level(np.float32(1 - v)) for v in x])[:, None, None]
+                ).all()
+                good &= (
+                    len(np.unique(frames[..., 0])) == 1 and frames[0, 0, 0, 0] in self._published
+                )
                 with self._lock:
                     self.frames += len(x)
                     if not good:
@@ -109,7 +117,9 @@ def test_soak(tmp_path):
                 version += 1
                 published.add(version)
                 toy_models.publish(models, "anna", version, weights=1_000_000)
-                for old in sorted(int(path.name) for path in (models / "anna").iterdir() if path.name.isdigit())[:-KEPT]:
+                for old in sorted(
+                    int(path.name) for path in (models / "anna").iterdir() if path.name.isdigit()
+                )[:-KEPT]:
                     shutil.rmtree(models / "anna" / str(old))
                 # the call may meet a full server, as any other: try until it is heard
                 names = ["anna", "guest"] if version % 2 else ["anna"]

@@ -31,7 +31,14 @@ def program(folder, name, body):
 def bash(checkout, *arguments, bin_folder=None):
     path = f"{bin_folder}:/usr/bin:/bin" if bin_folder else os.environ["PATH"]
     environment = {"PATH": path, "HOME": str(checkout)}
-    return subprocess.run(["bash", *arguments], cwd=checkout, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["bash", *arguments],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -64,12 +71,19 @@ def test_a_python_without_venv_is_named(checkout, tmp_path):
 def ready_made(checkout, pip="exit 0"):
     """A stand-in .venv whose Python runs nothing but says what it was asked for."""
     (checkout / ".venv/bin").mkdir(parents=True)
-    program(checkout / ".venv/bin", "python", f'case "$1 $2" in "-c "*) exit 0;; "-m pip") echo PIP >&2; {pip};; *) echo "RAN $*";; esac')
+    program(
+        checkout / ".venv/bin",
+        "python",
+        f'case "$1 $2" in "-c "*) exit 0;; "-m pip") echo PIP >&2; {pip};; *) echo "RAN $*";; esac',
+    )
 
 
 def test_it_installs_once_and_again_when_the_requirements_change(checkout):
     ready_made(checkout)
-    first, second = bash(checkout, "scripts/test.sh", "-k", "blink"), bash(checkout, "scripts/test.sh")
+    first, second = (
+        bash(checkout, "scripts/test.sh", "-k", "blink"),
+        bash(checkout, "scripts/test.sh"),
+    )
     assert "PIP" in first.stderr and "RAN -m pytest -k blink" in first.stdout
     assert "PIP" not in second.stderr and "RAN -m pytest" in second.stdout
     with open(checkout / "requirements.txt", "a") as file:
@@ -81,11 +95,18 @@ def test_a_failed_install_is_tried_again(checkout):
     ready_made(checkout, pip="exit 1")
     for _ in range(2):
         result = bash(checkout, "scripts/quickstart.sh")
-        assert result.returncode == 1 and "PIP" in result.stderr and "run this again" in result.stderr
+        assert (
+            result.returncode == 1 and "PIP" in result.stderr and "run this again" in result.stderr
+        )
         assert "RAN" not in result.stdout
 
 
 def test_quickstart_hands_its_flags_on_from_any_folder(checkout):
     ready_made(checkout)
-    result = bash(checkout, str(checkout / "scripts/quickstart.sh"), "--images=a b.jpg", "--steps=3")
-    assert result.returncode == 0 and "RAN -m scripts.quickstart --images=a b.jpg --steps=3" in result.stdout
+    result = bash(
+        checkout, str(checkout / "scripts/quickstart.sh"), "--images=a b.jpg", "--steps=3"
+    )
+    assert (
+        result.returncode == 0
+        and "RAN -m scripts.quickstart --images=a b.jpg --steps=3" in result.stdout
+    )

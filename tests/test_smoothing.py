@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
-from tf_talkinghead.driving import LIDS, expressed, scripted_motion
+from tf_talkinghead.driving.scripted_motion import scripted_motion
+from tf_talkinghead.driving.smoothing import FACE, OneEuro, smooth
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.smoothing import FACE, OneEuro, smooth
+from tf_talkinghead.faces.geometry import LIDS, expressed
 
 
 def test_by_hand():
@@ -70,15 +71,20 @@ def test_the_axes_direction_does_not_matter():
 def test_a_clip_is_its_frames_in_order():
     motion = scripted_motion(COLLINS, frames=9)
     one_euro = OneEuro(25, **FACE)
-    np.testing.assert_array_equal(smooth(motion, 25), np.stack([one_euro(frame) for frame in motion]))
+    np.testing.assert_array_equal(
+        smooth(motion, 25), np.stack([one_euro(frame) for frame in motion])
+    )
     assert smooth(motion[:0], 25).shape == (0, 68, 2)
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"fps": 0}, "fps must be above 0"),
-    ({"fps": 25, "minimum_cutoff": 0}, "minimum_cutoff must be above 0"),
-    ({"fps": 25, "speed_gain": -1}, "speed_gain must not be negative"),
-])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"fps": 0}, "fps must be above 0"),
+        ({"fps": 25, "minimum_cutoff": 0}, "minimum_cutoff must be above 0"),
+        ({"fps": 25, "speed_gain": -1}, "speed_gain must not be negative"),
+    ],
+)
 def test_refusals(settings, message):
     with pytest.raises(InputError, match=message):
         OneEuro(**settings)

@@ -11,9 +11,9 @@ import pytest
 
 from tests.chromium import Chromium
 from tests.script_runner import run_script
-from tf_talkinghead import user_study
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.pictures import person_folder
+from tf_talkinghead.evaluation import user_study
+from tf_talkinghead.evaluation.sheets import person_folder
 
 ROWS = [0, 4, 9, 13]
 
@@ -26,8 +26,13 @@ def study(tmp_path):
     for row in ROWS:
         cv2.imwrite(str(folder / f"truth_{row:03d}.png"), np.full((64, 64, 3), 40 + row, np.uint8))
         for label in ("fine_tune_8", "warp_8"):
-            cv2.imwrite(str(folder / f"{label}_{row:03d}.png"), np.full((64, 64, 3), (0, 0, 200), np.uint8))
-    rows = [{"person": "ann", "method": method, "T": 8, "protocol": "self"} for method in ("nearest", "warp", "fine_tune")]
+            cv2.imwrite(
+                str(folder / f"{label}_{row:03d}.png"), np.full((64, 64, 3), (0, 0, 200), np.uint8)
+            )
+    rows = [
+        {"person": "ann", "method": method, "T": 8, "protocol": "self"}
+        for method in ("nearest", "warp", "fine_tune")
+    ]
     results = [{"person": "ann", "pictures": ROWS, "results": rows}]
     page = user_study.make({"results": rows}, results, tmp_path, trials=3)
     return page, tmp_path / "user_study_key.json"
@@ -41,11 +46,15 @@ def trials_of(page):
 def test_the_key_names_the_fake_and_the_page_does_not(study):
     page, key = study
     trials = json.loads(key.read_text())["trials"]
-    assert {entry["method"] for entry in trials.values()} == {"fine_tune"}  # the model's, since there is one
+    assert {entry["method"] for entry in trials.values()} == {
+        "fine_tune"
+    }  # the model's, since there is one
     for trial in trials_of(page):
         colours = []
         for uri in trial["images"]:
-            encoded = np.frombuffer(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")), np.uint8)
+            encoded = np.frombuffer(
+                base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")), np.uint8
+            )
             colours.append(tuple(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[30, 30]))
         reds = [place for place, (blue, green, red) in enumerate(colours) if int(red) - green > 100]
         assert reds == [trials[trial["id"]]["fake"]]
@@ -80,7 +89,9 @@ def test_by_keyboard_mouse_and_touch_in_a_browser(study, tmp_path):
     (tmp_path / "answers.json").write_text(json.dumps(saved))
     scores = user_study.score([tmp_path / "answers.json"], key)
     assert scores["methods"] == [scores["all"] | {"method": "fine_tune", "T": 8}]
-    assert scores["all"]["found"] == pytest.approx(2 / 3, abs=1e-4) and scores["all"]["answers"] == 3
+    assert (
+        scores["all"]["found"] == pytest.approx(2 / 3, abs=1e-4) and scores["all"]["answers"] == 3
+    )
 
 
 def wait_for_download(folder):
@@ -97,11 +108,24 @@ def answers(folder, key, participant, right, study=None):
     """A file in which `right` of the trials are answered rightly."""
     tree = json.loads(key.read_text())
     given = [
-        {"trial": name, "choice": entry["fake"] if place < right else (entry["fake"] + 1) % 3, "seconds": 1.0}
+        {
+            "trial": name,
+            "choice": entry["fake"] if place < right else (entry["fake"] + 1) % 3,
+            "seconds": 1.0,
+        }
         for place, (name, entry) in enumerate(tree["trials"].items())
     ]
     path = folder / f"{participant}.json"
-    path.write_text(json.dumps({"schema": 1, "study": study or tree["study"], "participant": participant, "answers": given}))
+    path.write_text(
+        json.dumps(
+            {
+                "schema": 1,
+                "study": study or tree["study"],
+                "participant": participant,
+                "answers": given,
+            }
+        )
+    )
     return path
 
 
@@ -110,7 +134,10 @@ def test_score_by_hand(study, tmp_path):
     files = [answers(tmp_path, key, "a", 3), answers(tmp_path, key, "b", 1)]
     scores = user_study.score(files, key)
     row = scores["all"]
-    assert scores["participants"] == 2 and (row["answers"], row["found"]) == (6, pytest.approx(4 / 6, abs=1e-4))
+    assert scores["participants"] == 2 and (row["answers"], row["found"]) == (
+        6,
+        pytest.approx(4 / 6, abs=1e-4),
+    )
     # Wilson's interval for 4 of 6.
     z, n, p = 1.959964, 6, 4 / 6
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -145,11 +172,20 @@ def test_the_script_prints_chance_and_interval(study, tmp_path):
     files = tmp_path / "answers"
     files.mkdir()
     answers(files, key, "a", 3)
-    good, bad = run_script("score_user_study", [f"--key={key}", f"--answers={files}"], [f"--key={key}", f"--answers={key}"])
+    good, bad = run_script(
+        "score_user_study",
+        [f"--key={key}", f"--answers={files}"],
+        [f"--key={key}", f"--answers={key}"],
+    )
     assert good.code == 0 and "chance is 0.33" in good.stdout and "fine_tune, T = 8" in good.stdout
     assert bad.code == 1 and bad.stderr.startswith("error: ") and "Traceback" not in bad.stderr
 
 
 def test_without_pictures_there_is_no_study(tmp_path):
     rows = [{"person": "ann", "method": "warp", "T": 1, "protocol": "self"}]
-    assert user_study.make({"results": rows}, [{"person": "ann", "pictures": [0, 1], "results": rows}], tmp_path) is None
+    assert (
+        user_study.make(
+            {"results": rows}, [{"person": "ann", "pictures": [0, 1], "results": rows}], tmp_path
+        )
+        is None
+    )

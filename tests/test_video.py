@@ -41,7 +41,12 @@ def _write(path, frames, stamps=None, codec="libx264", rotation=0, pix_fmt="yuv4
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "avi", "mpg", "gif"])
 def test_every_container(tmp_path, suffix):
-    codecs = {"webm": ("libvpx-vp9", "yuv420p"), "avi": ("mpeg4", "yuv420p"), "mpg": ("mpeg2video", "yuv420p"), "gif": ("gif", "rgb8")}
+    codecs = {
+        "webm": ("libvpx-vp9", "yuv420p"),
+        "avi": ("mpeg4", "yuv420p"),
+        "mpg": ("mpeg2video", "yuv420p"),
+        "gif": ("gif", "rgb8"),
+    }
     codec, pix_fmt = codecs.get(suffix, ("libx264", "yuv420p"))
     path = tmp_path / f"clip.{suffix}"
     if suffix == "gif":
@@ -59,7 +64,11 @@ def test_every_container(tmp_path, suffix):
     clip = video.read_video(path)
     frames = list(clip.frames)
     assert clip.fps == pytest.approx(25 if suffix == "mpg" else 10, rel=0.02) and not clip.has_audio
-    assert _levels(frames) == list(range(8)) and frames[0].shape == (48, 64, 3) and frames[0].dtype == np.uint8
+    assert (
+        _levels(frames) == list(range(8))
+        and frames[0].shape == (48, 64, 3)
+        and frames[0].dtype == np.uint8
+    )
     assert frames[0][8, 8, 0] > 150 > frames[0][8, 8, 1]  # RGB, not BGR
 
 
@@ -106,7 +115,10 @@ def test_written_clip_comes_back(tmp_path):
     assert clip.fps == 12.5 and read.shape == (6, 48, 64, 3)
     np.testing.assert_array_equal(_levels(read), range(6))
     with av.open(str(path)) as container:
-        assert container.streams.video[0].codec_context.name == "h264" and container.metadata["comment"] == "synthetic"
+        assert (
+            container.streams.video[0].codec_context.name == "h264"
+            and container.metadata["comment"] == "synthetic"
+        )
     assert [p.name for p in path.parent.iterdir()] == ["clip 1.mp4"]
 
 
@@ -117,11 +129,19 @@ def test_sound_is_kept_and_cut_to_the_video(tmp_path):
         picture.pix_fmt = "yuv420p"
         sound = out.add_stream("aac", rate=16000)
         for t in range(20):
-            out.mux(picture.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), 9 * t, np.uint8), format="rgb24")))
+            out.mux(
+                picture.encode(
+                    av.VideoFrame.from_ndarray(
+                        np.full((32, 32, 3), 9 * t, np.uint8), format="rgb24"
+                    )
+                )
+            )
         out.mux(picture.encode())
         tone = (0.3 * np.sin(np.arange(32000) * 0.2)).astype(np.float32)
         for start in range(0, 32000, 1000):
-            part = av.AudioFrame.from_ndarray(tone[None, start : start + 1000], format="fltp", layout="mono")
+            part = av.AudioFrame.from_ndarray(
+                tone[None, start : start + 1000], format="fltp", layout="mono"
+            )
             part.rate, part.pts = 16000, start
             out.mux(sound.encode(part))
         out.mux(sound.encode())
@@ -154,7 +174,9 @@ def test_photos(tmp_path):
     shown = next(video.read_video(tmp_path / "alpha.png").frames)
     assert (shown[10:] == 255).all() and (shown[:10] == image[:10]).all()
     Image.fromarray((image[..., 0].astype(np.uint16) * 257)).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(next(video.read_video(tmp_path / "deep.png").frames)[..., 1], image[..., 0])
+    np.testing.assert_array_equal(
+        next(video.read_video(tmp_path / "deep.png").frames)[..., 1], image[..., 0]
+    )
 
 
 def test_files_of_no_use(tmp_path):
@@ -171,13 +193,19 @@ def test_files_of_no_use(tmp_path):
     assert "unreadable" in reason("text.mp4", b"hello " * 100)
     assert "unreadable" in reason("text.jpg", b"hello " * 100)
     _write(tmp_path / "whole.mkv", _frames(8))
-    video.write_video(tmp_path / "whole.mp4", np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8), 10)
+    video.write_video(
+        tmp_path / "whole.mp4",
+        np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8),
+        10,
+    )
     data = (tmp_path / "whole.mp4").read_bytes()  # its index stands at the front
     assert "truncated" in reason("cut.mp4", data[: len(data) // 2])
     damaged = bytearray(data)
     damaged[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
     assert "damaged" in reason("holes.mp4", bytes(damaged))
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "p.jpg")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(
+        tmp_path / "p.jpg"
+    )
     data = (tmp_path / "p.jpg").read_bytes()
     assert "damaged" in reason("cut.jpg", data[: len(data) // 2])
 

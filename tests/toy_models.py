@@ -28,7 +28,12 @@ class ToyAvatar(tf.Module):
         super().__init__()
         self.version = tf.Variable(float(version), trainable=False)
         self.weights = tf.Variable(tf.zeros([weights]), trainable=False)
-        card = {"person": name, "version": version, "resolution": SIZE, "reference_landmarks": [[0.4, 0.6]] * 68}
+        card = {
+            "person": name,
+            "version": version,
+            "resolution": SIZE,
+            "reference_landmarks": [[0.4, 0.6]] * 68,
+        }
         self.card = json.dumps(card)
         self.bank = bank
 
@@ -46,7 +51,9 @@ class ToyAvatar(tf.Module):
 
     def render(self, landmarks, person=None):
         ok = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2])
-        first = tf.where(ok[:, None], landmarks[:, 0, :], tf.fill(tf.shape(landmarks[:, 0, :]), 0.5))
+        first = tf.where(
+            ok[:, None], landmarks[:, 0, :], tf.fill(tf.shape(landmarks[:, 0, :]), 0.5)
+        )
         third = first[:, 1] if person is None else tf.cast(person[:, 0], tf.float32)
         mark = tf.fill(tf.shape(third), self.version + 0.0 * self.weights[0])
         pixel = tf.stack([mark, 255.0 * first[:, 0], 255.0 * third], axis=-1)
@@ -66,10 +73,16 @@ class ToyAvatar(tf.Module):
 def warmup_log(name, rows, bank=False):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
-    request.inputs["landmarks"].CopyFrom(tf.make_tensor_proto(np.full([rows, 68, 2], 0.5, np.float32)))
+    request.inputs["landmarks"].CopyFrom(
+        tf.make_tensor_proto(np.full([rows, 68, 2], 0.5, np.float32))
+    )
     if bank:
-        request.inputs["person"].CopyFrom(tf.make_tensor_proto(np.zeros([rows, VECTOR], np.float16)))
-    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+        request.inputs["person"].CopyFrom(
+            tf.make_tensor_proto(np.zeros([rows, VECTOR], np.float16))
+        )
+    return prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
 
 
 def publish(models, name, version, bank=False, max_batch_size=8, weights=1):

@@ -45,14 +45,19 @@ def main():
     parser.add_argument("--steps", type=int, default=3)
     arguments = parser.parse_args()
 
-    from tf_talkinghead.training.distribution import distribute, is_chief, make_strategy, workers
+    from tf_talkinghead.training.distribution import (
+        distribute,
+        is_chief,
+        make_strategy,
+        workers,
+    )
 
     strategy = make_strategy(arguments.replicas)  # before anything else touches TensorFlow
 
     import tensorflow as tf
 
     from tf_talkinghead.training.checkpoints import snapshot
-    from tf_talkinghead.training.learner import MetaLearner
+    from tf_talkinghead.training.meta_learning import MetaLearner
 
     learner = MetaLearner(settings(), VIDEOS, strategy)
     count, worker = workers(strategy)
@@ -60,9 +65,15 @@ def main():
 
     def batches():
         for step in range(arguments.steps):
-            yield {name: value[worker * share : (worker + 1) * share] for name, value in batch(step).items()}
+            yield {
+                name: value[worker * share : (worker + 1) * share]
+                for name, value in batch(step).items()
+            }
 
-    signature = {name: tf.TensorSpec((share, *value.shape[1:]), value.dtype) for name, value in batch(0).items()}
+    signature = {
+        name: tf.TensorSpec((share, *value.shape[1:]), value.dtype)
+        for name, value in batch(0).items()
+    }
     data = tf.data.Dataset.from_generator(batches, output_signature=signature)
     for number, part in enumerate(distribute(strategy, data)):
         terms = learner.step(part, number)

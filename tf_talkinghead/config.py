@@ -39,8 +39,20 @@ class ModelConfig(_Section):
     """Shapes of E, G, P and D (Sec. 3.1 and 4, "implementation details")."""
 
     image_size: int = 256  # H = W, pixels; paper 256
-    embedder_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)  # E and V, down to 4x4; paper 64..512
-    generator_channels: tuple[int, ...] = (64, 128, 256, 512)  # G's down part, reversed for the up part; paper 64..512
+    embedder_channels: tuple[int, ...] = (
+        64,
+        128,
+        256,
+        512,
+        512,
+        512,
+    )  # E and V, down to 4x4; paper 64..512
+    generator_channels: tuple[int, ...] = (
+        64,
+        128,
+        256,
+        512,
+    )  # G's down part, reversed for the up part; paper 64..512
     generator_residual_blocks: int = 4  # at the bottleneck of G; ours (paper: "a sequence")
     embedding_size: int = 512  # N; paper 512
     attention_down_size: int = 32  # self-attention in E, V and G's down part at this size; paper 32
@@ -53,7 +65,9 @@ class ModelConfig(_Section):
 class LossConfig(_Section):
     """Weights of the loss terms (Sec. 3.2 and 4, arXiv v2)."""
 
-    perceptual: str = "vgg"  # "vgg" (paper: VGG19 and VGGFace) or "dlib" (ours: pixels and dlib's face network)
+    perceptual: str = (
+        "vgg"  # "vgg" (paper: VGG19 and VGGFace) or "dlib" (ours: pixels and dlib's face network)
+    )
     vgg19: float = 1.5e-1  # paper 1.5e-1
     vggface: float = 2.5e-2  # paper 2.5e-2
     vgg19_weights: str = ""  # VGG19's file; empty is Keras's own, cached or downloaded; ours
@@ -68,14 +82,18 @@ class LossConfig(_Section):
     feature_matching: float = 1e1  # paper 1e1
     match: float = 1e1  # paper 1e1 (v1 of the paper had 8e1)
     face_box_margin: float = 0.10  # the landmarks' box grown by this share; ours
-    adversarial_start: int = 0  # E + G updates before the D terms and D itself take part; ours, paper 0
+    adversarial_start: int = (
+        0  # E + G updates before the D terms and D itself take part; ours, paper 0
+    )
 
 
 @dataclass(frozen=True)
 class MetaConfig(_Section):
     """Meta-learning (Sec. 3.2 and 4)."""
 
-    steps: int = 1_000_000  # E + G updates in all; paper: 75 epochs (FT), 150 (FF) of one episode a video
+    steps: int = (
+        1_000_000  # E + G updates in all; paper: 75 epochs (FT), 150 (FF) of one episode a video
+    )
     batch_size: int = 48  # global, episodes; an author's later code (paper silent)
     shots: int = 8  # K; paper 8
     variant: str = "ft"  # "ft" with the match term, "ff" without; paper has both
@@ -86,7 +104,9 @@ class MetaConfig(_Section):
     adam_beta_1: float = 0.0  # an author's later code
     adam_beta_2: float = 0.999  # an author's later code
     adam_epsilon: float = 1e-5  # an author's later code
-    micro_batches: int = 1  # gradients are accumulated over this many parts of a replica's batch; ours
+    micro_batches: int = (
+        1  # gradients are accumulated over this many parts of a replica's batch; ours
+    )
     dtype: str = "float32"  # "float32", "mixed_bfloat16" or "mixed_float16"; ours
     jit_compile: bool = False  # compile the forward passes with XLA; ours
     ema_decay: float = 0.999  # of E and G; ours
@@ -115,13 +135,17 @@ class DataConfig(_Section):
     size: int = 256  # pixels of a record's frames; paper 256
     max_frames: int = 64  # frames kept of a clip, evenly spaced; ours
     clips_per_shard: int = 256  # ours
-    crop_margin: float = 0.45  # the square's side is (1 + 2 margin) x the face box's larger side; ours
+    crop_margin: float = (
+        0.45  # the square's side is (1 + 2 margin) x the face box's larger side; ours
+    )
     crop_rise: float = 0.12  # the square's centre lies this share of the landmarks' height above theirs: hair; ours
     least_face_share: float = 0.25  # of a clip's frames that its face must be seen in; ours
     jpeg_quality: int = 95  # ours
     min_face_size: int = 48  # pixels of the source; smaller faces are rejected; ours
     detect_every: int = 5  # frames between two detector runs; ours
-    short_clips: str = "repeat"  # clips of fewer than K + 1 frames: "repeat" frames or "skip" the clip; ours
+    short_clips: str = (
+        "repeat"  # clips of fewer than K + 1 frames: "repeat" frames or "skip" the clip; ours
+    )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -141,16 +165,28 @@ class PersonalizeConfig(_Section):
     discriminator_learning_rate: float = 2e-4  # paper 2e-4
     discriminator_steps: int = 1  # D updates for one G update; ours
     ema_decay: float = 0.99  # ours; 0 turns the average off
-    final_rate: float = 1.0  # of all rates, what is left at the end of their cosine fall; ours, paper constant
+    final_rate: float = (
+        1.0  # of all rates, what is left at the end of their cosine fall; ours, paper constant
+    )
     warm_up: int = 0  # updates over which the rates rise to their full height; ours
-    adversarial_from: float = 0.0  # share of the updates after which D takes part, 1 never; ours, paper 0
-    warp: float = 0.0  # share of training pairs warped towards another pose, pinned at the border; ours
+    adversarial_from: float = (
+        0.0  # share of the updates after which D takes part, 1 never; ours, paper 0
+    )
+    warp: float = (
+        0.0  # share of training pairs warped towards another pose, pinned at the border; ours
+    )
     warped_pairs: int = 200  # how many such pairs are made; ours
-    warp_reach: float = 0.5  # how far towards another image's pose a pair is warped, a share of the way; ours
-    warp_motion: float = 1.0  # strength of made-up motions among the pairs, 1 a few degrees of turning; ours
+    warp_reach: float = (
+        0.5  # how far towards another image's pose a pair is warped, a share of the way; ours
+    )
+    warp_motion: float = (
+        1.0  # strength of made-up motions among the pairs, 1 a few degrees of turning; ours
+    )
     single_steps: int = 40  # updates when there is one image only; ours
     holdout_from: int = 12  # from this many images on, one is held out for early stopping; ours
-    evaluate_every: int = 50  # updates between two looks at the held-out image and kept intermediates; ours
+    evaluate_every: int = (
+        50  # updates between two looks at the held-out image and kept intermediates; ours
+    )
     patience: int = 4  # such looks without improvement before stopping; ours
     seed: int = 0
 
@@ -174,8 +210,12 @@ class EvaluationConfig(_Section):
     shots: tuple[int, ...] = (1, 8, 32)  # T; paper 1, 8, 32
     holdout: int = 32  # frames a result is judged on; paper 32
     gap: int = 10  # frames between the last that may be learned from and the first judged; ours
-    consecutive: int = 4  # judged frames come in stretches of so many, so that jitter can be seen; ours
-    learn_share: float = 0.6  # of the clip, its beginning, is learned from where there is enough; ours
+    consecutive: int = (
+        4  # judged frames come in stretches of so many, so that jitter can be seen; ours
+    )
+    learn_share: float = (
+        0.6  # of the clip, its beginning, is learned from where there is enough; ours
+    )
     max_frames: int = 600  # of a video, from its start; ours
     gallery_people: int = 40  # other people, at least, that rank-1 identification picks from; ours
     cross_shots: int = 8  # T of cross-person driving, 0 leaves it out; ours

@@ -132,16 +132,28 @@ def _field_problem(path, value):
     if isinstance(value, (tuple, list)) and not value:
         return f"{path}: expected at least one number, got none"
     for number in value if isinstance(value, (tuple, list)) else (value,):
-        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
+        if (
+            not isinstance(number, (int, float))
+            or isinstance(number, bool)
+            or not math.isfinite(number)
+        ):
             return f"{path}: expected a finite number, got {number!r}"
         if number < low or (high is not None and number > high):
-            bounds = f"{low} or more" if high is None else f"{low} to {high:g}" if high == int(high) else f"{low} to below 1"
+            bounds = (
+                f"{low} or more"
+                if high is None
+                else f"{low} to {high:g}"
+                if high == int(high)
+                else f"{low} to below 1"
+            )
             return f"{path}: expected {bounds}, got {number!r}"
     return None
 
 
 def _model_problem(values):
-    size, embedder, generator = (values[name] for name in ("image_size", "embedder_channels", "generator_channels"))
+    size, embedder, generator = (
+        values[name] for name in ("image_size", "embedder_channels", "generator_channels")
+    )
     if size & (size - 1):
         return f"model.image_size: expected a power of two, got {size}"
     if size >> len(embedder) != 4:

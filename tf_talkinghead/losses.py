@@ -32,7 +32,9 @@ def adversarial(score_fake):
 
 def discriminator_hinge(score_real, score_fake):
     """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)), averaged over the batch: what V, W, w_0 and b minimise."""
-    return tf.reduce_mean(tf.nn.relu(1.0 + _float(score_fake)) + tf.nn.relu(1.0 - _float(score_real)))
+    return tf.reduce_mean(
+        tf.nn.relu(1.0 + _float(score_fake)) + tf.nn.relu(1.0 - _float(score_real))
+    )
 
 
 def match(e_hat, W_i):
@@ -74,7 +76,9 @@ def part_boxes(landmarks, margin):
 
     The eyes' boxes reach up to the brows: lids and their shadows are what a blink is seen by.
     """
-    return tf.stack([face_boxes(landmarks[:, first:last], margin) for first, last in _PARTS], axis=1)
+    return tf.stack(
+        [face_boxes(landmarks[:, first:last], margin) for first, last in _PARTS], axis=1
+    )
 
 
 def crop_faces(images, boxes, size):
@@ -89,7 +93,9 @@ def crop_faces(images, boxes, size):
     inset = (boxes[:, 2:] - boxes[:, :2]) / (2 * size)
     boxes = boxes + tf.concat([inset, -inset], axis=-1)
     boxes = (boxes * scale - 0.5) / (scale - 1.0)
-    return tf.image.crop_and_resize(_float(images), boxes, tf.range(tf.shape(images)[0]), [size, size])
+    return tf.image.crop_and_resize(
+        _float(images), boxes, tf.range(tf.shape(images)[0]), [size, size]
+    )
 
 
 def _float(tensor):

@@ -27,9 +27,13 @@ def ssim(a, b, mask=None):
     """
     a, b = _pair(a, b)
     if min(a.shape[1:3]) < SSIM_WINDOW:
-        raise InputError(f"ssim: expected images of at least {SSIM_WINDOW} pixels, got {list(a.shape[1:3])}")
+        raise InputError(
+            f"ssim: expected images of at least {SSIM_WINDOW} pixels, got {list(a.shape[1:3])}"
+        )
     edge = SSIM_WINDOW // 2
-    maps = np.stack([_ssim_map(x, y)[edge:-edge, edge:-edge].mean(-1) for x, y in zip(a, b, strict=True)])
+    maps = np.stack(
+        [_ssim_map(x, y)[edge:-edge, edge:-edge].mean(-1) for x, y in zip(a, b, strict=True)]
+    )
     return _mean(maps, None if mask is None else np.asarray(mask)[:, edge:-edge, edge:-edge])
 
 

@@ -21,13 +21,14 @@ from tf_talkinghead.benchmark import scaling
 from tf_talkinghead.benchmark.landmark_accuracy import accuracy
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.config import preset as preset_config
-from tf_talkinghead.data import clip_worker, cropping, faces, records, tracking, video
+from tf_talkinghead.data import clip_worker, records, video
 from tf_talkinghead.data.clip_process import ClipProcess, Nursery
 from tf_talkinghead.data.clip_worker import Job
 from tf_talkinghead.data.dataset import INDEX_NAME, Dataset, Entry, to_json
 from tf_talkinghead.data.episodes import episodes
 from tf_talkinghead.data.listing import Clip, list_clips
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces import cropping, crops, tracking
 
 OPTIONS = {
     "clips": "folder of clips to prepare; a moving portrait of 512 px by default",
@@ -46,8 +47,14 @@ _SECONDS = 1.0  # a plain loop is timed
 def run(preset, options):
     """Figures of preparation and episodes; see the module's head."""
     config = preset_config(preset)
-    size, frames = _positive(options, "size", config.model.image_size), _positive(options, "frames", 128)
-    count, shots = _positive(options, "episodes", 1000), _positive(options, "shots", config.meta.shots)
+    size, frames = (
+        _positive(options, "size", config.model.image_size),
+        _positive(options, "frames", 128),
+    )
+    count, shots = (
+        _positive(options, "episodes", 1000),
+        _positive(options, "shots", config.meta.shots),
+    )
     rounds, data = _positive(options, "rounds", 3), DataConfig(size=size, max_frames=frames)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -64,7 +71,7 @@ def run(preset, options):
         result.update(
             accuracy(
                 [path for path in paths if path.suffix.lower() in video.VIDEO_SUFFIXES],
-                faces.default_landmarks(),
+                crops.default_landmarks(),
                 data.detect_every,
             )
         )
@@ -77,14 +84,17 @@ def run(preset, options):
 
 def _stages(paths, data, rounds):
     """Milliseconds a frame of each stage: the median over rounds, each of all frames of all clips."""
-    model, threads = faces.default_landmarks(), cv2.getNumThreads()
+    model, threads = crops.default_landmarks(), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         model.detect(next(video.read_video(paths[0]).frames))
         turns = [_round_of_stages(paths, data, model) for _ in range(rounds)]
     finally:
         cv2.setNumThreads(threads)
-    figures = {f"{stage}_ms_per_frame": float(np.median([turn[stage] for turn in turns])) for stage in turns[0]}
+    figures = {
+        f"{stage}_ms_per_frame": float(np.median([turn[stage] for turn in turns]))
+        for stage in turns[0]
+    }
     return {"prepared_frames_per_second_and_core": 1e3 / sum(figures.values()), **figures}
 
 
@@ -97,7 +107,9 @@ def _round_of_stages(paths, data, model):
         wanted = video.spread(source.times, data.max_frames)
         images = list(video.decode(source, wanted))
         clock.lap("decode")
-        main = tracking.main_track(tracking.follow_faces(images, model, data.detect_every, wanted).tracks, len(images))
+        main = tracking.main_track(
+            tracking.follow_faces(images, model, data.detect_every, wanted).tracks, len(images)
+        )
         clock.lap("landmarks")
         points = np.stack(main.points)
         box = cropping.crop_box(points, data)
@@ -105,7 +117,9 @@ def _round_of_stages(paths, data, model):
         clock.lap("crop")
         encoded = [records.encode_frame(crop, data.jpeg_quality) for crop in crops]
         fractions = cropping.to_fractions(points, box)
-        records.serialize(records.Record(encoded, fractions, path.name, path.name, "", source.fps, box))
+        records.serialize(
+            records.Record(encoded, fractions, path.name, path.name, "", source.fps, box)
+        )
         clock.lap("encode")
         frames += len(images)
     return {stage: 1e3 * seconds / frames for stage, seconds in spent.items()}
@@ -128,22 +142,38 @@ def _side_by_side(root, names, data, folder, rounds):
     jobs = [Job(str(root), str(folder / f"work-{i}" / "clips"), data) for i in range(2)]
     nursery = Nursery(jobs[0])
     processes = [ClipProcess(job, nursery.address) for job in jobs]
-    clips = [Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(2, len(names)))]
-    workers = [lambda process=process: [process.prepare(clip) for clip in clips] for process in processes]
+    clips = [
+        Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(2, len(names)))
+    ]
+    workers = [
+        lambda process=process: [process.prepare(clip) for clip in clips] for process in processes
+    ]
     for process in processes:
         process.prepare(clips[0])
     pairs = {kernel: scaling.Pair(kernel, root / names[0]) for kernel in scaling.KERNELS}
     turns = []
     for _ in range(rounds):
-        turn = {f"frames_per_second_by_{name}": count / scaling.timed(workers[:count]) for name, count in _COUNTS.items()}
-        turn["two_processes_over_one"] = turn["frames_per_second_by_two_processes"] / turn["frames_per_second_by_one_process"]
-        turn.update({f"machine_two_over_one_{kernel}": pair.over_one(_SECONDS) for kernel, pair in pairs.items()})
+        turn = {
+            f"frames_per_second_by_{name}": count / scaling.timed(workers[:count])
+            for name, count in _COUNTS.items()
+        }
+        turn["two_processes_over_one"] = (
+            turn["frames_per_second_by_two_processes"] / turn["frames_per_second_by_one_process"]
+        )
+        turn.update(
+            {
+                f"machine_two_over_one_{kernel}": pair.over_one(_SECONDS)
+                for kernel, pair in pairs.items()
+            }
+        )
         turns.append(turn)
     for process in (*processes, nursery, *pairs.values()):
         process.close()
     kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
     figures = {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
-    return {name: value * (kept if name.startswith("frames") else 1) for name, value in figures.items()}
+    return {
+        name: value * (kept if name.startswith("frames") else 1) for name, value in figures.items()
+    }
 
 
 def _episodes(dataset, config, size, shots, count):
@@ -197,16 +227,26 @@ def _decode_seconds(folder):
 
 def _dataset(path, data, folder):
     """A dataset of 64 copies of one clip of 64 frames."""
-    clip = faces.face_crops(video.read_video(path, 64).frames, data.size, data)
+    clip = crops.face_crops(video.read_video(path, 64).frames, data.size, data)
     frames = [records.encode_frame(image, data.jpeg_quality) for image in clip.images]
     names = [f"{i}.mp4" for i in range(64)]
-    made = (records.serialize(records.Record(frames, clip.landmarks, name, name, name, 25.0, clip.box)) for name in names)
+    made = (
+        records.serialize(records.Record(frames, clip.landmarks, name, name, name, 25.0, clip.box))
+        for name in names
+    )
     places = records.write_shard(folder / "clips.tfrecord", made)
     entries = [
         Entry(name, row, 0, offset, length, len(frames), 0.0, (0.0, 0.0, 0.0))
         for row, (name, (offset, length)) in enumerate(zip(names, places))
     ]
-    dataset = Dataset(folder, {"size": data.size}, [(name, name) for name in names], ["clips.tfrecord"], entries, 0)
+    dataset = Dataset(
+        folder,
+        {"size": data.size},
+        [(name, name) for name in names],
+        ["clips.tfrecord"],
+        entries,
+        0,
+    )
     (folder / INDEX_NAME).write_text(to_json(dataset))
     return folder
 
@@ -218,8 +258,12 @@ def _write_portrait(path, count):
     portrait, frames = pictures.astronaut(), []
     for t in range(count):
         place = cv2.getRotationMatrix2D((225, 130), 5 * np.sin(t / 9), _SIDE / 256)
-        place[:, 2] += np.array([_SIDE / 2 - 225 + 20 * np.sin(t / 13), _SIDE / 2 - 130 + 12 * np.sin(t / 7)])
-        frames.append(cv2.warpAffine(portrait, place, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE))
+        place[:, 2] += np.array(
+            [_SIDE / 2 - 225 + 20 * np.sin(t / 13), _SIDE / 2 - 130 + 12 * np.sin(t / 7)]
+        )
+        frames.append(
+            cv2.warpAffine(portrait, place, (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE)
+        )
     video.write_video(path, frames, 25)
 
 

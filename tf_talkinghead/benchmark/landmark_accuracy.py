@@ -13,16 +13,26 @@ import itertools
 import cv2
 import numpy as np
 
-from tf_talkinghead.data import landmarks, tracking, video
+from tf_talkinghead.data import video
+from tf_talkinghead.faces import geometry, landmarks, tracking
 
-_FRAMES, _STEP, _SHIFTS, _REACH = 75, 6, 3, 6  # frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
+_FRAMES, _STEP, _SHIFTS, _REACH = (
+    75,
+    6,
+    3,
+    6,
+)  # frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
 
 
 def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
     """Mean distances over the clips at `paths`, percent; faces in the first 75 frames count."""
     random = np.random.default_rng(seed)
     unsure = 0
-    distances = {"followed_from_detected": [], "detector_repeatability": [], "plain_detector_repeatability": []}
+    distances = {
+        "followed_from_detected": [],
+        "detector_repeatability": [],
+        "plain_detector_repeatability": [],
+    }
     for path in paths:
         frames = list(itertools.islice(video.read_video(path).frames, _FRAMES))
         followed = tracking.track(frames, model, every)
@@ -36,8 +46,12 @@ def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
                 unsure += 1
                 continue
             distances["followed_from_detected"].append(_percent(followed[t], detected))
-            distances["detector_repeatability"] += _repeated(model.detect, frames[t], followed[t], shifts)
-            distances["plain_detector_repeatability"] += _repeated(model.detect_plainly, frames[t], followed[t], shifts)
+            distances["detector_repeatability"] += _repeated(
+                model.detect, frames[t], followed[t], shifts
+            )
+            distances["plain_detector_repeatability"] += _repeated(
+                model.detect_plainly, frames[t], followed[t], shifts
+            )
     figures = {"landmark_comparisons": float(len(distances["followed_from_detected"]))}
     figures["landmark_frames_unsure_or_unseen"] = float(unsure)
     for name, values in distances.items():
@@ -51,18 +65,26 @@ def _repeated(detect, frame, points, shifts):
     detected = _nearest(detect(frame), points)
     if detected is None:
         return []
-    again = [(shift, _nearest(detect(_shifted(frame, shift)), detected + shift)) for shift in shifts]
+    again = [
+        (shift, _nearest(detect(_shifted(frame, shift)), detected + shift)) for shift in shifts
+    ]
     return [_percent(found - shift, detected) for shift, found in again if found is not None]
 
 
 def _percent(points, reference):
-    return 100 * float(np.linalg.norm(points - reference, axis=-1).mean() / landmarks.eye_distance(reference))
+    return 100 * float(
+        np.linalg.norm(points - reference, axis=-1).mean() / geometry.eye_distance(reference)
+    )
 
 
 def _nearest(faces, points):
     """The points of the face by `points`, or None when it is missing or unsure."""
     sure = [face for face in faces if face.spread < landmarks.UNSURE]
-    near = [face.points for face in sure if np.linalg.norm(face.points - points, axis=-1).mean() < face.square.side / 2]
+    near = [
+        face.points
+        for face in sure
+        if np.linalg.norm(face.points - points, axis=-1).mean() < face.square.side / 2
+    ]
     return near[0] if near else None
 
 

@@ -24,7 +24,9 @@ def describe():
     return {
         "machine": processor_name(),
         "device": device_name(),
-        "cores": float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": float(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
         "matmul_gflops": matmul_gflops(tf.float32),
         "matmul_bfloat16_gflops": matmul_gflops(tf.bfloat16),
     }
@@ -57,7 +59,10 @@ def matmul_gflops(dtype):
         a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         product = tf.function(lambda a=a, b=b: tf.matmul(a, b))
         repeats = max(1, 2048 // size) ** 2  # short products are timed several at a time
-        seconds = median_seconds(lambda p=product, n=repeats: [p() for _ in range(n)][-1], repeats=3) / repeats
+        seconds = (
+            median_seconds(lambda p=product, n=repeats: [p() for _ in range(n)][-1], repeats=3)
+            / repeats
+        )
         best = max(best, 2 * size**3 / seconds / 1e9)
     return best
 

@@ -40,7 +40,11 @@ def run(preset, options):
 
 def parameters(config):
     """Millions of trainable parameters of each network, and the AdaIN length. P counts within the generator."""
-    embedder, generator, discriminator = Embedder(config), Generator(config), Discriminator(config, videos=1)
+    embedder, generator, discriminator = (
+        Embedder(config),
+        Generator(config),
+        Discriminator(config, videos=1),
+    )
     for network in (embedder, generator, discriminator):
         network.build()
     parts = {
@@ -74,18 +78,27 @@ def _served(config, dtype, batches, repeats):
     with PeakMemory() as before:
         pass
     for batch in batches:
-        landmarks, psi_hat = tf.repeat(_face()[None], batch, 0), tf.zeros([batch, generator.adain_size])
+        landmarks, psi_hat = (
+            tf.repeat(_face()[None], batch, 0),
+            tf.zeros([batch, generator.adain_size]),
+        )
         function = render.get_concrete_function(landmarks, psi_hat)
         gflop = sum(operations(function.graph).values()) / batch / 1e9
         with PeakMemory() as peak:
-            seconds = median_seconds(lambda f=function, i=(landmarks, psi_hat): f(*i), repeats) / batch
+            seconds = (
+                median_seconds(lambda f=function, i=(landmarks, psi_hat): f(*i), repeats) / batch
+            )
         result[f"{dtype}_ms_per_frame_batch_{batch}"] = seconds * 1e3
         result[f"{dtype}_gflops_batch_{batch}"] = gflop / seconds
-        if peak.megabytes is not None:  # beyond what the weights and the program took before the first frame
+        if (
+            peak.megabytes is not None
+        ):  # beyond what the weights and the program took before the first frame
             result[f"{dtype}_peak_memory_mb_batch_{batch}"] = peak.megabytes - before.megabytes
     rates.append(matmul_gflops(_DTYPES[dtype]))
     for batch in batches:
-        result[f"{dtype}_share_of_matmul_batch_{batch}"] = result[f"{dtype}_gflops_batch_{batch}"] / max(rates)
+        result[f"{dtype}_share_of_matmul_batch_{batch}"] = result[
+            f"{dtype}_gflops_batch_{batch}"
+        ] / max(rates)
     return {"generator_gflop_per_frame": gflop, f"{dtype}_matmul_gflops": max(rates), **result}
 
 

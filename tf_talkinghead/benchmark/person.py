@@ -15,10 +15,10 @@ import tensorflow as tf
 from tf_talkinghead.benchmark.machine import PeakMemory, median_seconds
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data.drawing import draw_landmarks
-from tf_talkinghead.driving import scripted_motion
-from tf_talkinghead.export import export_person
-from tf_talkinghead.training.personalize import personalize, recipe
-from tf_talkinghead.training.warps import warp
+from tf_talkinghead.driving.scripted_motion import scripted_motion
+from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.personalization.personalize import personalize, recipe
+from tf_talkinghead.personalization.warps import warp
 from tf_talkinghead.weights.store import empty, load_trained
 
 OPTIONS = {
@@ -42,7 +42,9 @@ def run(preset, options):
             for mode in options.get("modes", "fine_tune,vector,feed_forward").split(","):
                 config = dataclasses.replace(recipe(trained.config), mode=mode)
                 if "steps" in options:
-                    config = dataclasses.replace(config, steps=int(options["steps"]), single_steps=int(options["steps"]))
+                    config = dataclasses.replace(
+                        config, steps=int(options["steps"]), single_steps=int(options["steps"])
+                    )
                 began = time.perf_counter()
                 avatar = personalize(trained, images, landmarks, config, progress=False)
                 trained_at = time.perf_counter()
@@ -62,10 +64,19 @@ def _rendering(trained, avatar, version, points):
     serve(landmarks=one)
     figures = {"model_load_seconds": time.perf_counter() - began}
     size, psi_hat = trained.config.model.image_size, tf.constant(avatar.psi_hat[None])
-    graph = tf.function(lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat))
-    calls = {"export": lambda: serve(landmarks=one)["frames"].numpy(), "training_graph": lambda: graph(one).numpy()}
-    turns = [{name: median_seconds(call, repeats=3) for name, call in calls.items()} for _ in range(9)]  # interleaved
-    return figures | {f"{name}_frame_seconds": float(np.median([turn[name] for turn in turns])) for name in calls}
+    graph = tf.function(
+        lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat)
+    )
+    calls = {
+        "export": lambda: serve(landmarks=one)["frames"].numpy(),
+        "training_graph": lambda: graph(one).numpy(),
+    }
+    turns = [
+        {name: median_seconds(call, repeats=3) for name, call in calls.items()} for _ in range(9)
+    ]  # interleaved
+    return figures | {
+        f"{name}_frame_seconds": float(np.median([turn[name] for turn in turns])) for name in calls
+    }
 
 
 def _made_up(size, count):
@@ -79,6 +90,7 @@ def _made_up(size, count):
 
 def _oval():
     """Plain landmarks [68, 2] laid out like a face."""
+
     def arc(middle, width, height, count, first, last):
         angle = np.linspace(np.deg2rad(first), np.deg2rad(last), count)
         return np.stack([middle[0] + width * np.cos(angle), middle[1] + height * np.sin(angle)], -1)

@@ -57,9 +57,12 @@ def _landmarks(path):
     """dlib's 68 points of the first frame in a fixed square, 100 times."""
     import dlib
 
-    from tf_talkinghead.data import landmarks, video
+    from tf_talkinghead.data import video
+    from tf_talkinghead.faces import landmarks
 
-    predictor = dlib.shape_predictor(str(landmarks.model_file("shape_predictor_68_face_landmarks.dat")))
+    predictor = dlib.shape_predictor(
+        str(landmarks.model_file("shape_predictor_68_face_landmarks.dat"))
+    )
     frame = next(video.decode(video.probe(path)))
     side = min(frame.shape[:2])
     square = dlib.rectangle(side // 4, side // 4, 3 * side // 4, 3 * side // 4)

@@ -42,7 +42,9 @@ KINDS = {
 }
 BANDWIDTH_BOUND = ("resize_and_pool", "reduction", "elementwise", "copy", "optimizer")
 # These hold other operations, or wait for them: their times are not their own.
-_NOT_WORK = re.compile(r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$")
+_NOT_WORK = re.compile(
+    r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$"
+)
 _EVENT = re.compile(r"(?P<name>[^ :]+):(?P<type>_?[A-Z]\w*)(#.*)?$")
 
 
@@ -55,7 +57,9 @@ def profile(update, steps, step_seconds):
     if tf.config.list_physical_devices("GPU"):
         return {}
     found, wall = operation_times(update, steps)
-    times = [(part_of(name), kind_of(operation_type), seconds) for name, operation_type, seconds in found]
+    times = [
+        (part_of(name), kind_of(operation_type), seconds) for name, operation_type, seconds in found
+    ]
     total = sum(seconds for _, _, seconds in times)
     if not total:
         return {}
@@ -67,7 +71,9 @@ def profile(update, steps, step_seconds):
         for name, seconds in sums.most_common():
             figures[f"profile_{what}_{name}_seconds"] = seconds / total * step_seconds
             figures[f"profile_{what}_{name}_share"] = seconds / total
-    figures["profile_bandwidth_bound_share"] = sum(figures.get(f"profile_kind_{kind}_share", 0.0) for kind in BANDWIDTH_BOUND)
+    figures["profile_bandwidth_bound_share"] = sum(
+        figures.get(f"profile_kind_{kind}_share", 0.0) for kind in BANDWIDTH_BOUND
+    )
     return figures
 
 
@@ -76,7 +82,10 @@ def operation_times(call, steps):
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:
-        tf.profiler.experimental.start(folder, tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0))
+        tf.profiler.experimental.start(
+            folder,
+            tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0),
+        )
         start = time.perf_counter()
         for _ in range(steps):
             call()
@@ -112,10 +121,17 @@ def kind_of(operation_type):
 
 def convolutions(figures, flop, rate):
     """How fast the convolutions of a profile ran: `flop` {kind: operations} of an update, `rate` in GFLOP a second."""
-    kinds = [kind for kind in flop if kind.startswith("convolution") and f"profile_kind_{kind}_seconds" in figures]
+    kinds = [
+        kind
+        for kind in flop
+        if kind.startswith("convolution") and f"profile_kind_{kind}_seconds" in figures
+    ]
     if not kinds:
         return {}
-    found = {f"profile_kind_{kind}_gflops": flop[kind] / 1e9 / figures[f"profile_kind_{kind}_seconds"] for kind in kinds}
+    found = {
+        f"profile_kind_{kind}_gflops": flop[kind] / 1e9 / figures[f"profile_kind_{kind}_seconds"]
+        for kind in kinds
+    }
     seconds = sum(figures[f"profile_kind_{kind}_seconds"] for kind in kinds)
     gflops = sum(flop[kind] for kind in kinds) / 1e9 / seconds
     return {
@@ -141,5 +157,7 @@ def table(figures):
             at = f"profile_{what}_{name}"
             speed = figures.get(f"{at}_gflops")
             rate = "" if speed is None else f"{speed:8.0f}"
-            lines.append(f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {rate}".rstrip())
+            lines.append(
+                f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {rate}".rstrip()
+            )
     return lines

@@ -20,10 +20,10 @@ from tf_talkinghead.benchmark.operations import operations
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.config import replace
 from tf_talkinghead.data import dataset, records
-from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.data.episodes import episodes
+from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.models import perceptual
-from tf_talkinghead.training.learner import MetaLearner
+from tf_talkinghead.training.meta_learning import MetaLearner
 from tf_talkinghead.training.run import without_names
 
 OPTIONS = {
@@ -46,12 +46,16 @@ def run(preset, options):
         notes["data"] = options.get("data") or "made up: 8 videos of noise"
         if config.losses.perceptual == "vgg":
             config = replace(config, _made_up_vgg(pathlib.Path(folder)))
-            notes["content"] = "VGG19 and VGGFace with random weights of the right shapes (the cost is the paper's)"
+            notes["content"] = (
+                "VGG19 and VGGFace with random weights of the right shapes (the cost is the paper's)"
+            )
         with PeakMemory() as peak:
             figures = _updates(config, data, steps, profiled)
     figures["training_peak_memory_mb"] = peak.megabytes
     if "videos" in options:
-        figures.update(_rows_of_w(config, [int(number) for number in options["videos"].split(",")], steps))
+        figures.update(
+            _rows_of_w(config, [int(number) for number in options["videos"].split(",")], steps)
+        )
     return {**notes, **figures}
 
 
@@ -68,7 +72,10 @@ def _config(preset, options):
         "meta.dtype": options.get("dtype", "float32"),
         "losses.adversarial_start": 0,
     }
-    notes = {"batch": f"{changes['meta.batch_size']} episodes of {changes['meta.shots']} context frames", "dtype": changes["meta.dtype"]}
+    notes = {
+        "batch": f"{changes['meta.batch_size']} episodes of {changes['meta.shots']} context frames",
+        "dtype": changes["meta.dtype"],
+    }
     return replace(config, changes), notes
 
 
@@ -80,7 +87,9 @@ def _updates(config, data, steps, profiled):
     update = learner.function(True)
     batches = iter(episodes(data, config, config.meta.batch_size, seed=0).map(without_names))
     _wait(update(next(batches)))
-    flop = operations(update.get_concrete_function(next(batches)).graph, config.meta.batch_size, config.meta.shots)
+    flop = operations(
+        update.get_concrete_function(next(batches)).graph, config.meta.batch_size, config.meta.shots
+    )
     gflop = sum(flop.values()) / 1e9
     times, waits = [], []
     for _ in range(steps):
@@ -100,7 +109,9 @@ def _updates(config, data, steps, profiled):
         "data_wait_share": float(np.sum(waits) / np.sum(times)),
     }
     if profiled:
-        figures.update(step_profile.profile(lambda: _wait(update(next(batches))), profiled, seconds))
+        figures.update(
+            step_profile.profile(lambda: _wait(update(next(batches))), profiled, seconds)
+        )
         figures.update(step_profile.convolutions(figures, flop, rate))
     return figures
 
@@ -128,8 +139,12 @@ def _random_batch(config, videos):
     size, batch, shots = config.model.image_size, config.meta.batch_size, config.meta.shots
     random = np.random.default_rng(0)
     return {
-        "context_images": tf.constant(random.integers(0, 256, (batch, shots, size, size, 3), np.uint8)),
-        "context_landmarks": tf.constant(random.uniform(0.2, 0.8, (batch, shots, 68, 2)), tf.float32),
+        "context_images": tf.constant(
+            random.integers(0, 256, (batch, shots, size, size, 3), np.uint8)
+        ),
+        "context_landmarks": tf.constant(
+            random.uniform(0.2, 0.8, (batch, shots, 68, 2)), tf.float32
+        ),
         "image": tf.constant(random.integers(0, 256, (batch, size, size, 3), np.uint8)),
         "landmarks": tf.constant(random.uniform(0.2, 0.8, (batch, 68, 2)), tf.float32),
         "index": tf.constant(random.integers(0, videos, batch), tf.int32),
@@ -141,16 +156,27 @@ def _made_up(folder, size):
     random = np.random.default_rng(0)
     made = []
     for number in range(8):
-        frames = [records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95) for _ in range(12)]
+        frames = [
+            records.encode_frame(random.integers(0, 256, (size, size, 3), np.uint8), 95)
+            for _ in range(12)
+        ]
         points = random.uniform(0.2, 0.8, (12, 68, 2)).astype(np.float32)
-        made.append(records.Record(frames, points, f"{number}", f"{number}", f"{number}", 25.0, CropBox(0, 0, size)))
-    places = records.write_shard(folder / "clips-00000-of-00001.tfrecord", map(records.serialize, made))
+        made.append(
+            records.Record(
+                frames, points, f"{number}", f"{number}", f"{number}", 25.0, CropBox(0, 0, size)
+            )
+        )
+    places = records.write_shard(
+        folder / "clips-00000-of-00001.tfrecord", map(records.serialize, made)
+    )
     entries = [
         dataset.Entry(r.clip, i, 0, offset, length, 12, 80.0, (0.0, 0.0, 0.0))
         for i, (r, (offset, length)) in enumerate(zip(made, places))
     ]
     videos = [(record.identity, record.video) for record in made]
-    found = dataset.Dataset(folder, {"size": size}, videos, ["clips-00000-of-00001.tfrecord"], entries, 0)
+    found = dataset.Dataset(
+        folder, {"size": size}, videos, ["clips-00000-of-00001.tfrecord"], entries, 0
+    )
     (folder / dataset.INDEX_NAME).write_text(dataset.to_json(found))
     return folder
 
@@ -158,7 +184,10 @@ def _made_up(folder, size):
 def _made_up_vgg(folder):
     """Weight files of random numbers in `folder`, as the changes of a configuration that name them."""
     changes = {}
-    for name, blocks in (("vgg19", perceptual.VGG19_BLOCKS), ("vggface", perceptual.VGGFACE_BLOCKS)):
+    for name, blocks in (
+        ("vgg19", perceptual.VGG19_BLOCKS),
+        ("vggface", perceptual.VGGFACE_BLOCKS),
+    ):
         network = perceptual.CaffeVGG(blocks, mean=(0.0, 0.0, 0.0))
         network.build()
         arrays = {

@@ -1,1 +1,1 @@
-"""From video and photos to landmarks, records, episodes and the landmark drawing."""
+"""Training data: from video and photos to records, episodes and the landmark drawing."""

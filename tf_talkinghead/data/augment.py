@@ -11,11 +11,21 @@ import cv2
 import numpy as np
 
 from tf_talkinghead.config import AugmentConfig
-from tf_talkinghead.data.landmarks import mirrored
+from tf_talkinghead.faces.geometry import mirrored
 
 # The largest changes, at strength 1.
-_SCALE, _ASPECT, _DEGREES, _SHIFT = 0.20, 0.10, 15.0, 0.08  # log of size and of width/height; of the picture's side
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = 0.15, 0.30, 0.50, 12.0  # of 255; shares; shares; degrees
+_SCALE, _ASPECT, _DEGREES, _SHIFT = (
+    0.20,
+    0.10,
+    15.0,
+    0.08,
+)  # log of size and of width/height; of the picture's side
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = (
+    0.15,
+    0.30,
+    0.50,
+    12.0,
+)  # of 255; shares; shares; degrees
 _LUMA = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 
@@ -25,7 +35,9 @@ class Variation:
     """What is done to one episode."""
 
     flip: bool
-    place: np.ndarray  # float64 [2, 3], from fractions of the (mirrored) picture to those of the varied one
+    place: (
+        np.ndarray
+    )  # float64 [2, 3], from fractions of the (mirrored) picture to those of the varied one
     colour: np.ndarray  # float64 [3, 4], RGB 0..255 and 1 to RGB
 
     def image(self, image: np.ndarray) -> np.ndarray:

@@ -23,9 +23,10 @@ import tempfile
 
 from tf_talkinghead import config as configuration
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path, prepare_clip, write_whole
+from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path, prepare_clip
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError, TalkingHeadError
+from tf_talkinghead.files import write_atomically
 
 
 def start_module(module: str, *arguments: str, stderr=None) -> subprocess.Popen:
@@ -33,9 +34,18 @@ def start_module(module: str, *arguments: str, stderr=None) -> subprocess.Popen:
     root = pathlib.Path(__file__).resolve().parents[2]
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment |= dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
+    )
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
 
 
 class Nursery:
@@ -45,14 +55,18 @@ class Nursery:
     """
 
     def __init__(self, job: Job):
-        messages = pathlib.Path(job.work).parent / "messages.txt"  # where the children's libraries complain about files
+        messages = (
+            pathlib.Path(job.work).parent / "messages.txt"
+        )  # where the children's libraries complain about files
         messages.parent.mkdir(parents=True, exist_ok=True)
         with open(messages, "ab") as file:
             self._process = start_module(__name__, job.landmark_model or "", stderr=file)
         self.address = self._process.stdout.readline().strip()
         if not self.address:
             self.close()
-            raise InputError(f"the process that prepares clips does not start; {messages} has what it said")
+            raise InputError(
+                f"the process that prepares clips does not start; {messages} has what it said"
+            )
 
     def __enter__(self):
         return self
@@ -76,7 +90,10 @@ class ClipProcess:
         answer = self._ask(clip) or self._ask(clip)
         if answer is None:
             outcome = Outcome(*clip, reason="it crashes the program that reads it")
-            write_whole(outcome_path(self.job.work, clip.name), (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
+            write_atomically(
+                outcome_path(self.job.work, clip.name),
+                (json.dumps(dataclasses.asdict(outcome)) + "\n").encode(),
+            )
         elif answer["error"]:
             raise InputError(answer["error"])
 
@@ -109,7 +126,9 @@ class ClipProcess:
             try:
                 connection.connect(self._address)
             except OSError as error:
-                raise InputError(f"the process that prepares clips has ended ({error.strerror}); start again to go on") from error
+                raise InputError(
+                    f"the process that prepares clips has ended ({error.strerror}); start again to go on"
+                ) from error
             self._child = connection.makefile("rw", encoding="utf-8")
         self._child.write(json.dumps(dataclasses.asdict(self.job)) + "\n")
 
@@ -131,7 +150,11 @@ def nurse(listener: socket.socket, owner) -> None:
             continue
         try:
             listener.close()
-            with connection, connection.makefile("r") as requests, connection.makefile("w") as answers:
+            with (
+                connection,
+                connection.makefile("r") as requests,
+                connection.makefile("w") as answers,
+            ):
                 serve(requests, answers)
         except (ConnectionError, StopIteration):
             pass  # nobody asks any more
@@ -161,11 +184,14 @@ def main(landmark_model: str) -> None:
     """The nursery's process: prints its address when clip processes may be asked for."""
     import cv2
 
-    from tf_talkinghead.data import faces, records, video  # noqa: F401  (loaded here, children have them at once)
+    from tf_talkinghead.faces import crops  # noqa: F401  (loaded here, children have them at once)
 
     cv2.setNumThreads(1)  # one core a process: the pipeline runs one process a core
-    faces.default_landmarks(landmark_model or None)
-    with tempfile.TemporaryDirectory(prefix="clips-") as folder, socket.socket(socket.AF_UNIX) as listener:
+    crops.default_landmarks(landmark_model or None)
+    with (
+        tempfile.TemporaryDirectory(prefix="clips-") as folder,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
         address = os.path.join(folder, "socket")
         listener.bind(address)
         listener.listen()

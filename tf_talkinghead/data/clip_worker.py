@@ -4,22 +4,23 @@ What is left of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<has
 appears in one step, the outcome last, so a killed preparation leaves whole clips or nothing.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 from dataclasses import dataclass
 
 import numpy as np
 
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data.listing import Clip
-from tf_talkinghead.errors import InputError, TalkingHeadError
+from tf_talkinghead.errors import TalkingHeadError
+from tf_talkinghead.faces import geometry
+from tf_talkinghead.files import write_atomically
 
-_IN_MEMORY = 256 << 20  # bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice
+_IN_MEMORY = (
+    256 << 20
+)  # bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice
 
 
 @dataclass(frozen=True)
@@ -62,56 +63,49 @@ def read_outcome(work, name: str) -> Outcome | None:
         return None
 
 
-def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all; InputError when the disk is full or not writable."""
-    partial = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        if partial:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-        raise InputError(f"{path.parent}: cannot write ({error.strerror}); nothing is lost: make room and start again") from error
-
-
 def prepare_clip(job: Job, clip: Clip) -> Outcome:
     """Prepare one clip, write its record and outcome, and return the outcome. Bad input is an outcome, not an error."""
     record, outcome = _record(job, clip)
     path = outcome_path(job.work, clip.name)
     if record is not None:
-        write_whole(path.with_suffix(".record"), record)
-    write_whole(path, (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
+        write_atomically(path.with_suffix(".record"), record)
+    write_atomically(path, (json.dumps(dataclasses.asdict(outcome)) + "\n").encode())
     return outcome
 
 
 def _record(job, clip):
     """The serialised record (None if rejected) and the outcome of a clip."""
-    from tf_talkinghead.data import faces, landmarks, records, video  # here: the pipeline's own processes need none of it
+    from tf_talkinghead.data import records, video
+    from tf_talkinghead.faces import (  # here: the pipeline's own processes need none of it
+        crops,
+        landmarks,
+    )
 
     path = pathlib.Path(job.root, clip.name)
     try:
         source = video.probe(path)
         wanted = video.spread(source.times, job.config.max_frames)
-        face = faces.face_crops(
-            _frames(source, wanted), job.config.size, job.config, faces.default_landmarks(job.landmark_model), wanted
+        face = crops.face_crops(
+            _frames(source, wanted),
+            job.config.size,
+            job.config,
+            crops.default_landmarks(job.landmark_model),
+            wanted,
         )
         quality = job.config.jpeg_quality
         frames = [records.encode_frame(image, quality) for image in face.images]
         record = records.serialize(
-            records.Record(frames, face.landmarks, clip.name, clip.video, clip.identity, source.fps, face.box)
+            records.Record(
+                frames, face.landmarks, clip.name, clip.video, clip.identity, source.fps, face.box
+            )
         )
     except TalkingHeadError as error:
         return None, Outcome(*clip, reason=str(error).removeprefix(f"{path}: "))
-    except Exception as error:  # whatever a library makes of this file: it is left out and named, the rest goes on
+    except (
+        Exception
+    ) as error:  # whatever a library makes of this file: it is left out and named, the rest goes on
         return None, Outcome(*clip, reason=f"{type(error).__name__}: {str(error)[:120]}")
-    angles = np.median(faces.head_angles(face.landmarks), axis=0)
+    angles = np.median(geometry.head_angles(face.landmarks), axis=0)
     sides = [landmarks.square_of(points).side for points in face.landmarks]
     return record, Outcome(
         *clip,

@@ -70,7 +70,9 @@ class Dataset:
             file.seek(entry.offset - HEADER)
             head = file.read(HEADER)
             if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
-                raise InputError(f"{path}: does not match {INDEX_NAME}: copy the dataset whole, or prepare it anew")
+                raise InputError(
+                    f"{path}: does not match {INDEX_NAME}: copy the dataset whole, or prepare it anew"
+                )
             return records.parse(file.read(entry.length))
 
     def records(self) -> Iterator[Record]:
@@ -89,13 +91,22 @@ def to_json(dataset: Dataset) -> str:
         "hard_detector_calls": sum(entry.hard_calls for entry in dataset.clips),
         "rejected": dataset.rejected,
     }
-    head = {"schema": RECORD_SCHEMA, "counts": counts, "settings": dataset.settings, "shards": dataset.shards}
+    head = {
+        "schema": RECORD_SCHEMA,
+        "counts": counts,
+        "settings": dataset.settings,
+        "shards": dataset.shards,
+    }
     text = json.dumps(head, indent=1)[:-2]
     columns = [field.name for field in dataclasses.fields(Entry)]
     rows = [json.dumps([getattr(entry, name) for name in columns]) for entry in dataset.clips]
     videos = [json.dumps(video) for video in dataset.videos]
     text += ',\n "videos": [\n  ' + ",\n  ".join(videos) + "\n ]"
-    text += f',\n "clip_columns": {json.dumps(columns)},\n "clips": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
+    text += (
+        f',\n "clip_columns": {json.dumps(columns)},\n "clips": [\n  '
+        + ",\n  ".join(rows)
+        + "\n ]\n}\n"
+    )
     return text
 
 
@@ -104,15 +115,21 @@ def load_dataset(folder) -> Dataset:
     folder = pathlib.Path(folder)
     path = folder / INDEX_NAME
     if not path.is_file():
-        raise InputError(f"{folder}: no {INDEX_NAME} in it: make a dataset with python -m scripts.prepare_dataset --output={folder}")
+        raise InputError(
+            f"{folder}: no {INDEX_NAME} in it: make a dataset with python -m scripts.prepare_dataset --output={folder}"
+        )
     try:
         tree = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from error
     schema = tree.get("schema") if isinstance(tree, dict) else None
     if schema != RECORD_SCHEMA:
-        raise InputError(f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: prepare the dataset anew, in another folder")
+        raise InputError(
+            f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: prepare the dataset anew, in another folder"
+        )
     entries = [Entry(**dict(zip(tree["clip_columns"], row))) for row in tree["clips"]]
     entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]
     videos = [tuple(video) for video in tree["videos"]]
-    return Dataset(folder, tree["settings"], videos, tree["shards"], entries, tree["counts"]["rejected"])
+    return Dataset(
+        folder, tree["settings"], videos, tree["shards"], entries, tree["counts"]["rejected"]
+    )

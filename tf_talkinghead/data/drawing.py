@@ -64,7 +64,9 @@ def draw_landmarks(landmarks, size):
     """
     landmarks = _checked(landmarks, size)
     leading = tf.shape(landmarks)[:-2]
-    points = tf.reshape(landmarks, [-1, LANDMARKS, 2]) * float(size)  # pixels; a pixel's centre is at i + 0.5
+    points = tf.reshape(landmarks, [-1, LANDMARKS, 2]) * float(
+        size
+    )  # pixels; a pixel's centre is at i + 0.5
     starts = tf.gather(points, STARTS, axis=1)  # [B, 63, 2]
     spans = tf.gather(points, ENDS, axis=1) - starts
     picture = _draw(starts, spans, size)
@@ -76,35 +78,54 @@ def _draw(starts, spans, size):
     """Pictures [B, size, size, 3] of segments given in pixels by start and span, both [B, 63, 2]."""
     batch, tiles = tf.shape(starts)[0], -(-size // _TILE)
     reach = (line_width(size) + 1) / 2  # beyond this distance a pixel stays black
-    pairs = _touching(starts, spans, tiles, reach + (_TILE - 1) / 2 * 2**0.5)  # [P, 3]: row, tile, segment
+    pairs = _touching(
+        starts, spans, tiles, reach + (_TILE - 1) / 2 * 2**0.5
+    )  # [P, 3]: row, tile, segment
     row, tile, segment = tf.unstack(pairs, axis=1)
 
     index = tf.stack([row, segment], axis=1)
-    corner = tf.cast(tf.stack([tile % tiles, tile // tiles], axis=1) * _TILE, tf.float32)  # [P, 2], pixels
-    squared = _squared_distance(tf.gather_nd(starts, index) - corner, tf.gather_nd(spans, index))  # [P, T * T]
-    nearest = tf.math.unsorted_segment_min(  # of each colour; the largest float where nothing is near
-        squared,
-        (row * tiles * tiles + tile) * len(COLOURS) + tf.gather(tf.constant(GROUPS, tf.int64), segment),
-        tf.cast(batch, tf.int64) * tiles * tiles * len(COLOURS),
+    corner = tf.cast(
+        tf.stack([tile % tiles, tile // tiles], axis=1) * _TILE, tf.float32
+    )  # [P, 2], pixels
+    squared = _squared_distance(
+        tf.gather_nd(starts, index) - corner, tf.gather_nd(spans, index)
+    )  # [P, T * T]
+    nearest = (
+        tf.math.unsorted_segment_min(  # of each colour; the largest float where nothing is near
+            squared,
+            (row * tiles * tiles + tile) * len(COLOURS)
+            + tf.gather(tf.constant(GROUPS, tf.int64), segment),
+            tf.cast(batch, tf.int64) * tiles * tiles * len(COLOURS),
+        )
     )
-    coverage = tf.clip_by_value(reach - tf.sqrt(tf.maximum(nearest, 1e-12)), 0.0, 1.0)  # 1e-12: no 0 / 0 on a line
+    coverage = tf.clip_by_value(
+        reach - tf.sqrt(tf.maximum(nearest, 1e-12)), 0.0, 1.0
+    )  # 1e-12: no 0 / 0 on a line
 
     coverage = tf.reshape(coverage, [-1, len(COLOURS), _TILE * _TILE])
     channels = [_channel(coverage, channel) for channel in range(3)]
     tiled = tf.reshape(tf.stack(channels, axis=-1), [batch, tiles, tiles, _TILE, _TILE, 3])
     side = tiles * _TILE
-    return tf.reshape(tf.transpose(tiled, [0, 1, 3, 2, 4, 5]), [batch, side, side, 3])[:, :size, :size]
+    return tf.reshape(tf.transpose(tiled, [0, 1, 3, 2, 4, 5]), [batch, side, side, 3])[
+        :, :size, :size
+    ]
 
 
 def _touching(starts, spans, tiles, reach):
     """int64 [P, 3] (row, tile, segment) of the pairs whose tile centre is within `reach` pixels of the segment."""
     starts, spans = tf.stop_gradient(starts), tf.stop_gradient(spans)
     ticks = (np.arange(tiles) + 0.5) * _TILE
-    centres = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, 2).astype(np.float32)  # [tiles^2, 1, 2]
+    centres = (
+        np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, 2).astype(np.float32)
+    )  # [tiles^2, 1, 2]
     offset = centres - starts[:, None]  # [B, tiles^2, 63, 2]
-    along = _fraction(tf.reduce_sum(offset * spans[:, None], -1), tf.reduce_sum(spans * spans, -1)[:, None])
+    along = _fraction(
+        tf.reduce_sum(offset * spans[:, None], -1), tf.reduce_sum(spans * spans, -1)[:, None]
+    )
     rest = offset - along[..., None] * spans[:, None]
-    return tf.where(tf.reduce_sum(rest * rest, -1) <= reach * reach)  # NaN compares false: nothing is drawn
+    return tf.where(
+        tf.reduce_sum(rest * rest, -1) <= reach * reach
+    )  # NaN compares false: nothing is drawn
 
 
 def _squared_distance(starts, spans):
@@ -139,7 +160,9 @@ def _checked(landmarks, size):
         raise InputError(f"size: expected a positive integer of pixels, got {size!r}")
     landmarks = tf.convert_to_tensor(landmarks)
     if not landmarks.dtype.is_floating:
-        raise InputError(f"landmarks: expected floats (fractions of the crop), got {landmarks.dtype.name}")
+        raise InputError(
+            f"landmarks: expected floats (fractions of the crop), got {landmarks.dtype.name}"
+        )
     if landmarks.shape.rank is None or landmarks.shape[-2:].as_list() != [LANDMARKS, 2]:
         raise InputError(f"landmarks: expected shape [..., 68, 2], got {landmarks.shape}")
     landmarks = tf.cast(landmarks, tf.float32)

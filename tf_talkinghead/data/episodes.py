@@ -82,7 +82,10 @@ class Schedule:
     def _epoch_order(self, epoch):
         cached = self._cached  # read and written as a whole, since several threads ask
         if cached[0] != epoch:
-            cached = self._cached = (epoch, _random(self.seed, _ORDER, epoch).permutation(self.rows))
+            cached = self._cached = (
+                epoch,
+                _random(self.seed, _ORDER, epoch).permutation(self.rows),
+            )
         return cached[1]
 
 
@@ -146,7 +149,9 @@ def check(dataset: Dataset, size: int) -> None:
         )
     for name in dataset.shards:
         if not (dataset.folder / name).is_file():
-            raise InputError(f"{dataset.folder}: {name} is missing: copy the dataset whole, or prepare it anew")
+            raise InputError(
+                f"{dataset.folder}: {name} is missing: copy the dataset whole, or prepare it anew"
+            )
 
 
 def read_episode(dataset: Dataset, episode: Episode, size: int):
@@ -162,11 +167,20 @@ def read_episode(dataset: Dataset, episode: Episode, size: int):
         decoded[position] = _shrunk(image, size)
     images = np.stack([decoded[position] for position in episode.frames.tolist()])
     landmarks = episode.variation.landmarks(record.landmarks[episode.frames])
-    return images, landmarks, np.int32(episode.entry.video), record.identity.encode("utf-8", "surrogateescape")
+    return (
+        images,
+        landmarks,
+        np.int32(episode.entry.video),
+        record.identity.encode("utf-8", "surrogateescape"),
+    )
 
 
 def _shrunk(image, size):
-    return image if image.shape[0] == size else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return (
+        image
+        if image.shape[0] == size
+        else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    )
 
 
 def _frames(random, count, shots):
@@ -213,7 +227,9 @@ def _stopped_at_exit(function):
         with changed:
             ended = True
             changed.wait_for(lambda: running == 0, timeout=5)
-        time.sleep(0.1)  # for calls that are on their way; without a consumer there are soon no more of them
+        time.sleep(
+            0.1
+        )  # for calls that are on their way; without a consumer there are soon no more of them
 
     atexit.register(end)
     return guarded

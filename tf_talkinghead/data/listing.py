@@ -54,7 +54,9 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
         clips, rejected = _from_folders(root)
     kept, twins = _without_twins(clips)
     if not clips and not rejected:
-        raise InputError(f"--input={root}: no video or photo in it (looked for {', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})")
+        raise InputError(
+            f"--input={root}: no video or photo in it (looked for {', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})"
+        )
     return kept, sorted(rejected + twins)
 
 
@@ -95,13 +97,18 @@ def _from_manifest(root, path, where):
     if where is not None:
         column, equals, value = where.partition("=")
         if not equals or column not in rows[0]:
-            raise InputError(f"--where={where}: expected column=value with a column of {path} ({', '.join(rows[0])})")
+            raise InputError(
+                f"--where={where}: expected column=value with a column of {path} ({', '.join(rows[0])})"
+            )
         rows = [row for row in rows if row[column] == value]
         if not rows:
             raise InputError(f"--where={where}: no row of {path} has that value")
     clips, rejected, seen = [], [], set()
     for row in rows:
-        name, person = pathlib.PurePosixPath(row["file"] or "").as_posix(), (row["person_id"] or "").strip()
+        name, person = (
+            pathlib.PurePosixPath(row["file"] or "").as_posix(),
+            (row["person_id"] or "").strip(),
+        )
         if ".." in name.split("/") or name.startswith("/"):
             rejected.append(Rejection(name, "outside the input folder"))
         elif not person:
@@ -125,7 +132,9 @@ def _rows(path):
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--manifest={path}: cannot be read ({error})") from error
     if not rows or not {"file", "person_id"} <= set(rows[0]):
-        raise InputError(f"--manifest={path}: expected a CSV with the columns file and person_id, and at least one row")
+        raise InputError(
+            f"--manifest={path}: expected a CSV with the columns file and person_id, and at least one row"
+        )
     return rows
 
 
@@ -140,5 +149,7 @@ def _without_twins(clips):
         names = sorted(clip.name for clip in group)
         for name in names if len(names) > 1 else ():
             other = next(other for other in names if other != name)
-            twins.append(Rejection(name, f"differs from {other} only in its extension: remove one of them"))
+            twins.append(
+                Rejection(name, f"differs from {other} only in its extension: remove one of them")
+            )
     return kept, twins

@@ -22,9 +22,10 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
 from tf_talkinghead.data.clip_process import ClipProcess, Nursery
-from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path, write_whole
+from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import write_atomically
 
 _STOP = "preparation stopped: "  # marks a user's error on its way through a runner's traceback
 
@@ -68,10 +69,12 @@ class _WriteShards(beam.DoFn):
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(partial, pathlib.Path(self.output, name))
-            write_whole(note, json.dumps({"clips": clips, "places": places}).encode())
+            write_atomically(note, json.dumps({"clips": clips, "places": places}).encode())
         except Exception as error:
             partial.unlink(missing_ok=True)
-            raise RuntimeError(f"{_STOP}{name}: cannot be written ({str(error)[:200]}); start again to go on\n") from error
+            raise RuntimeError(
+                f"{_STOP}{name}: cannot be written ({str(error)[:200]}); start again to go on\n"
+            ) from error
         _count(self.job.work)
 
 
@@ -81,37 +84,70 @@ def check_runner(beam_args: Sequence[str]) -> None:
         return
     name = PipelineOptions(list(beam_args)).view_as(StandardOptions).runner
     if not name:
-        raise InputError(f"{' '.join(beam_args)}: expected Apache Beam's flags, with --runner=NAME among them")
+        raise InputError(
+            f"{' '.join(beam_args)}: expected Apache Beam's flags, with --runner=NAME among them"
+        )
     try:
         create_runner(name)
     except (ValueError, ImportError, AttributeError) as error:
-        raise InputError(f"--runner={name}: Beam has no such runner here ({str(error)[:200]})") from error
+        raise InputError(
+            f"--runner={name}: Beam has no such runner here ({str(error)[:200]})"
+        ) from error
 
 
-def run_clips(job: Job, clips: list[Clip], workers: int, beam_args: Sequence[str], progress: bool, done: int = 0) -> None:
+def run_clips(
+    job: Job,
+    clips: list[Clip],
+    workers: int,
+    beam_args: Sequence[str],
+    progress: bool,
+    done: int = 0,
+) -> None:
     """Prepare `clips`; `done` others were ready before and only count in the progress bar."""
     if not clips:
         return
     # All workers of this machine fork their processes from one; those of a cluster each have their own.
     with contextlib.nullcontext() if beam_args else Nursery(job) as nursery:
         work = _PrepareClips(job, nursery and nursery.address)
-        _run(work, [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done)
+        _run(
+            work, [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done
+        )
 
 
 def run_shards(
-    job: Job, output, shards: dict[str, list[Outcome]], workers: int, beam_args: Sequence[str], progress: bool
+    job: Job,
+    output,
+    shards: dict[str, list[Outcome]],
+    workers: int,
+    beam_args: Sequence[str],
+    progress: bool,
 ) -> dict[str, list[tuple[int, int]]]:
     """Write the shards that are not there yet; (offset, length) of the records of each."""
     wanted = {name: [outcome.name for outcome in group] for name, group in shards.items()}
-    pending = [(name, clips) for name, clips in wanted.items() if not _is_written(job, output, name, clips)]
+    pending = [
+        (name, clips) for name, clips in wanted.items() if not _is_written(job, output, name, clips)
+    ]
     if pending:
         done = len(wanted) - len(pending)
-        _run(_WriteShards(job, str(output)), pending, job, workers, beam_args, progress, "shards", done)
+        _run(
+            _WriteShards(job, str(output)),
+            pending,
+            job,
+            workers,
+            beam_args,
+            progress,
+            "shards",
+            done,
+        )
     return {name: [tuple(place) for place in _note(job, name)["places"]] for name in wanted}
 
 
 def _is_written(job, output, name, clips):
-    return _note_path(job, name).is_file() and pathlib.Path(output, name).is_file() and _note(job, name)["clips"] == clips
+    return (
+        _note_path(job, name).is_file()
+        and pathlib.Path(output, name).is_file()
+        and _note(job, name)["clips"] == clips
+    )
 
 
 def _note_path(job, name):
@@ -129,12 +165,21 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
         options, runner = PipelineOptions(list(beam_args)), None
     else:
         mode = "multi_processing" if workers > 1 else "in_memory"
-        options = PipelineOptions([f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"])
+        options = PipelineOptions(
+            [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
+        )
         runner = FnApiRunner()
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # it tells of an error that is raised anyway
+        logging.getLogger("apache_beam").setLevel(
+            logging.CRITICAL
+        )  # it tells of an error that is raised anyway
     bar = _Progress(job.work, len(items) + done, done, unit, progress)
     # Beam's worker processes log their every step on the stderr they are given.
-    with bar, _messages_elsewhere(job.work) if workers > 1 and not beam_args else contextlib.nullcontext():
+    with (
+        bar,
+        _messages_elsewhere(job.work)
+        if workers > 1 and not beam_args
+        else contextlib.nullcontext(),
+    ):
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
             pipeline | "items" >> beam.Create(items, reshuffle=True) | unit >> beam.ParDo(work)
@@ -145,7 +190,9 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
                 raise InputError(found[1].strip()) from error
             if beam_args:  # a cluster that cannot be reached, most likely
                 said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                raise InputError(f"{' '.join(beam_args)}: the runner failed ({said}); start again to go on") from error
+                raise InputError(
+                    f"{' '.join(beam_args)}: the runner failed ({said}); start again to go on"
+                ) from error
             raise
 
 
@@ -170,7 +217,14 @@ class _Progress:
     def __init__(self, work, total, done, unit, shown):
         self.path = _count_path(work)
         self.screen = os.fdopen(os.dup(2), "w")
-        self.bar = tqdm(total=total, initial=done, unit=" " + unit, desc=unit, disable=not shown, file=self.screen)
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            unit=" " + unit,
+            desc=unit,
+            disable=not shown,
+            file=self.screen,
+        )
         self.done, self.ended = done, threading.Event()
 
     def __enter__(self):

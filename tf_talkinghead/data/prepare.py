@@ -21,10 +21,11 @@ from collections.abc import Sequence
 
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data import clip_worker, listing
-from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome, write_whole
+from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome
 from tf_talkinghead.data.listing import Rejection
-from tf_talkinghead.data.landmarks import DlibLandmarks
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.landmarks import DlibLandmarks
+from tf_talkinghead.files import write_atomically
 
 WORK_NAME = ".work"
 
@@ -54,14 +55,18 @@ def prepare(
     clips, rejected = listing.list_clips(root, manifest, where)
     if root in output.parents:  # what we write is no input
         clips = [clip for clip in clips if output not in (root / clip.name).parents]
-        rejected = [rejection for rejection in rejected if output not in (root / rejection.file).parents]
+        rejected = [
+            rejection for rejection in rejected if output not in (root / rejection.file).parents
+        ]
     if landmark_model:
         DlibLandmarks(landmark_model)  # refused here, not once a clip
     if beam_args:
         _pipeline().check_runner(beam_args)
     work = output / WORK_NAME
     with _locked(work):
-        from tf_talkinghead.data import dataset as index  # after the checks that are quick: it loads TensorFlow
+        from tf_talkinghead.data import (
+            dataset as index,  # after the checks that are quick: it loads TensorFlow
+        )
 
         settings = _settings(config, landmark_model)
         before = index.load_dataset(output) if (output / index.INDEX_NAME).is_file() else None
@@ -74,7 +79,9 @@ def prepare(
         kept = [outcome for outcome in outcomes if not outcome.reason]
         if not kept and not known:
             _write_rejected(output, rejected)
-            raise InputError(f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each")
+            raise InputError(
+                f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each"
+            )
         shards = _shards(output, before, kept, config.clips_per_shard)
         places = _pipeline().run_shards(job, output, shards, workers, beam_args, progress)
         dataset = _publish(_dataset(output, settings, before, shards, places), rejected, known)
@@ -94,7 +101,15 @@ def _pipeline():
 
 def _settings(config, landmark_model):
     """What the records depend on. Other fields of the config are for readers."""
-    names = ("size", "max_frames", "clips_per_shard", "crop_margin", "crop_rise", "jpeg_quality", "min_face_size")
+    names = (
+        "size",
+        "max_frames",
+        "clips_per_shard",
+        "crop_margin",
+        "crop_rise",
+        "jpeg_quality",
+        "min_face_size",
+    )
     names += ("least_face_share", "detect_every")
     settings = {name: getattr(config, name) for name in names}
     model = "shape_predictor_68_face_landmarks.dat"
@@ -122,24 +137,42 @@ def _locked(work):
 def _check_settings(output, work, before, settings):
     """Refuse an output of other settings; note ours for the next start."""
     path = work / "settings.json"
-    noted = before.settings if before else json.loads(path.read_text("utf-8")) if path.is_file() else None
+    noted = (
+        before.settings
+        if before
+        else json.loads(path.read_text("utf-8"))
+        if path.is_file()
+        else None
+    )
     if noted is not None and noted != settings:
-        names = sorted(name for name in {*noted, *settings} if noted.get(name) != settings.get(name))
-        changes = ", ".join(f"{name}={noted.get(name)} there and {settings.get(name)} now" for name in names)
+        names = sorted(
+            name for name in {*noted, *settings} if noted.get(name) != settings.get(name)
+        )
+        changes = ", ".join(
+            f"{name}={noted.get(name)} there and {settings.get(name)} now" for name in names
+        )
         state = "a dataset" if before else "an unfinished dataset"
-        remedy = "choose another folder, or the same settings" if before else "choose another folder, or delete this one"
+        remedy = (
+            "choose another folder, or the same settings"
+            if before
+            else "choose another folder, or delete this one"
+        )
         raise InputError(f"--output={output}: has {state} of other settings ({changes}): {remedy}")
-    write_whole(path, json.dumps(settings, indent=1).encode())
+    write_atomically(path, json.dumps(settings, indent=1).encode())
 
 
 def _outcomes(job, clips, workers, beam_args, progress) -> list[Outcome]:
     """The outcome of each clip, preparing those that have none."""
     pending = [clip for clip in clips if not _is_done(job, clip)]
-    _pipeline().run_clips(job, pending, workers, beam_args, progress, done=len(clips) - len(pending))
+    _pipeline().run_clips(
+        job, pending, workers, beam_args, progress, done=len(clips) - len(pending)
+    )
     outcomes = [read_outcome(job.work, clip.name) for clip in clips]
     missing = [clip.name for clip, outcome in zip(clips, outcomes) if outcome is None]
     if missing:
-        raise InputError(f"{len(missing)} clips were not prepared ({missing[0]}, ...): start again to go on with them")
+        raise InputError(
+            f"{len(missing)} clips were not prepared ({missing[0]}, ...): start again to go on with them"
+        )
     return outcomes
 
 
@@ -147,15 +180,22 @@ def _is_done(job, clip):
     outcome = read_outcome(job.work, clip.name)
     if outcome is None or (outcome.identity, outcome.video) != (clip.identity, clip.video):
         return False
-    return bool(outcome.reason) or clip_worker.outcome_path(job.work, clip.name).with_suffix(".record").is_file()
+    return (
+        bool(outcome.reason)
+        or clip_worker.outcome_path(job.work, clip.name).with_suffix(".record").is_file()
+    )
 
 
 def _shards(output, before, kept, clips_per_shard):
     """File name -> outcomes of its clips, for the shards to be written."""
-    groups = [kept[start : start + clips_per_shard] for start in range(0, len(kept), clips_per_shard)]
+    groups = [
+        kept[start : start + clips_per_shard] for start in range(0, len(kept), clips_per_shard)
+    ]
     first = len(before.shards) if before else 0
     total = first + len(groups)
-    return {f"clips-{first + i:05d}-of-{total:05d}.tfrecord": group for i, group in enumerate(groups)}
+    return {
+        f"clips-{first + i:05d}-of-{total:05d}.tfrecord": group for i, group in enumerate(groups)
+    }
 
 
 def _dataset(output, settings, before, shards, places):
@@ -197,12 +237,16 @@ def _publish(dataset, rejected, known):
 
     kept = {entry.clip for entry in dataset.clips}
     tried = {rejection.file for rejection in rejected}
-    earlier = [row for row in _read_rejected(dataset.folder) if row.file not in kept | tried] if known else []
+    earlier = (
+        [row for row in _read_rejected(dataset.folder) if row.file not in kept | tried]
+        if known
+        else []
+    )
     rejected = sorted(earlier + rejected)
     _write_rejected(dataset.folder, rejected)
     dataset = dataclasses.replace(dataset, rejected=len(rejected))
-    write_whole(dataset.folder / "preview.png", preview.draw(dataset))
-    write_whole(dataset.folder / index.INDEX_NAME, index.to_json(dataset).encode())
+    write_atomically(dataset.folder / "preview.png", preview.draw(dataset))
+    write_atomically(dataset.folder / index.INDEX_NAME, index.to_json(dataset).encode())
     return dataset
 
 
@@ -211,7 +255,7 @@ def _write_rejected(output, rejected):
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Rejection._fields)
     writer.writerows(rejected)
-    write_whole(output / "rejected.csv", text.getvalue().encode("utf-8", "surrogateescape"))
+    write_atomically(output / "rejected.csv", text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def _read_rejected(output):

@@ -23,14 +23,18 @@ def draw(dataset: Dataset) -> bytes:
     axes = sheet.subplots()
     axes.imshow(crops)
     axes.set_axis_off()
-    axes.set_title(f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files rejected")
+    axes.set_title(
+        f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files rejected"
+    )
     lengths, faces, angles = plots.subplots(1, 3)
     lengths.hist([entry.frames for entry in dataset.clips], bins=30)
     lengths.set(xlabel="frames kept of a clip", ylabel="clips")
     faces.hist([entry.face for entry in dataset.clips], bins=30)
     faces.axvline(dataset.settings["min_face_size"], color="tab:red", linestyle=":")
     faces.set(xlabel="side of the face in the source, pixels")
-    degrees = np.clip([entry.angles for entry in dataset.clips], -60, 60)  # the outer bars hold what lies beyond
+    degrees = np.clip(
+        [entry.angles for entry in dataset.clips], -60, 60
+    )  # the outer bars hold what lies beyond
     angles.hist(degrees, bins=np.arange(-60, 61, 6), label=["yaw", "pitch", "roll"])
     angles.set(xlabel="median angle of the head, degrees (rough)")
     angles.legend()
@@ -42,14 +46,19 @@ def draw(dataset: Dataset) -> bytes:
 def contact_sheet(dataset: Dataset) -> np.ndarray:
     """The middle frames of up to 72 clips with their landmarks, uint8 RGB."""
     count = min(len(dataset.clips), _COLUMNS * _ROWS)
-    chosen = [dataset.clips[i] for i in np.unique(np.linspace(0, len(dataset.clips) - 1, count).round().astype(int))]
+    chosen = [
+        dataset.clips[i]
+        for i in np.unique(np.linspace(0, len(dataset.clips) - 1, count).round().astype(int))
+    ]
     sheet = np.full((-(-len(chosen) // _COLUMNS) * _TILE, _COLUMNS * _TILE, 3), 255, np.uint8)
     for place, entry in enumerate(chosen):
         record = dataset.read(entry)
         middle = len(record.frames) // 2
         tile = cv2.resize(record.images([middle])[0], (_TILE, _TILE), interpolation=cv2.INTER_AREA)
         top, left = place // _COLUMNS * _TILE, place % _COLUMNS * _TILE
-        sheet[top : top + _TILE, left : left + _TILE] = with_landmarks(tile, record.landmarks[middle])
+        sheet[top : top + _TILE, left : left + _TILE] = with_landmarks(
+            tile, record.landmarks[middle]
+        )
     return sheet
 
 
@@ -58,5 +67,7 @@ def with_landmarks(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     image = np.ascontiguousarray(image)
     points = np.round((landmarks * image.shape[0] - 0.5) * 16).astype(np.int32)
     for part, (start, end) in enumerate(_PARTS):
-        cv2.polylines(image, [points[start:end]], part in _CLOSED, (0, 255, 0), 1, cv2.LINE_AA, shift=4)
+        cv2.polylines(
+            image, [points[start:end]], part in _CLOSED, (0, 255, 0), 1, cv2.LINE_AA, shift=4
+        )
     return image

@@ -25,11 +25,14 @@ import cv2
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from tf_talkinghead.data.cropping import CropBox
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.cropping import CropBox
 
 RECORD_SCHEMA = 1
-HEADER, FOOTER = 12, 4  # bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
+HEADER, FOOTER = (
+    12,
+    4,
+)  # bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,16 @@ def serialize(record: Record) -> bytes:
     """The bytes of a record, the same for the same record always."""
     landmarks = np.asarray(record.landmarks, np.float32)
     if landmarks.shape != (len(record.frames), 68, 2):
-        raise ValueError(f"landmarks: expected [{len(record.frames)}, 68, 2], got {list(landmarks.shape)}")
+        raise ValueError(
+            f"landmarks: expected [{len(record.frames)}, 68, 2], got {list(landmarks.shape)}"
+        )
     example = _Example()
     feature = example.features.feature
-    for name, text in {"clip": record.clip, "video": record.video, "identity": record.identity}.items():
+    for name, text in {
+        "clip": record.clip,
+        "video": record.video,
+        "identity": record.identity,
+    }.items():
         feature[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
     feature["frames"].bytes_list.value.extend(record.frames)
     feature["landmarks"].float_list.value.extend(landmarks.ravel().tolist())
@@ -72,9 +81,12 @@ def parse(serialized: bytes) -> Record:
     feature = _Example.FromString(serialized).features.feature
     schema = list(feature["schema"].int64_list.value)
     if schema != [RECORD_SCHEMA]:
-        raise InputError(f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew")
+        raise InputError(
+            f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew"
+        )
     clip, video, identity = (
-        feature[name].bytes_list.value[0].decode("utf-8", "surrogateescape") for name in ("clip", "video", "identity")
+        feature[name].bytes_list.value[0].decode("utf-8", "surrogateescape")
+        for name in ("clip", "video", "identity")
     )
     return Record(
         frames=list(feature["frames"].bytes_list.value),
@@ -90,7 +102,9 @@ def parse(serialized: bytes) -> Record:
 def _declare_example():
     """tf.train.Example as tensorflow/core/example/{example,feature}.proto declare it, under a package of ours."""
     field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="tf_talkinghead/example.proto", package="tf_talkinghead", syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tf_talkinghead/example.proto", package="tf_talkinghead", syntax="proto3"
+    )
 
     def declare(name, fields, parent=file.message_type):
         message = parent.add(name=name)
@@ -98,7 +112,11 @@ def _declare_example():
             of_message = kind if isinstance(kind, str) else None
             type_number = field.TYPE_MESSAGE if of_message else kind
             message.field.add(
-                name=field_name, number=number, type=type_number, label=label, type_name=of_message and f".tf_talkinghead.{kind}"
+                name=field_name,
+                number=number,
+                type=type_number,
+                label=label,
+                type_name=of_message and f".tf_talkinghead.{kind}",
             )
         return message
 
@@ -107,13 +125,22 @@ def _declare_example():
     declare("FloatList", [("value", field.TYPE_FLOAT, many)])
     declare("Int64List", [("value", field.TYPE_INT64, many)])
     feature = declare(
-        "Feature", [("bytes_list", "BytesList", one), ("float_list", "FloatList", one), ("int64_list", "Int64List", one)]
+        "Feature",
+        [
+            ("bytes_list", "BytesList", one),
+            ("float_list", "FloatList", one),
+            ("int64_list", "Int64List", one),
+        ],
     )
     feature.oneof_decl.add(name="kind")
     for alternative in feature.field:
         alternative.oneof_index = 0
     features = declare("Features", [("feature", "Features.FeatureEntry", many)])
-    entry = declare("FeatureEntry", [("key", field.TYPE_STRING, one), ("value", "Feature", one)], features.nested_type)
+    entry = declare(
+        "FeatureEntry",
+        [("key", field.TYPE_STRING, one), ("value", "Feature", one)],
+        features.nested_type,
+    )
     entry.options.map_entry = True
     declare("Example", [("features", "Features", one)])
     pool = descriptor_pool.DescriptorPool()
@@ -126,7 +153,12 @@ _Example = _declare_example()
 
 def encode_frame(image: np.ndarray, quality: int) -> bytes:
     """A uint8 RGB picture as JPEG, its colour at full resolution."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
     return cv2.imencode(".jpg", image[..., ::-1], options)[1].tobytes()
 
 
@@ -158,4 +190,6 @@ def read_records(paths) -> Iterator[Record]:
             for item in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 yield parse(item)
         except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-            raise InputError(f"{path}: cannot be read as a TFRecord file ({error.message})") from error
+            raise InputError(
+                f"{path}: cannot be read as a TFRecord file ({error.message})"
+            ) from error

@@ -80,7 +80,13 @@ def probe(path) -> Source:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: empty file")
         return _probe_photo(path) if path.suffix.lower() in PHOTO_SUFFIXES else _probe_video(path)
-    except (av.FFmpegError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except (
+        av.FFmpegError,
+        Image.DecompressionBombError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:
         raise InputError(f"{path}: unreadable ({_short(error)})") from error
 
 
@@ -96,7 +102,14 @@ def decode(source: Source, wanted=None, threads: int = 1) -> Iterator[np.ndarray
             yield from (picture for _ in wanted)
         else:
             yield from _decode_video(source, wanted, threads)
-    except (av.FFmpegError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, MemoryError) as error:
+    except (
+        av.FFmpegError,
+        Image.DecompressionBombError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        MemoryError,
+    ) as error:
         raise InputError(f"{source.path}: damaged ({_short(error)})") from error
 
 
@@ -110,7 +123,13 @@ def spread(times: np.ndarray, count: int) -> np.ndarray:
     return np.unique(right - nearer_left)
 
 
-def write_video(path, frames: Iterable[np.ndarray], fps: float, audio_from=None, metadata: dict[str, str] | None = None):
+def write_video(
+    path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    audio_from=None,
+    metadata: dict[str, str] | None = None,
+):
     """Write uint8 RGB `[H, W, 3]` frames as H.264 in an mp4, whole or not at all.
 
     `audio_from` names a file whose sound is kept, cut to the video's length. `metadata` takes the keys an
@@ -129,7 +148,11 @@ def write_video(path, frames: Iterable[np.ndarray], fps: float, audio_from=None,
     try:
         with av.open(partial, "w", options={"movflags": "+faststart"}) as out:
             out.metadata.update(metadata or {})
-            sound = _Sound(out, audio_from) if audio_from is not None and probe(audio_from).has_audio else None
+            sound = (
+                _Sound(out, audio_from)
+                if audio_from is not None and probe(audio_from).has_audio
+                else None
+            )
             count = _encode_frames(out, frames, rate)
             if count == 0:
                 raise InputError(f"{path}: no frames to write")
@@ -146,9 +169,13 @@ def write_video(path, frames: Iterable[np.ndarray], fps: float, audio_from=None,
 def _encode_frames(out, frames, rate):
     stream, count = None, 0
     for frame in frames:
-        frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+        frame = np.pad(
+            frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge"
+        )
         if stream is None:
-            stream = out.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+            stream = out.add_stream(
+                "libx264", rate=rate, options={"crf": "18", "preset": "veryfast"}
+            )
             stream.height, stream.width, stream.pix_fmt = frame.shape[0], frame.shape[1], "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts, picture.time_base = count, 1 / rate
@@ -170,7 +197,9 @@ class _Sound:
 
     def copy(self, seconds):
         with av.open(self.path) as source:
-            resampler = av.AudioResampler(format=self.stream.format, layout=self.stream.layout, rate=self.rate)
+            resampler = av.AudioResampler(
+                format=self.stream.format, layout=self.stream.layout, rate=self.rate
+            )
             for frame in source.decode(source.streams.audio[0]):
                 if frame.time is not None and frame.time >= seconds:
                     break
@@ -193,14 +222,20 @@ def _probe_video(path):
         _check_size(path, stream.codec_context.width, stream.codec_context.height)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         base, promised = stream.time_base, stream.frames
-        stamps = [packet.pts if packet.pts is not None else packet.dts for packet in container.demux(stream) if packet.size]
+        stamps = [
+            packet.pts if packet.pts is not None else packet.dts
+            for packet in container.demux(stream)
+            if packet.size
+        ]
         has_audio = bool(container.streams.audio)
     if not stamps:
         raise InputError(f"{path}: no frames")
     if len(stamps) < _COMPLETE * promised:
         raise InputError(f"{path}: truncated ({len(stamps)} of {promised} frames)")
     if len(stamps) > MAX_FRAMES:
-        raise InputError(f"{path}: enormous ({len(stamps)} frames; cut it into clips of at most {MAX_FRAMES})")
+        raise InputError(
+            f"{path}: enormous ({len(stamps)} frames; cut it into clips of at most {MAX_FRAMES})"
+        )
     if any(stamp is None for stamp in stamps):
         times = np.arange(len(stamps)) / rate
     else:
@@ -227,7 +262,9 @@ def _decode_video(source, wanted, threads):
                 return
     # A decoder may hold back a frame or two at the end (edit lists, open groups); more missing is damage.
     if position + 1 < _COMPLETE * (last + 1) or frame is None:
-        raise InputError(f"{source.path}: damaged ({position + 1} of {last + 1} frames can be decoded)")
+        raise InputError(
+            f"{source.path}: damaged ({position + 1} of {last + 1} frames can be decoded)"
+        )
 
 
 def _upright(frame, aspect):
@@ -242,12 +279,18 @@ def _upright(frame, aspect):
 def _photo(path):
     with Image.open(path) as image:
         _check_size(path, *image.size)
-        if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
+        if (
+            image.mode.startswith("I") or image.mode == "F"
+        ):  # 16 bits and more: Pillow would clip, not scale
             deep = np.asarray(image, np.float64)
-            image = Image.fromarray(np.clip(deep / 257 if deep.max() > 255 else deep, 0, 255).astype(np.uint8))
+            image = Image.fromarray(
+                np.clip(deep / 257 if deep.max() > 255 else deep, 0, 255).astype(np.uint8)
+            )
         image = ImageOps.exif_transpose(image)
         if "A" in image.getbands() or "transparency" in image.info:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            image = Image.alpha_composite(
+                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+            )
         return np.array(image.convert("RGB"))
 
 
@@ -255,12 +298,16 @@ def _even_grid(source):
     """For each instant of an even grid, the frame on screen then, int [round(duration x fps) + 1]."""
     count = round((source.times[-1] - source.times[0]) * source.fps) + 1
     instants = source.times[0] + np.arange(count) / source.fps
-    return np.clip(np.searchsorted(source.times, instants + 1e-6, side="right") - 1, 0, len(source.times) - 1)
+    return np.clip(
+        np.searchsorted(source.times, instants + 1e-6, side="right") - 1, 0, len(source.times) - 1
+    )
 
 
 def _check_size(path, width, height):
     if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: enormous ({width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million)")
+        raise InputError(
+            f"{path}: enormous ({width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million)"
+        )
     if width < 1 or height < 1:
         raise InputError(f"{path}: no picture size")
 

@@ -14,7 +14,9 @@ def convolution(filters, kernel_size, use_bias, spectral, eps, dtype, name):
     """A stride-1, zero-padded convolution, spectrally normalised or plain."""
     if spectral:
         return SpectralConv2D(filters, kernel_size, use_bias, eps, dtype=dtype, name=name)
-    return keras.layers.Conv2D(filters, kernel_size, padding="same", use_bias=use_bias, dtype=dtype, name=name)
+    return keras.layers.Conv2D(
+        filters, kernel_size, padding="same", use_bias=use_bias, dtype=dtype, name=name
+    )
 
 
 def normalize_instance(h, scale, shift, eps):
@@ -34,8 +36,12 @@ class InstanceNormalization(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = (input_shape[-1],)
-        self.scale = self.add_weight(name="scale", shape=channels, initializer="ones", autocast=False)
-        self.shift = self.add_weight(name="shift", shape=channels, initializer="zeros", autocast=False)
+        self.scale = self.add_weight(
+            name="scale", shape=channels, initializer="ones", autocast=False
+        )
+        self.shift = self.add_weight(
+            name="shift", shape=channels, initializer="zeros", autocast=False
+        )
 
     def call(self, h):
         return normalize_instance(h, self.scale.value, self.shift.value, self.eps)
@@ -78,7 +84,12 @@ class SelfAttention(keras.layers.Layer):
     def build(self, input_shape):
         channels = input_shape[-1]
         self.narrow, self.half = max(1, channels // 8), max(1, channels // 2)
-        arguments = {"use_bias": False, "spectral": self.spectral, "eps": self.eps, "dtype": self.dtype_policy}
+        arguments = {
+            "use_bias": False,
+            "spectral": self.spectral,
+            "eps": self.eps,
+            "dtype": self.dtype_policy,
+        }
         self.query = convolution(self.narrow, 1, name="query", **arguments)
         self.key = convolution(self.narrow, 1, name="key", **arguments)
         self.value = convolution(self.half, 1, name="value", **arguments)
@@ -91,8 +102,12 @@ class SelfAttention(keras.layers.Layer):
     def call(self, h):
         height, width = h.shape[1], h.shape[2]
         query = tf.reshape(self.query(h), [-1, height * width, self.narrow])  # [B, HW, C/8]
-        key = tf.reshape(_max_pool(self.key(h)), [-1, height * width // 4, self.narrow])  # [B, HW/4, C/8]
-        value = tf.reshape(_max_pool(self.value(h)), [-1, height * width // 4, self.half])  # [B, HW/4, C/2]
+        key = tf.reshape(
+            _max_pool(self.key(h)), [-1, height * width // 4, self.narrow]
+        )  # [B, HW/4, C/8]
+        value = tf.reshape(
+            _max_pool(self.value(h)), [-1, height * width // 4, self.half]
+        )  # [B, HW/4, C/2]
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))  # [B, HW, HW/4]
         attended = tf.reshape(tf.matmul(weights, value), [-1, height, width, self.half])
         return h + tf.convert_to_tensor(self.gain) * self.output_convolution(attended)
@@ -117,9 +132,19 @@ class ResidualBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self, channels, resample="none", norm="none", opening=True, spectral=True, eps=1e-4, norm_eps=1e-5, **kwargs
+        self,
+        channels,
+        resample="none",
+        norm="none",
+        opening=True,
+        spectral=True,
+        eps=1e-4,
+        norm_eps=1e-5,
+        **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)  # the layers inside cast for themselves, psi stays float32
+        super().__init__(
+            autocast=False, **kwargs
+        )  # the layers inside cast for themselves, psi stays float32
         self.channels = channels
         self.resample = resample
         self.norm = norm
@@ -145,7 +170,9 @@ class ResidualBlock(keras.layers.Layer):
         self.split = [2 * inputs, 2 * self.channels]
 
     def _norm(self, channels, name):
-        kind = {"instance": InstanceNormalization, "adaptive": AdaptiveInstanceNormalization}.get(self.norm)
+        kind = {"instance": InstanceNormalization, "adaptive": AdaptiveInstanceNormalization}.get(
+            self.norm
+        )
         if kind is None:
             return None
         layer = kind(self.norm_eps, dtype=self.dtype_policy, name=name)

@@ -34,7 +34,9 @@ def checked(name, tensor, shape, low=None, high=None):
         if not (np.isfinite(smallest) and np.isfinite(largest)):
             raise InputError(f"{name}: expected {expected}, got NaN or infinity")
         if low is not None and (smallest < low - _SLACK or largest > high + _SLACK):
-            raise InputError(f"{name}: expected {expected}, got values from {smallest:.4g} to {largest:.4g}")
+            raise InputError(
+                f"{name}: expected {expected}, got values from {smallest:.4g} to {largest:.4g}"
+            )
     return tf.ensure_shape(tf.cast(tensor, tf.float32), [None, *shape])
 
 
@@ -52,7 +54,9 @@ def checked_index(index, videos):
     """Rows of W, int32 [B], each below `videos`."""
     index = tf.convert_to_tensor(index)
     if not index.dtype.is_integer or (index.shape.rank is not None and index.shape.rank != 1):
-        raise InputError(f"index: expected integers [B], got {index.dtype.name} of shape {index.shape}")
+        raise InputError(
+            f"index: expected integers [B], got {index.dtype.name} of shape {index.shape}"
+        )
     if tf.executing_eagerly() and index.shape.num_elements():
         smallest, largest = int(tf.reduce_min(index)), int(tf.reduce_max(index))
         if smallest < 0 or largest >= videos:

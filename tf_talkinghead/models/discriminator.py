@@ -9,7 +9,12 @@ import keras
 import tensorflow as tf
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.models.checks import checked, checked_drawing, checked_image, checked_index
+from tf_talkinghead.models.checks import (
+    checked,
+    checked_drawing,
+    checked_image,
+    checked_index,
+)
 from tf_talkinghead.models.embedder import run_down, sum_of_positions
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
@@ -53,13 +58,17 @@ class Discriminator(Network):
         size = self.config.embedding_size
         normal = keras.initializers.RandomNormal(stddev=size**-0.5)
         self.V.build()
-        self.W = self.add_weight(name="W", shape=(self.videos, size), initializer=normal, autocast=False)
+        self.W = self.add_weight(
+            name="W", shape=(self.videos, size), initializer=normal, autocast=False
+        )
         self.w_0 = self.add_weight(name="w_0", shape=(size,), initializer=normal, autocast=False)
         self.b = self.add_weight(name="b", shape=(), initializer="zeros", autocast=False)
 
     def call(self, x, y, index):
         v, activations = self.V(x, y)
-        return tf.reduce_sum(v * (self.rows(index) + self.w_0.value), axis=-1) + self.b.value, activations
+        return tf.reduce_sum(
+            v * (self.rows(index) + self.w_0.value), axis=-1
+        ) + self.b.value, activations
 
     def rows(self, index):
         """W_i for int [B], float32 [B, N]; its gradient is sparse."""
@@ -102,7 +111,10 @@ class PersonalDiscriminator(Network):
         """
         size = config.embedding_size
         parts = {"w_0": w_0, "e_new": e_new}
-        w_0, e_new = (checked(name, tf.convert_to_tensor(part)[None], (size,))[0] for name, part in parts.items())
+        w_0, e_new = (
+            checked(name, tf.convert_to_tensor(part)[None], (size,))[0]
+            for name, part in parts.items()
+        )
         discriminator = cls(config, **kwargs)
         discriminator.build()
         discriminator.V.set_weights(V.get_weights())

@@ -23,7 +23,16 @@ _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _MEAN = (122.782, 117.001, 104.298)  # RGB
 _SCALE = 256.0
 # Output channels of each residual block; a block that changes them, or repeats after None, halves the size.
-_BLOCKS = [(32, 1)] * 3 + [(64, 2)] + [(64, 1)] * 3 + [(128, 2)] + [(128, 1)] * 2 + [(256, 2)] + [(256, 1)] * 2 + [(256, 2)]
+_BLOCKS = (
+    [(32, 1)] * 3
+    + [(64, 2)]
+    + [(64, 1)] * 3
+    + [(128, 2)]
+    + [(128, 1)] * 2
+    + [(256, 2)]
+    + [(256, 1)] * 2
+    + [(256, 2)]
+)
 _VECTOR = 128
 
 
@@ -45,7 +54,9 @@ class FaceNetwork(keras.Model):
         self.blocks, inputs = [], 32
         for number, (channels, stride) in enumerate(_BLOCKS):
             first = self._convolution(inputs, channels, 3, stride, f"block_{number}_1")
-            self.blocks.append([first, self._convolution(channels, channels, 3, 1, f"block_{number}_2")])
+            self.blocks.append(
+                [first, self._convolution(channels, channels, 3, 1, f"block_{number}_2")]
+            )
             inputs = channels
         self.matrix = self.add_weight(name="matrix", shape=(inputs, _VECTOR), trainable=False)
 
@@ -54,7 +65,9 @@ class FaceNetwork(keras.Model):
 
     def _convolution(self, inputs, channels, size, stride, name):
         padding = "same" if stride == 1 else "valid"  # strided layers pad nothing
-        layer = keras.layers.Conv2D(channels, size, stride, padding, dtype=self.dtype_policy, name=name)
+        layer = keras.layers.Conv2D(
+            channels, size, stride, padding, dtype=self.dtype_policy, name=name
+        )
         layer.build((None, None, None, inputs))
         return layer
 
@@ -108,7 +121,9 @@ def weights_path():
     spec = importlib.util.find_spec("face_recognition_models")
     path = pathlib.Path(spec.origin).parent / "models" / _FILE if spec else None
     if path is None or not path.is_file():
-        raise InputError(f"{_FILE}: not found; install the package face_recognition_models (requirements.txt)")
+        raise InputError(
+            f"{_FILE}: not found; install the package face_recognition_models (requirements.txt)"
+        )
     return path
 
 
@@ -117,11 +132,15 @@ def _load(network, path):
     tensors = TensorReader(path)
     for layer in [network.opening] + [layer for block in network.blocks for layer in block]:
         height, width, inputs, outputs = layer.kernel.shape
-        filters, biases = np.split(tensors.next(height * width * inputs * outputs + outputs), [-outputs])
+        filters, biases = np.split(
+            tensors.next(height * width * inputs * outputs + outputs), [-outputs]
+        )
         scales, shifts = np.split(tensors.next(2 * outputs), 2)
         kernel = filters.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)
         layer.set_weights([kernel * scales, biases * scales + shifts])
-    network.matrix.assign(tensors.next(int(np.prod(network.matrix.shape))).reshape(network.matrix.shape))
+    network.matrix.assign(
+        tensors.next(int(np.prod(network.matrix.shape))).reshape(network.matrix.shape)
+    )
 
 
 class TensorReader:
@@ -143,7 +162,9 @@ class TensorReader:
             if int(np.prod(sizes, dtype=object)) == count and values + 4 * count <= len(self._data):
                 self._position = values + 4 * count
                 return np.frombuffer(self._data, "<f4", count, values)
-        raise InputError(f"{self._path}: not dlib's face-recognition network (no tensor of {count} numbers where due)")
+        raise InputError(
+            f"{self._path}: not dlib's face-recognition network (no tensor of {count} numbers where due)"
+        )
 
     def _integers(self, position, count):
         """`count` integers stored from `position` on, and where they end."""
@@ -152,6 +173,8 @@ class TensorReader:
             length = self._data[position] if position < len(self._data) else 0
             if not 1 <= length <= 8:
                 return [0], position
-            result.append(int.from_bytes(self._data[position + 1 : position + 1 + length], "little"))
+            result.append(
+                int.from_bytes(self._data[position + 1 : position + 1 + length], "little")
+            )
             position += 1 + length
         return result, position

@@ -60,21 +60,33 @@ class _Body(Network):
             self._add_up((None, size, size, inputs), outputs, f"up_{number}", "up")
             size, inputs = 2 * size, outputs
             if size == config.attention_up_size:
-                self.up.append(add_attention(self, (None, size, size, inputs), "up_attention", self.spectral))
+                self.up.append(
+                    add_attention(self, (None, size, size, inputs), "up_attention", self.spectral)
+                )
         self.closing_norm = AdaptiveInstanceNormalization(
             config.instance_norm_eps, dtype=self.dtype_policy, name="closing_norm"
         )
         self.closing = convolution(
-            3, 3, True, self.spectral, config.spectral_norm_eps, dtype=self.dtype_policy, name="closing"
+            3,
+            3,
+            True,
+            self.spectral,
+            config.spectral_norm_eps,
+            dtype=self.dtype_policy,
+            name="closing",
         )
         self.closing.build((None, size, size, inputs))
 
     def _add_up(self, shape, outputs, name, resample):
-        self.up.append(add_block(self, shape, outputs, name, "adaptive", resample, spectral=self.spectral))
+        self.up.append(
+            add_block(self, shape, outputs, name, "adaptive", resample, spectral=self.spectral)
+        )
 
     def _leaves(self):
         """Every layer of the body, outer ones before the ones inside them, in building order."""
-        return [leaf for part in [*self.down, *self.up, self.closing] for leaf in part._flatten_layers()]
+        return [
+            leaf for part in [*self.down, *self.up, self.closing] for leaf in part._flatten_layers()
+        ]
 
     def _render(self, y, psi_hat):
         """x_hat [B, H, W, 3] float32."""
@@ -83,7 +95,9 @@ class _Body(Network):
         for layer in self.down:
             h = layer(h)  # ... [B, H/16, W/16, 512]
         for layer in self.up:
-            h = layer(h) if isinstance(layer, SelfAttention) else layer(h, next(parts))  # ... [B, H, W, 64]
+            h = (
+                layer(h) if isinstance(layer, SelfAttention) else layer(h, next(parts))
+            )  # ... [B, H, W, 64]
         h = self.closing(tf.nn.relu(self.closing_norm(h, next(parts))))
         return tf.tanh(tf.cast(h, tf.float32))
 
@@ -100,7 +114,9 @@ class Generator(_Body):
 
     def build(self, input_shape=None):
         self._build_body()
-        self.P = SpectralDense(self.adain_size, eps=self.config.spectral_norm_eps, dtype="float32", name="P")
+        self.P = SpectralDense(
+            self.adain_size, eps=self.config.spectral_norm_eps, dtype="float32", name="P"
+        )
         self.P.build((None, self.config.embedding_size))
 
     def project(self, e_hat):
@@ -109,9 +125,13 @@ class Generator(_Body):
 
     def call(self, y, psi_hat=None, e_hat=None):
         if (psi_hat is None) == (e_hat is None):
-            raise InputError("generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither")
+            raise InputError(
+                "generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither"
+            )
         y = checked_drawing("y", y, self.config.image_size)
-        return self._render(y, self.project(e_hat) if psi_hat is None else self._checked_psi(psi_hat))
+        return self._render(
+            y, self.project(e_hat) if psi_hat is None else self._checked_psi(psi_hat)
+        )
 
     def folded(self, dtype=None):
         """The same function of (y, psi_hat) with plain kernels: each divided by its sigma, and no P.
@@ -143,4 +163,6 @@ class FoldedGenerator(_Body):
         self._build_body()
 
     def call(self, y, psi_hat):
-        return self._render(checked_drawing("y", y, self.config.image_size), self._checked_psi(psi_hat))
+        return self._render(
+            checked_drawing("y", y, self.config.image_size), self._checked_psi(psi_hat)
+        )

@@ -27,7 +27,9 @@ class _Spectral(keras.layers.Layer):
 
     def _add_kernel(self, shape):
         """Creates `kernel` of `shape` (its last dimension is the output's), `u` [out] and `bias` [out]."""
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="orthogonal", autocast=False)
+        self.kernel = self.add_weight(
+            name="kernel", shape=shape, initializer="orthogonal", autocast=False
+        )
         self.u = self.add_weight(
             name="u",
             shape=shape[-1:],
@@ -40,7 +42,9 @@ class _Spectral(keras.layers.Layer):
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
-        with tf.init_scope():  # a random u underestimates sigma several times, and the first outputs saturate
+        with (
+            tf.init_scope()
+        ):  # a random u underestimates sigma several times, and the first outputs saturate
             if tf.executing_eagerly():
                 self.power_iterate(_FIRST_ITERATIONS)
 
@@ -87,7 +91,11 @@ class SpectralConv2D(_Spectral):
     def call(self, inputs):
         kernel = tf.cast(self.normalized_kernel(), self.compute_dtype)
         outputs = tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
-        return outputs if self.bias is None else tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        return (
+            outputs
+            if self.bias is None
+            else tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        )
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
@@ -109,7 +117,11 @@ class SpectralDense(_Spectral):
 
     def call(self, inputs):
         outputs = tf.matmul(inputs, tf.cast(self.normalized_kernel(), self.compute_dtype))
-        return outputs if self.bias is None else tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        return (
+            outputs
+            if self.bias is None
+            else tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
+        )
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
@@ -136,7 +148,9 @@ def converge_spectral_norms(network):
     rather than iterated, and eager only; the sign of a vector is fixed, so equal kernels give equal `u`.
     """
     for layer in spectral_layers(network):
-        layer.u.assign(leading_vector(np.asarray(layer.kernel, np.float64).reshape(-1, layer.kernel.shape[-1])))
+        layer.u.assign(
+            leading_vector(np.asarray(layer.kernel, np.float64).reshape(-1, layer.kernel.shape[-1]))
+        )
 
 
 def leading_vector(matrix):

@@ -17,7 +17,9 @@ class Network(keras.Model):
     def __init__(self, config, **kwargs):
         super().__init__(autocast=False, **kwargs)
         if isinstance(config, dict):  # from a .keras file
-            config = ModelConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()})
+            config = ModelConfig(
+                **{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+            )
         self.config = config
 
     def build(self, input_shape=None):
@@ -32,7 +34,9 @@ class Network(keras.Model):
         self.build()
 
 
-def add_block(network, shape, channels, name, norm="none", resample="none", opening=True, spectral=True):
+def add_block(
+    network, shape, channels, name, norm="none", resample="none", opening=True, spectral=True
+):
     """A ResidualBlock with the settings of `network.config`, built for inputs of `shape`."""
     config = network.config
     block = ResidualBlock(
@@ -52,7 +56,9 @@ def add_block(network, shape, channels, name, norm="none", resample="none", open
 
 def add_attention(network, shape, name, spectral=True):
     """A SelfAttention with the settings of `network.config`, built for inputs of `shape`."""
-    layer = SelfAttention(spectral, network.config.spectral_norm_eps, dtype=network.dtype_policy, name=name)
+    layer = SelfAttention(
+        spectral, network.config.spectral_norm_eps, dtype=network.dtype_policy, name=name
+    )
     layer.build(shape)
     return layer
 
@@ -65,8 +71,12 @@ def down_part(network, inputs, channels, norm="none", spectral=True):
     size, layers = network.config.image_size, []
     for number, outputs in enumerate(channels):
         shape = (None, size, size, inputs)
-        layers.append(add_block(network, shape, outputs, f"down_{number}", norm, "down", number > 0, spectral))
+        layers.append(
+            add_block(network, shape, outputs, f"down_{number}", norm, "down", number > 0, spectral)
+        )
         size, inputs = size // 2, outputs
         if size == network.config.attention_down_size:
-            layers.append(add_attention(network, (None, size, size, outputs), "down_attention", spectral))
+            layers.append(
+                add_attention(network, (None, size, size, outputs), "down_attention", spectral)
+            )
     return layers

@@ -20,7 +20,13 @@ from tf_talkinghead.models.checks import checked
 from tf_talkinghead.models.dlib_face import face_network as face_network
 from tf_talkinghead.models.layers import PACKAGE
 
-VGG19_BLOCKS = (2, 2, 4, 4, 4)  # convolutions per block; conv5_2 to 5_4 are not needed and not built
+VGG19_BLOCKS = (
+    2,
+    2,
+    4,
+    4,
+    4,
+)  # convolutions per block; conv5_2 to 5_4 are not needed and not built
 VGGFACE_BLOCKS = (2, 2, 3, 3, 3)  # VGG16
 _CHANNELS = (64, 128, 256, 512, 512)
 _VGG19_MEAN = (123.68, 116.779, 103.939)  # ImageNet, RGB
@@ -46,7 +52,12 @@ class CaffeVGG(keras.Model):
         self.blocks, self.mean, self.image_size = tuple(blocks), tuple(mean), image_size
         self.convolutions = [
             keras.layers.Conv2D(
-                channels, 3, padding="same", activation="relu", dtype=self.dtype_policy, name=f"conv{block + 1}_{i + 1}"
+                channels,
+                3,
+                padding="same",
+                activation="relu",
+                dtype=self.dtype_policy,
+                name=f"conv{block + 1}_{i + 1}",
             )
             for block, channels in enumerate(_CHANNELS)
             for i in range(self.blocks[block] if block < 4 else 1)
@@ -117,11 +128,15 @@ def load_caffe(network, path, option):
         + f" name it with {option}"
     )
     if not path or not os.path.isfile(path):
-        raise MissingWeightsError(f"{network.name} weights: no file at {path or '(no path given)'}{layout}")
+        raise MissingWeightsError(
+            f"{network.name} weights: no file at {path or '(no path given)'}{layout}"
+        )
     try:
         arrays = _npz_arrays(path) if str(path).endswith(".npz") else _hdf5_arrays(path)
     except (OSError, ValueError) as error:
-        raise MissingWeightsError(f"{network.name} weights: {path} cannot be read ({error}){layout}") from error
+        raise MissingWeightsError(
+            f"{network.name} weights: {path} cannot be read ({error}){layout}"
+        ) from error
     for layer in network.convolutions:
         found = {tuple(a.shape): a for a in arrays.get(layer.name, [])}
         wanted = [tuple(weight.shape) for weight in layer.weights]

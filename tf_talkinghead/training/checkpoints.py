@@ -9,7 +9,6 @@ with its final name, which it gets by one rename after everything in it was flus
 moment leaves the previous snapshots untouched.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -19,6 +18,7 @@ import sys
 import numpy as np
 
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import file_sha256, flush, fsync
 
 SCHEMA = 1
 
@@ -46,16 +46,21 @@ class Checkpoints:
         beside.mkdir()
         with open(beside / "state.npz", "wb") as file:
             np.savez(file, **arrays)
-            _flush(file)
-        manifest = {"schema": SCHEMA, "step": step, "scores": scores or {}, "sha256": _digest(beside / "state.npz")}
+            flush(file)
+        manifest = {
+            "schema": SCHEMA,
+            "step": step,
+            "scores": scores or {},
+            "sha256": file_sha256(beside / "state.npz"),
+        }
         with open(beside / "manifest.json", "w") as file:
             json.dump(manifest, file, indent=2)
-            _flush(file)
+            flush(file)
         final = self.path(step)
         if final.exists():  # the same step again, after a resume from an older snapshot
             shutil.rmtree(final)
         os.rename(beside, final)
-        _flush_folder(self.folder)
+        fsync(self.folder)
         return final
 
     def mark_best(self, step, scores):
@@ -63,14 +68,18 @@ class Checkpoints:
         beside = self.folder / f".best.{os.getpid()}"
         with open(beside, "w") as file:
             json.dump({"step": step, "scores": scores}, file)
-            _flush(file)
+            flush(file)
         os.replace(beside, self.folder / "best.json")
 
     def best(self):
         """(step, scores) of the best snapshot, or (None, {}) where none was judged or it was moved aside as damaged."""
         try:
             found = json.loads((self.folder / "best.json").read_text())
-            return (found["step"], found["scores"]) if self.path(found["step"]).is_dir() else (None, {})
+            return (
+                (found["step"], found["scores"])
+                if self.path(found["step"]).is_dir()
+                else (None, {})
+            )
         except (OSError, ValueError, KeyError):
             return None, {}
 
@@ -87,9 +96,13 @@ class Checkpoints:
         try:
             manifest = json.loads((folder / "manifest.json").read_text())
             if manifest["schema"] != SCHEMA:
-                raise InputError(f"{folder}: checkpoint schema {manifest['schema']}, this version reads {SCHEMA}")
-            if _digest(folder / "state.npz") != manifest["sha256"]:
-                raise InputError(f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)")
+                raise InputError(
+                    f"{folder}: checkpoint schema {manifest['schema']}, this version reads {SCHEMA}"
+                )
+            if file_sha256(folder / "state.npz") != manifest["sha256"]:
+                raise InputError(
+                    f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)"
+                )
             with np.load(folder / "state.npz") as stored:
                 return {name: stored[name] for name in stored.files}, manifest
         except (OSError, ValueError, KeyError) as error:
@@ -129,35 +142,30 @@ def restore(variables, arrays, growing=()):
     `growing`: names whose first axis may have become longer (W and its row state, after a dataset grew): the
     stored rows are kept, the new rows stay as they were made. InputError names what does not match.
     """
-    missing, unknown = sorted(variables.keys() - arrays.keys()), sorted(arrays.keys() - variables.keys())
+    missing, unknown = (
+        sorted(variables.keys() - arrays.keys()),
+        sorted(arrays.keys() - variables.keys()),
+    )
     if missing or unknown:
-        raise InputError(f"checkpoint of another network: lacks {missing[:3]}, has unknown {unknown[:3]}")
+        raise InputError(
+            f"checkpoint of another network: lacks {missing[:3]}, has unknown {unknown[:3]}"
+        )
     for name, variable in variables.items():
         variable, array = _raw(variable), arrays[name]
-        if name in growing and array.shape[1:] == tuple(variable.shape[1:]) and array.shape[0] < variable.shape[0]:
+        if (
+            name in growing
+            and array.shape[1:] == tuple(variable.shape[1:])
+            and array.shape[0] < variable.shape[0]
+        ):
             array = np.concatenate([array, variable.numpy()[array.shape[0] :]])
         if array.shape != tuple(variable.shape):
-            raise InputError(f"checkpoint of another network: {name} is {list(array.shape)}, expected {variable.shape.as_list()}")
+            raise InputError(
+                f"checkpoint of another network: {name} is {list(array.shape)}, expected {variable.shape.as_list()}"
+            )
         variable.assign(array)
 
 
 def _raw(variable):
-    return variable.value if hasattr(variable, "value") and not callable(variable.value) else variable
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(file):
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return (
+        variable.value if hasattr(variable, "value") and not callable(variable.value) else variable
+    )

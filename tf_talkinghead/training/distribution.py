@@ -1,8 +1,8 @@
 """Where a step runs: one device, all GPUs, logical CPU replicas, or several workers named by TF_CONFIG.
 
-    strategy = make_strategy()            # before anything else touches TensorFlow
-    with strategy.scope(): build networks
-    for batch in distribute(strategy, dataset): step(batch)
+strategy = make_strategy()            # before anything else touches TensorFlow
+with strategy.scope(): build networks
+for batch in distribute(strategy, dataset): step(batch)
 """
 
 import os
@@ -21,11 +21,15 @@ def make_strategy(logical_replicas=0):
     """
     if os.environ.get("TF_CONFIG"):
         if logical_replicas > 1:
-            raise InputError(f"--logical_replicas={logical_replicas} and TF_CONFIG are both set; give one of them")
+            raise InputError(
+                f"--logical_replicas={logical_replicas} and TF_CONFIG are both set; give one of them"
+            )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if logical_replicas > 1:
         # Within one process a plain sum does what the default, a ring of collectives, does with more threads.
-        return tf.distribute.MirroredStrategy(_logical_cpus(logical_replicas), tf.distribute.ReductionToOneDevice())
+        return tf.distribute.MirroredStrategy(
+            _logical_cpus(logical_replicas), tf.distribute.ReductionToOneDevice()
+        )
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
@@ -34,12 +38,16 @@ def make_strategy(logical_replicas=0):
 def _logical_cpus(count):
     (cpu, *_) = tf.config.list_physical_devices("CPU")
     try:
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
     except (RuntimeError, ValueError):
         pass  # TensorFlow is already initialised: use what there is
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(names) < count:
-        raise InputError(f"--logical_replicas={count}: TensorFlow already runs with {len(names)} logical CPUs; start a new process")
+        raise InputError(
+            f"--logical_replicas={count}: TensorFlow already runs with {len(names)} logical CPUs; start a new process"
+        )
     return names[:count]
 
 
@@ -49,7 +57,12 @@ def workers(strategy):
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 1, 0
     spec = resolver.cluster_spec()
-    names = [(kind, i) for kind in ("chief", "worker") if kind in spec.jobs for i in range(spec.num_tasks(kind))]
+    names = [
+        (kind, i)
+        for kind in ("chief", "worker")
+        if kind in spec.jobs
+        for i in range(spec.num_tasks(kind))
+    ]
     return len(names), names.index((resolver.task_type, resolver.task_id))
 
 
@@ -68,7 +81,12 @@ def make_agreement(strategy):
 
     @tf.function
     def votes(mine):
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None) > 0
+        return (
+            strategy.reduce(
+                tf.distribute.ReduceOp.SUM, strategy.run(tf.identity, (mine,)), axis=None
+            )
+            > 0
+        )
 
     return lambda mine: votes(tf.constant(float(mine)))
 

@@ -55,10 +55,15 @@ class Loop:
         self.last_good = last_good
         self.description, self.progress = description, progress
         self.agree = agree
-        self._asked, self._vote = False, False  # a signal came to this process; what the processes said last
+        self._asked, self._vote = (
+            False,
+            False,
+        )  # a signal came to this process; what the processes said last
         self._stop = False  # a signal ends the run
         self._enough = False  # an evaluation said so
-        self._unchecked = None  # (step, terms) of the newest update: read one update late, so no device waits
+        self._unchecked = (
+            None  # (step, terms) of the newest update: read one update late, so no device waits
+        )
         self._sums, self._count = {}, 0
         self._wait, self._since = 0.0, time.perf_counter()
         self._terms = {}
@@ -102,7 +107,9 @@ class Loop:
         for name, value in terms.items():
             value = float(value)
             if not math.isfinite(value):
-                raise NonFiniteError(f"{name} is {value} at step {at}; last good checkpoint: {self.last_good}")
+                raise NonFiniteError(
+                    f"{name} is {value} at step {at}; last good checkpoint: {self.last_good}"
+                )
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
 
@@ -110,9 +117,17 @@ class Loop:
         self._check()
         seconds = time.perf_counter() - self._since
         self._terms = {name: value / self._count for name, value in self._sums.items()}
-        self._terms.update(steps_per_second=self._count / seconds, data_wait_share=self._wait / seconds)
+        self._terms.update(
+            steps_per_second=self._count / seconds, data_wait_share=self._wait / seconds
+        )
         self._sums, self._count, self._wait, self._since = {}, 0, 0.0, time.perf_counter()
-        bar.set_postfix({name: f"{value:.3g}" for name, value in self._terms.items() if name == "loss" or name == "data_wait_share"})
+        bar.set_postfix(
+            {
+                name: f"{value:.3g}"
+                for name, value in self._terms.items()
+                if name == "loss" or name == "data_wait_share"
+            }
+        )
         if self.summarise:
             self.summarise(at, self._terms)
 
@@ -120,15 +135,23 @@ class Loop:
         last = at == self.steps or self._stop
         scores = None
         paused = time.perf_counter()
-        if self.evaluate and (at == self.steps or (self.evaluate_every and at % self.evaluate_every == 0)):
+        if self.evaluate and (
+            at == self.steps or (self.evaluate_every and at % self.evaluate_every == 0)
+        ):
             self._check()
             scores = self.evaluate(at)
             if scores and scores.pop("stop", False):
                 self._enough = last = True
-        if self.save and (last or scores is not None or (self.checkpoint_every and at % self.checkpoint_every == 0)):
+        if self.save and (
+            last
+            or scores is not None
+            or (self.checkpoint_every and at % self.checkpoint_every == 0)
+        ):
             self._check()
             self.last_good = self.save(at, scores)
-        self._since += time.perf_counter() - paused  # steps a second are of steps, not of evaluations
+        self._since += (
+            time.perf_counter() - paused
+        )  # steps a second are of steps, not of evaluations
 
     def _ask_to_stop(self, number, _frame):
         tqdm.write(f"{signal.Signals(number).name}: finishing the step, saving and leaving")
@@ -138,7 +161,10 @@ class Loop:
         """Whether the run ends here, the same in every process."""
         if self.agree is None:
             return self._asked
-        said, self._vote = self._vote, self.agree(self._asked)  # read one step late, as the terms are
+        said, self._vote = (
+            self._vote,
+            self.agree(self._asked),
+        )  # read one step late, as the terms are
         return bool(said)
 
 
@@ -150,7 +176,10 @@ class _Signals:
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self.handler) for number in (signal.SIGTERM, signal.SIGINT)}
+            self.before = {
+                number: signal.signal(number, self.handler)
+                for number in (signal.SIGTERM, signal.SIGINT)
+            }
 
     def __exit__(self, *_):
         for number, handler in self.before.items():

@@ -28,7 +28,9 @@ def state_variable(value, dtype=tf.float32, name=None):
 
 def raw(variables):
     """The tf.Variables inside Keras variables; tf.Variables pass through."""
-    return [variable if isinstance(variable, tf.Variable) else variable.value for variable in variables]
+    return [
+        variable if isinstance(variable, tf.Variable) else variable.value for variable in variables
+    ]
 
 
 class Adam:
@@ -56,17 +58,32 @@ class Adam:
 
     def apply(self, extended, gradients, variables, finite):
         """One update in cross-replica context; nothing is written where `finite` (bool per replica) is false."""
-        extended.update(self.count, lambda count, ok: count.assign_add(tf.cast(ok, tf.int64)), (finite,), group=False)
+        extended.update(
+            self.count,
+            lambda count, ok: count.assign_add(tf.cast(ok, tf.int64)),
+            (finite,),
+            group=False,
+        )
         for variable, gradient, m, v in zip(variables, gradients, self.m, self.v):
-            extended.update(variable, self._update, (gradient, m, v, self.count, self.rate, finite), group=False)
+            extended.update(
+                variable, self._update, (gradient, m, v, self.count, self.rate, finite), group=False
+            )
 
     def _update(self, variable, gradient, m, v, count, rate, finite):
         t = tf.cast(count.read_value(), tf.float32)
 
         def write():
             return tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle, m=m.handle, v=v.handle, beta1_power=self.beta_1**t, beta2_power=self.beta_2**t,
-                lr=rate.read_value(), beta1=self.beta_1, beta2=self.beta_2, epsilon=self.epsilon, grad=gradient,
+                var=variable.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=self.beta_1**t,
+                beta2_power=self.beta_2**t,
+                lr=rate.read_value(),
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=gradient,
             )
 
         return _when(finite, write)
@@ -90,7 +107,9 @@ class RowAdam:
     def apply(self, extended, gradients, variables, finite):
         """One update in cross-replica context, costing what the batch touches."""
         (slices,), (matrix,) = gradients, variables
-        extended.update(matrix, self._update, (slices, self.v, self.counts, self.rate, finite), group=False)
+        extended.update(
+            matrix, self._update, (slices, self.v, self.counts, self.rate, finite), group=False
+        )
 
     def _update(self, matrix, slices, v, counts, rate, finite):
         def write():
@@ -101,7 +120,9 @@ class RowAdam:
             correction = tf.sqrt(1 - self.beta_2 ** tf.cast(count, tf.float32))[:, None]
             change = rate.read_value() * correction * gradient / (tf.sqrt(second) + self.epsilon)
             return tf.group(
-                tf.raw_ops.ResourceScatterUpdate(resource=counts.handle, indices=rows, updates=count),
+                tf.raw_ops.ResourceScatterUpdate(
+                    resource=counts.handle, indices=rows, updates=count
+                ),
                 tf.raw_ops.ResourceScatterUpdate(resource=v.handle, indices=rows, updates=second),
                 tf.raw_ops.ResourceScatterSub(resource=matrix.handle, indices=rows, updates=change),
             )
@@ -125,7 +146,11 @@ class Player:
 
     def state(self):
         """Name -> variable of all optimizers."""
-        return {f"{i}/{name}": variable for i, (_, optimizer) in enumerate(self.groups) for name, variable in optimizer.state().items()}
+        return {
+            f"{i}/{name}": variable
+            for i, (_, optimizer) in enumerate(self.groups)
+            for name, variable in optimizer.state().items()
+        }
 
     def update(self, gradients, loss_scale=None):
         """Sums `gradients` (one per variable, of this replica's share of the loss) over replicas and applies them.
@@ -134,12 +159,19 @@ class Player:
         non-finite gradient is skipped. Returns (norm of the summed gradients, finite), float32 and bool scalars.
         """
         context = tf.distribute.get_replica_context()
-        gradients = [_dense_zero(variable) if gradient is None else gradient for gradient, variable in zip(gradients, self.variables)]
+        gradients = [
+            _dense_zero(variable) if gradient is None else gradient
+            for gradient, variable in zip(gradients, self.variables)
+        ]
         if context.num_replicas_in_sync > 1:
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)  # the one reduction, a sum
+            gradients = context.all_reduce(
+                tf.distribute.ReduceOp.SUM, gradients
+            )  # the one reduction, a sum
         if loss_scale is not None:
             gradients = [_scaled(gradient, 1.0 / loss_scale) for gradient in gradients]
-        norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients]))
+        norm = tf.sqrt(
+            tf.add_n([tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients])
+        )
         finite = tf.math.is_finite(norm) if loss_scale is not None else tf.constant(True)
         with tf.control_dependencies([norm]):
             context.merge_call(self._apply, args=(gradients, finite))
@@ -148,7 +180,9 @@ class Player:
     def _apply(self, strategy, gradients, finite):
         start = 0
         for variables, optimizer in self.groups:
-            optimizer.apply(strategy.extended, gradients[start : start + len(variables)], variables, finite)
+            optimizer.apply(
+                strategy.extended, gradients[start : start + len(variables)], variables, finite
+            )
             start += len(variables)
 
 
@@ -167,7 +201,9 @@ class LossScale:
         """Counts one step, in replica context; `finite` is the same on every replica."""
         good = tf.where(finite, self.good + 1, 0)
         grow = good >= self.growth
-        scale = tf.where(finite, tf.where(grow, self.scale * 2.0, self.scale), tf.maximum(self.scale / 2.0, 1.0))
+        scale = tf.where(
+            finite, tf.where(grow, self.scale * 2.0, self.scale), tf.maximum(self.scale / 2.0, 1.0)
+        )
         self.scale.assign(scale)
         self.good.assign(tf.where(grow, tf.zeros_like(good), good))
 

@@ -1,9 +1,9 @@
 """One run of meta-learning: dataset in, run directory out, resumable at any time.
 
-    <run>/config.json          the resolved configuration; later steps read it
-          run.json             dataset, people held out, people trained on
-          checkpoints/         training/checkpoints.py
-          events/, grids/      training/summaries.py
+<run>/config.json          the resolved configuration; later steps read it
+      run.json             dataset, people held out, people trained on
+      checkpoints/         training/checkpoints.py
+      events/, grids/      training/summaries.py
 """
 
 import dataclasses
@@ -21,18 +21,43 @@ from tf_talkinghead.config import Config, from_json, to_json
 from tf_talkinghead.data.dataset import load_dataset
 from tf_talkinghead.data.episodes import check, episodes
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.training import held_out
+from tf_talkinghead.training import validation
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
-from tf_talkinghead.training.distribution import check_batch, distribute, is_chief, make_agreement, make_strategy, workers
-from tf_talkinghead.training.learner import W_STATE, MetaLearner
+from tf_talkinghead.training.distribution import (
+    check_batch,
+    distribute,
+    is_chief,
+    make_agreement,
+    make_strategy,
+    workers,
+)
 from tf_talkinghead.training.loop import Loop
+from tf_talkinghead.training.meta_learning import W_STATE, MetaLearner
 from tf_talkinghead.training.summaries import Summaries
 
 # What may differ when a run directory is resumed: how long, and how often it is looked at.
-_MAY_CHANGE = {"steps", "checkpoint_every", "keep_checkpoints", "summary_every", "evaluate_every", "holdout_episodes", "rate_decay"}
+_MAY_CHANGE = {
+    "steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "summary_every",
+    "evaluate_every",
+    "holdout_episodes",
+    "rate_decay",
+}
 
 
-def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=False, logical_replicas=0, init_from=None, progress=True):
+def meta_train(
+    config: Config,
+    data,
+    run_dir,
+    *,
+    holdout=None,
+    deterministic=False,
+    logical_replicas=0,
+    initial=None,
+    progress=True,
+):
     """Trains to `config.meta.steps`, resuming from what `run_dir` holds.
 
     Args:
@@ -40,7 +65,7 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
       holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by the seed.
       deterministic: bit-for-bit repeatable (same machine, same threads, CPU, float32).
       logical_replicas: as `make_strategy`.
-      init_from: what `load_trained` reads: E, G, V, w_0 and b to start from; W starts anew.
+      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts anew.
 
     Returns the loop's `Result`. Raises InputError and ConfigError for what the user can mend.
     """
@@ -62,20 +87,26 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
     start = manifest["step"] if manifest else 0
     if arrays:
         restore(state, arrays, growing=W_STATE)
-    elif init_from:
-        start_from(learner, init_from)
+    elif initial is not None:
+        start_from(learner, initial)
     if chief:
         _write(run_dir / "config.json", to_json(config))
         people = sorted(set(dataset.identities) - set(kept_out))
-        _write(run_dir / "run.json", json.dumps({"data": str(data), "held_out": kept_out, "identities": people}, indent=1) + "\n")
+        _write(
+            run_dir / "run.json",
+            json.dumps({"data": str(data), "held_out": kept_out, "identities": people}, indent=1)
+            + "\n",
+        )
     if start >= config.meta.steps:
-        print(f"{run_dir} is at step {start} already; give a larger --steps to go on", file=sys.stderr)
+        print(
+            f"{run_dir} is at step {start} already; give a larger --steps to go on", file=sys.stderr
+        )
 
     summaries = Summaries(run_dir if chief else None)
     summaries.text("config", to_json(config))
 
     def judge(step, scores):
-        if chief and scores and held_out.better(scores, checkpoints.best()[1]):
+        if chief and scores and validation.better(scores, checkpoints.best()[1]):
             checkpoints.mark_best(step, scores)
 
     def save(step, scores):
@@ -91,12 +122,20 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
 
     count, worker = workers(strategy)
     shards = {"num_workers": count, "worker": worker}
-    batches = episodes(data, config, config.meta.batch_size // count, config.meta.seed, start, exclude=kept_out, **shards).map(
-        without_names
-    )
+    batches = episodes(
+        data,
+        config,
+        config.meta.batch_size // count,
+        config.meta.seed,
+        start,
+        exclude=kept_out,
+        **shards,
+    ).map(without_names)
     looked_at = {"training": _looked_at(data, config, 8, exclude=kept_out)}
     if kept_out:
-        looked_at["held_out"] = _looked_at(data, config, config.meta.holdout_episodes, identities=kept_out)
+        looked_at["held_out"] = _looked_at(
+            data, config, config.meta.holdout_episodes, identities=kept_out
+        )
     return Loop(
         step=learner.step,
         batches=distribute(strategy, batches),
@@ -104,7 +143,7 @@ def meta_train(config: Config, data, run_dir, *, holdout=None, deterministic=Fal
         start=start,
         save=save,
         checkpoint_every=config.meta.checkpoint_every,
-        evaluate=held_out.HeldOut(learner, looked_at, held_out.score, summaries),
+        evaluate=validation.HeldOut(learner, looked_at, validation.score, summaries),
         evaluate_every=config.meta.evaluate_every,
         summarise=lambda step, values: summaries.scalars(step, {**values, **learner.rates()}),
         summary_every=config.meta.summary_every,
@@ -123,9 +162,13 @@ def check_resumable(config, run_dir):
     stored = _flat(dataclasses.asdict(from_json(path.read_text())))
     for name, value in _flat(dataclasses.asdict(config)).items():
         section, _, field = name.partition(".")
-        resumable = section in ("personalize", "export") or (section == "meta" and field in _MAY_CHANGE)
+        resumable = section in ("personalize", "export") or (
+            section == "meta" and field in _MAY_CHANGE
+        )
         if not resumable and stored[name] != value:
-            raise InputError(f"{run_dir} holds a run with {name} = {stored[name]!r}, this one has {value!r}; give another --run_dir")
+            raise InputError(
+                f"{run_dir} holds a run with {name} = {stored[name]!r}, this one has {value!r}; give another --run_dir"
+            )
 
 
 def held_out_people(dataset, config, run_dir, holdout):
@@ -138,24 +181,25 @@ def held_out_people(dataset, config, run_dir, holdout):
             raise InputError(
                 f"--holdout_people={config.meta.holdout_people} leaves nobody to train on: {dataset.folder} has {len(names)} people"
             )
-        holdout = stored or random.Random(config.meta.seed).sample(names, config.meta.holdout_people)
+        holdout = stored or random.Random(config.meta.seed).sample(
+            names, config.meta.holdout_people
+        )
     holdout = sorted(holdout)
     unknown = set(holdout) - set(dataset.identities)
     if unknown:
         raise InputError(f"--holdout_people: {dataset.folder} has no {sorted(unknown)[0]!r}")
     if stored is not None and holdout != stored:
-        raise InputError(f"{run_dir} holds out {', '.join(stored)}, this run asks for {', '.join(holdout)}; give another --run_dir")
+        raise InputError(
+            f"{run_dir} holds out {', '.join(stored)}, this run asks for {', '.join(holdout)}; give another --run_dir"
+        )
     return holdout
 
 
-def start_from(learner, source):
+def start_from(learner, trained):
     """E, G, V, w_0 and b of trained weights as the start of a new run, the averages with them."""
-    from tf_talkinghead.weights.store import load_trained
-
-    trained = load_trained(source)
     if trained.config.model != learner.config.model:
         raise InputError(
-            f"--init_from={source} has another network (preset {trained.config.preset}) than this run (preset {learner.config.preset})"
+            f"--init_from: weights of another network (preset {trained.config.preset}) than this run (preset {learner.config.preset})"
         )
     for network in (learner.embedder, learner.averaged_embedder):
         network.set_weights(trained.embedder.get_weights())
@@ -186,7 +230,11 @@ def _looked_at(data, config, count, **people):
 def _flat(tree, prefix=""):
     found = {}
     for name, value in tree.items():
-        found.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+        found.update(
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{name}": value}
+        )
     return found
 
 

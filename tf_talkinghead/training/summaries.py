@@ -3,7 +3,6 @@
 import pathlib
 
 import cv2
-import numpy as np
 import tensorflow as tf
 
 
@@ -25,7 +24,9 @@ class Summaries:
     def text(self, name, text):
         if self.writer:
             with self.writer.as_default(step=0):
-                tf.summary.text(name, "    " + text.replace("\n", "\n    "))  # four spaces: a code block
+                tf.summary.text(
+                    name, "    " + text.replace("\n", "\n    ")
+                )  # four spaces: a code block
 
     def picture(self, step, name, image):
         """`image`: uint8 [H,W,3]."""
@@ -35,16 +36,3 @@ class Summaries:
             folder = self.folder / "grids"
             folder.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / f"{name}-{step:07d}.png"), image[:, :, ::-1])
-
-
-def grid(rows):
-    """One uint8 picture of `rows`, a list of rows of equal uint8 [H,W,3] tiles, with white lines between."""
-    line = 2
-    height, width, _ = rows[0][0].shape
-    columns = max(len(row) for row in rows)
-    canvas = np.full((len(rows) * (height + line) - line, columns * (width + line) - line, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, tile in enumerate(row):
-            top, left = i * (height + line), j * (width + line)
-            canvas[top : top + height, left : left + width] = tile
-    return canvas

@@ -9,7 +9,6 @@ The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of 
 Spectral vectors are not stored, they are iterated to convergence when the weights are read.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -19,6 +18,7 @@ import numpy as np
 
 from tf_talkinghead.config import Config, ConfigError, from_json, to_json
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import file_sha256, write_atomically
 from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import Generator
@@ -53,18 +53,31 @@ def load_trained(source="demo", averaged=True, dtype=None):
         folder, step = folder.parent.parent, _step_of(folder)
     if not (folder / "config.json").is_file():
         remedy = "this package came without its demo weights; " if source == "demo" else ""
-        raise InputError(f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`")
+        raise InputError(
+            f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`"
+        )
     try:
         config = from_json((folder / "config.json").read_text())
     except ConfigError as error:
-        raise InputError(f"{folder}/config.json: {error}; these weights are of another version of this project") from error
+        raise InputError(
+            f"{folder}/config.json: {error}; these weights are of another version of this project"
+        ) from error
     if (folder / "weights.npz").is_file():
         arrays, provenance = _read_shipped(folder)
     else:
         arrays, provenance = _read_run(folder, averaged, step)
     trained = empty(config, dtype or "float32")
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
-        _fill(network, {key[len(name) + 1 :]: value for key, value in arrays.items() if key.startswith(f"{name}/")}, folder, name)
+        _fill(
+            network,
+            {
+                key[len(name) + 1 :]: value
+                for key, value in arrays.items()
+                if key.startswith(f"{name}/")
+            },
+            folder,
+            name,
+        )
         converge_spectral_norms(network)
     trained.w_0, trained.b = np.float32(arrays["D/w_0"]), float(arrays["D/b"])
     trained.provenance = provenance
@@ -80,21 +93,27 @@ def save_trained(trained, folder, dtype="float16"):
         for key, variable in _stored(network).items():
             arrays[f"{name}/{key}"] = variable.numpy()
     with np.errstate(over="ignore"):  # said in words below
-        large = [name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))]
+        large = [
+            name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))
+        ]
     if large:
         raise InputError(f"{large[0]}: values do not fit {dtype}")
     beside = folder / f".weights.{os.getpid()}.npz"
     np.savez_compressed(beside, **{name: array.astype(dtype) for name, array in arrays.items()})
-    provenance = {**trained.provenance, "sha256": _digest(beside), "dtype": dtype}
+    provenance = {**trained.provenance, "sha256": file_sha256(beside), "dtype": dtype}
     os.replace(beside, folder / "weights.npz")
-    _replace(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
-    _replace(folder / "config.json", to_json(trained.config))
+    write_atomically(folder / "provenance.json", (json.dumps(provenance, indent=2) + "\n").encode())
+    write_atomically(folder / "config.json", (to_json(trained.config)).encode())
     return folder
 
 
 def empty(config, dtype="float32"):
     """A `Trained` with freshly initialised networks."""
-    networks = [Embedder(config.model, dtype=dtype), Generator(config.model, dtype=dtype), RealismNetwork(config.model, dtype=dtype)]
+    networks = [
+        Embedder(config.model, dtype=dtype),
+        Generator(config.model, dtype=dtype),
+        RealismNetwork(config.model, dtype=dtype),
+    ]
     for network in networks:
         network.build()
     return Trained(config, *networks, w_0=np.zeros(config.model.embedding_size, np.float32), b=0.0)
@@ -102,13 +121,17 @@ def empty(config, dtype="float32"):
 
 def _stored(network):
     """Name -> variable of what is stored: all trained variables, in building order."""
-    return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables) if variable.name != "u"}
+    return {
+        f"{i:03d}.{variable.name}": variable
+        for i, variable in enumerate(network.variables)
+        if variable.name != "u"
+    }
 
 
 def _read_shipped(folder):
     try:
         provenance = json.loads((folder / "provenance.json").read_text())
-        digest = _digest(folder / "weights.npz")
+        digest = file_sha256(folder / "weights.npz")
         if digest != provenance.get("sha256"):
             raise InputError(
                 f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., provenance.json says {str(provenance.get('sha256'))[:12]}...)"
@@ -131,7 +154,11 @@ def _read_run(folder, averaged, step=None):
         raise InputError(
             f"{folder}/checkpoints: no snapshot yet. Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint"
         )
-    names = {"E_averaged": "E", "G_averaged": "G", "V": "V"} if averaged else {"E": "E", "G": "G", "V": "V"}
+    names = (
+        {"E_averaged": "E", "G_averaged": "G", "V": "V"}
+        if averaged
+        else {"E": "E", "G": "G", "V": "V"}
+    )
     chosen = {"D/w_0": arrays["D/w_0"], "D/b": arrays["D/b"]}
     for name, array in arrays.items():
         network, _, key = name.partition("/")
@@ -146,7 +173,11 @@ def _read_run(folder, averaged, step=None):
     }
     if (folder / "run.json").is_file():
         record = json.loads((folder / "run.json").read_text())
-        provenance.update(identities=record["identities"], held_out=record["held_out"], dataset=pathlib.Path(record["data"]).name)
+        provenance.update(
+            identities=record["identities"],
+            held_out=record["held_out"],
+            dataset=pathlib.Path(record["data"]).name,
+        )
     return chosen, provenance
 
 
@@ -162,19 +193,12 @@ def _fill(network, arrays, folder, name):
     variables = _stored(network)
     if variables.keys() != arrays.keys():
         differing = sorted(variables.keys() ^ arrays.keys())[:3]
-        raise InputError(f"{folder}: weights of another network than its config.json describes ({name}: {differing})")
+        raise InputError(
+            f"{folder}: weights of another network than its config.json describes ({name}: {differing})"
+        )
     for key, variable in variables.items():
         if tuple(variable.shape) != arrays[key].shape:
-            raise InputError(f"{folder}: {name}/{key} is {list(arrays[key].shape)}, config.json describes {list(variable.shape)}")
+            raise InputError(
+                f"{folder}: {name}/{key} is {list(arrays[key].shape)}, config.json describes {list(variable.shape)}"
+            )
         variable.assign(arrays[key])
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(path, text):
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, path)

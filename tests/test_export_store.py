@@ -1,0 +1,169 @@
+"""A version appears whole or not at all, also when the publisher is killed."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tf_talkinghead import files
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import store
+
+
+def _write(text):
+    def write(folder):
+        (folder / "saved_model.pb").write_text(text)
+        (folder / "variables").mkdir()
+        (folder / "variables" / "data").write_text(text)
+
+    return write
+
+
+def test_versions_count_up_and_prune_keeps_the_newest(tmp_path):
+    paths = [store.publish(tmp_path, "ann", _write(str(i))) for i in range(11)]
+    assert [path.name for path in paths] == [str(i) for i in range(1, 12)]
+    assert store.prune(tmp_path, "ann", keep=2) == list(range(1, 10))
+    assert store.versions(tmp_path, "ann") == [
+        10,
+        11,
+    ]  # by number: as text "10" would sort before "9"
+    assert (tmp_path / "ann" / "11" / "variables" / "data").read_text() == "10"
+    assert store.publish(tmp_path, "ann", _write("x")).name == "12"
+    assert not list(tmp_path.glob(".deleted-*")) and not list(tmp_path.glob(".publishing-*"))
+
+
+def test_failed_write_shows_nothing(tmp_path):
+    def write(folder):
+        (folder / "half").write_text("half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        store.publish(tmp_path, "ann", write)
+    assert store.versions(tmp_path, "ann") == [] and not list(tmp_path.glob(".publishing-*"))
+
+
+def test_published_folder_is_readable_by_other_users(tmp_path):
+    path = store.publish(tmp_path, "ann", _write("x"))
+    assert path.stat().st_mode & 0o755 == 0o755
+
+
+KILLED = """
+import pathlib, sys, time
+from tf_talkinghead import publishing
+def write(folder):
+    for i in range(1000000):
+        (folder / f"part-{i % 50}").write_text("x" * 1000)
+        if i == 20: print("writing", flush=True)
+while True:
+    publishing.publish(sys.argv[1], "ann", lambda f: [(f / str(i)).write_text("x") for i in range(20)])
+    if len(sys.argv) > 2: publishing.publish(sys.argv[1], "ann", write)
+"""
+
+
+@pytest.mark.parametrize("delay", [None, 0.0, 0.01, 0.05])
+def test_kill_9_never_shows_half_a_version_and_the_next_publisher_carries_on(tmp_path, delay):
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path)] + (["stuck"] if delay is None else [])
+    root = pathlib.Path(__file__).parents[1]
+    process = subprocess.Popen(arguments, cwd=root, stdout=subprocess.PIPE)
+    if delay is None:
+        process.stdout.readline()  # in the middle of writing the second version
+    else:
+        while not store.versions(tmp_path, "ann"):
+            time.sleep(0.005)
+        time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for version in store.versions(tmp_path, "ann"):
+        assert len(list((tmp_path / "ann" / str(version)).iterdir())) == 20
+    if delay is None:
+        assert store.versions(tmp_path, "ann") == [1] and list(tmp_path.glob(".publishing-ann-*"))
+    newest = store.versions(tmp_path, "ann")[-1]
+    assert store.publish(tmp_path, "ann", _write("after")).name == str(newest + 1)
+    assert not list(tmp_path.glob(".publishing-*"))
+
+
+def test_delete_removes_one_person_only(tmp_path):
+    for person in ("ann", "ann-b", "bob"):
+        store.publish(tmp_path, person, _write(person))
+        store.work_dir(tmp_path, person).mkdir(parents=True)
+    (tmp_path / ".publishing-ann-b-x1").mkdir()
+    (tmp_path / ".publishing-ann-x1").mkdir()
+    assert store.delete_folders(tmp_path, "ann") == [
+        "versions 1",
+        "the work folder",
+        "unfinished versions",
+    ]
+    assert store.people(tmp_path) == ["ann-b", "bob"]
+    assert (tmp_path / ".publishing-ann-b-x1").exists() and not (
+        tmp_path / ".publishing-ann-x1"
+    ).exists()
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("ann", "ann.publishing")]
+    assert store.delete_folders(tmp_path, "ann") == []
+
+
+def test_model_config_entry_is_removed(tmp_path):
+    config = tmp_path / store.CONFIG_FILE
+    entry = 'config {{ name: "{0}" base_path: "/models/{0}" model_platform: "tensorflow" }}'
+    config.write_text("model_config_list { %s %s }" % (entry.format("ann"), entry.format("bob")))
+    assert store.remove_config_entry(tmp_path, "ann") and not store.remove_config_entry(
+        tmp_path, "ann"
+    )
+    assert '"bob"' in config.read_text() and "ann" not in config.read_text()
+    config.write_text("model_config_list {")
+    with pytest.raises(InputError, match="not a TensorFlow Serving model config"):
+        store.remove_config_entry(tmp_path, "bob")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        ".hidden",
+        "-flag",
+        "a/b",
+        "../a",
+        "a\\b",
+        "a b",
+        "a\n",
+        "bank",
+        "Bank",
+        "models.config",
+        "é",
+        "x" * 65,
+        "a.",
+    ],
+)
+def test_unsafe_and_reserved_names_are_refused(name):
+    with pytest.raises(InputError):
+        store.check_name(name)
+
+
+@pytest.mark.parametrize("name", ["ann", "A", "_", "Ann-2.b_c", "x" * 64, "007"])
+def test_plain_names_pass(name):
+    assert store.check_name(name) == name
+
+
+def test_a_second_process_on_the_same_person_is_refused(tmp_path):
+    with store.lock(tmp_path, "ann"):
+        with pytest.raises(InputError, match="another process"):
+            with store.lock(tmp_path, "ann"):
+                pass
+        with store.lock(tmp_path, "bob"):
+            pass
+    with store.lock(tmp_path, "ann"):
+        pass
+
+
+def test_atomic_write_replaces_or_keeps(tmp_path):
+    path = tmp_path / "sub" / "file.json"
+    files.write_atomically(path, b"one")
+    files.write_atomically(path, b"two")
+    assert path.read_bytes() == b"two" and [entry.name for entry in path.parent.iterdir()] == [
+        "file.json"
+    ]

@@ -1,0 +1,159 @@
+"""A person from files to a published avatar and away again; everything a user can get wrong is refused in a sentence."""
+
+import hashlib
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.random_avatars import random_avatar, random_generator
+from tf_talkinghead import config
+from tf_talkinghead.errors import InputError, TalkingHeadError
+from tf_talkinghead.export import bank, store
+from tf_talkinghead.export import workflow as room
+from tf_talkinghead.personalization.avatar import load_avatar, save_avatar
+from tf_talkinghead.personalization.reference_images import list_files, person_images
+from tf_talkinghead.weights.store import empty
+
+
+@pytest.fixture
+def photo(portrait, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(portrait).save(path)
+    return path
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """`load_trained` gives tiny networks without training."""
+    trained = empty(config.preset("tiny"))
+    trained.generator.set_weights(random_generator(trained.config).get_weights())
+    monkeypatch.setattr(room, "load_trained", lambda source: trained)
+    return trained
+
+
+def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
+    models = tmp_path / "models"
+    made = room.make_person("any", "ann", [photo], models, mode="feed_forward", progress=False)
+    assert made.version == models / "ann" / "1" and not made.in_bank
+    card = json.loads((made.version / "card.json").read_text())
+    assert card["inputs_sha256"] == [hashlib.sha256(photo.read_bytes()).hexdigest()]
+    assert {path.name for path in made.previews} == {"preview.png", "preview.mp4"}
+    assert "AI-generated" in Image.open(made.work / "preview.png").info["Comment"]
+    version, names = room.publish_bank("any", models)
+    assert version == models / "bank" / "1" and names == ["ann"]
+    again = room.make_person("any", "bob", [photo], models, mode="feed_forward", progress=False)
+    assert again.in_bank and set(bank.read_vectors(models)) == {"ann", "bob"}
+    assert room.publish_again(models, "ann", dtype="float16", keep_versions=1).name == "2"
+    assert store.versions(models, "ann") == [2]
+
+    removed = room.delete_person(models, "ann")
+    assert any("version" in text for text in removed) and any("bank" in text for text in removed)
+    assert set(bank.read_vectors(models)) == {"bob"} and store.people(models) == ["bob"]
+    assert not [path for path in models.rglob("*") if path.name == "ann"]
+    with pytest.raises(InputError, match="nobody of that name"):
+        room.delete_person(models, "ann")
+
+
+def test_a_work_folder_elsewhere_is_found_again_and_removed(tmp_path):
+    avatar, _ = random_avatar("tiny")
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    work = room._work(models, "ann", elsewhere)
+    store.note_place(models, "ann", work)
+    save_avatar(avatar, work)
+    assert room.publish_again(models, "ann").name == "1"
+    room.delete_person(models, "ann")
+    assert not work.exists() and elsewhere.exists()
+
+
+def test_the_newest_work_folder_is_exported_and_all_are_removed(photo, tmp_path, untrained):
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    room.make_person(
+        "any", "ann", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False
+    )
+    room.make_person("any", "ann", [photo], models, mode="vector", steps=2, progress=False)
+    assert store.places(models, "ann") == [elsewhere / "ann", models / ".work" / "ann"]
+    card = json.loads((room.publish_again(models, "ann") / "card.json").read_text())
+    assert card["mode"] == "vector"
+    room.make_person(
+        "any", "bob", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False
+    )
+    assert room.publish_bank("any", models)[1] == ["ann", "bob"]  # wherever they are worked on
+    removed = room.delete_person(models, "ann")
+    assert any(str(elsewhere) in text for text in removed)
+    assert (
+        not (elsewhere / "ann").exists()
+        and not (models / ".work" / "ann").exists()
+        and (elsewhere / "bob").exists()
+    )
+
+
+def test_arrays_of_another_run_or_damaged_are_refused(tmp_path):
+    save_avatar(random_avatar("tiny", seed=1)[0], tmp_path / "one")
+    save_avatar(random_avatar("tiny", seed=2)[0], tmp_path / "two")
+    (tmp_path / "one" / "avatar.npz").write_bytes(
+        (tmp_path / "two" / "avatar.npz").read_bytes()
+    )  # as a kill leaves it
+    with pytest.raises(InputError, match="not the one avatar.json was written for"):
+        load_avatar(tmp_path / "one")
+    (tmp_path / bank.VECTORS_FILE).write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(InputError, match="not a bank's vectors"):
+        bank.read_vectors(tmp_path)
+
+
+def _side_by_side(portrait):
+    return np.concatenate([portrait[:320, 64:384]] * 2, axis=1)
+
+
+def test_refused_images(portrait, photo, tmp_path):
+    data = config.preset("tiny").data
+    blank, two, text = tmp_path / "blank.png", tmp_path / "two.png", tmp_path / "text.jpg"
+    Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(blank)
+    Image.fromarray(_side_by_side(portrait)).save(two)
+    text.write_text("no picture")
+    (tmp_path / "folder").mkdir()
+    for paths, shots, words in [
+        ([blank], None, "blank.png"), ([two], None, "faces"), ([text], None, "text.jpg"), ([tmp_path / "gone.png"], None, "no such"),
+        ([tmp_path / "folder"], None, "no photos"), ([], None, "got none"), ([photo], 3, "only 1"), ([photo], 0, "1 or more"),
+    ]:  # fmt: skip
+        with pytest.raises(TalkingHeadError, match=words):
+            person_images(paths, shots, 32, data)
+
+
+def test_a_folder_is_its_photos_in_order(photo, portrait):
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    Image.fromarray(small).save(photo.parent / "b.jpg", quality=95)
+    (photo.parent / "notes.txt").write_text("x")
+    assert [path.name for path in list_files([photo.parent])] == ["b.jpg", "photo.png"]
+    found = person_images([photo.parent], None, 32, config.preset("tiny").data)
+    assert (
+        found.images.shape == (2, 32, 32, 3)
+        and found.names == ["b.jpg", "photo.png"]
+        and len(found.sha256) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "magic"},
+        {"steps": 0},
+        {"keep_versions": 0},
+        {"person": "../up"},
+        {"person": "bank"},
+        {"dtype": "int8"},
+    ],
+)
+def test_what_is_wrong_in_the_flags_is_said_before_anything_is_written(tmp_path, photo, changes):
+    arguments = {
+        "weights": "demo",
+        "person": "ann",
+        "images": [photo],
+        "models": tmp_path / "models",
+        **changes,
+    }
+    with pytest.raises((TalkingHeadError, config.ConfigError)):
+        room.make_person(**arguments)
+    assert not (tmp_path / "models").exists()

@@ -1,0 +1,209 @@
+"""A performance: what a driver does in a video, and the film an avatar makes of it.
+
+    performance = read_performance("driver.mp4", config.data)     # 68 landmarks a frame, smoothed
+    landmarks = on_avatar(performance, card["reference_landmarks"])  # the avatar's own face shape
+    result = film(landmarks, client.stream, "out.mp4", performance.fps, audio_from="driver.mp4")
+
+Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop. Memory does not grow with
+the video but for its landmarks (544 bytes a frame).
+"""
+
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from tf_talkinghead import provenance
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.data import video
+from tf_talkinghead.driving import adaptation
+from tf_talkinghead.driving.smoothing import smooth
+from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
+from tf_talkinghead.faces import cropping, geometry, tracking
+from tf_talkinghead.faces.crops import default_landmarks
+from tf_talkinghead.faces.landmarks import square_of
+
+STILL_FPS = 25.0  # of a photo's film
+RETURN_WITHIN, RETURN_SIZE = (
+    1.0,
+    1.5,
+)  # of the face's side: where and how large a face that left may come back
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What the driver does."""
+
+    path: pathlib.Path
+    landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
+    seen: np.ndarray  # bool [T], False where no face was found and the last pose is held
+    box: cropping.CropBox  # the crop, in pixels of the video
+    fps: float
+    has_audio: bool
+
+
+def read_performance(
+    path, config: DataConfig, model=None, smoothing: bool = True, progress: bool = True
+) -> Performance:
+    """The main face's landmarks in every frame of a video or photo.
+
+    Frames without a face hold the last pose (before the first face: the first). InputError for a file that cannot be
+    read, NoFaceError when no frame shows a face.
+    """
+    clip = video.read_video(path)
+    frames = tqdm(
+        clip.frames, "landmarks", clip.length, unit=" frames", disable=not progress, file=sys.stderr
+    )
+    try:
+        tracker = tracking.follow_faces(frames, model or default_landmarks(), config.detect_every)
+        tracks = _same_face(tracking.main_track(tracker.tracks, tracker.frames), tracker.tracks)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {error}") from error
+    found = dict(pair for track in tracks for pair in zip(track.positions, track.points))
+    seen = np.isin(np.arange(tracker.frames), list(found))
+    # For each frame the newest one seen so far, or the first seen one.
+    held = np.maximum(np.cumsum(seen) - 1, 0)
+    points = np.stack([found[position] for position in sorted(found)])
+    box = cropping.crop_box(points, config)
+    poses = cropping.to_fractions(points, box)[held]
+    fps = clip.fps or STILL_FPS
+    return Performance(
+        pathlib.Path(path),
+        smooth(poses, fps) if smoothing else poses,
+        seen,
+        box,
+        fps,
+        clip.has_audio,
+    )
+
+
+def _same_face(main, tracks):
+    """The main face's track and those of its returns: never in view together, as large, and near where it was."""
+    chosen, taken = [main], set(main.positions)
+    home = square_of(np.median(main.points, axis=0))
+    for track in sorted(tracks, key=lambda track: -len(track.points)):
+        if not track.points or taken & set(track.positions):
+            continue
+        square = square_of(np.median(track.points, axis=0))
+        off = max(abs(square.x - home.x), abs(square.y - home.y)) / home.side
+        if off < RETURN_WITHIN and 1 / RETURN_SIZE < square.side / home.side < RETURN_SIZE:
+            chosen.append(track)
+            taken |= set(track.positions)
+    return chosen
+
+
+def on_avatar(performance: Performance, reference_landmarks, mode: str = "relative") -> np.ndarray:
+    """The performance as landmarks of the avatar whose neutral landmarks are given; modes as `driving.adapt`."""
+    rest = performance.landmarks[performance.seen]
+    rest = rest[geometry.neutral_frame(rest)]
+    return adaptation.adapt(performance.landmarks, rest, reference_landmarks, mode)
+
+
+def driver_crops(performance: Performance, size: int) -> Iterator[np.ndarray]:
+    """The driver's own frames in the performance's crop, uint8 [size, size, 3], to show beside the avatar."""
+    for frame in video.read_video(performance.path).frames:
+        yield cropping.crop(frame, performance.box, size)
+
+
+@dataclass(frozen=True)
+class Film:
+    """What `film` made."""
+
+    path: pathlib.Path
+    frames: int
+    seconds: float  # rendering and writing took
+    error: TalkingHeadError | None  # what ended it early, if anything did
+
+
+def film(
+    landmarks: np.ndarray,
+    stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]],
+    output,
+    fps: float,
+    beside: Callable[[int], Iterator[np.ndarray]] | None = None,
+    audio_from=None,
+    title: str = "",
+    progress: bool = True,
+) -> Film:
+    """Render landmarks [T, 68, 2] through `stream` (frames in order, as AvatarClient's) and write an mp4.
+
+    beside: gives pictures of the size asked for, shown left of the avatar's. audio_from: whose sound to keep. When the
+    stream fails half-way (a server gone for good), the film ends with what was rendered and says why; when it fails
+    before the first frame, the error is raised and no file appears. The file's metadata says that it is AI-generated.
+    """
+    started, failure = time.monotonic(), []
+
+    def frames():
+        pictures = picture = None
+        count = 0
+        try:
+            for count, frame in enumerate(stream(iter(landmarks)), start=1):
+                if beside:
+                    pictures = pictures or beside(frame.shape[0])
+                    picture = next(
+                        pictures, picture
+                    )  # should the driver's file end early, its last picture stays
+                    frame = np.concatenate([picture, frame], axis=1)
+                yield frame
+        except TalkingHeadError as error:
+            if count == 0:
+                raise
+            failure.append(error)
+
+    bar = tqdm(
+        frames(), "rendering", len(landmarks), unit=" frames", disable=not progress, file=sys.stderr
+    )
+    shown = _Counted(bar)
+    video.write_video(output, shown, fps, audio_from, {"title": title, "comment": provenance.MARK})
+    return Film(
+        pathlib.Path(output),
+        shown.count,
+        time.monotonic() - started,
+        failure[0] if failure else None,
+    )
+
+
+class _Counted:
+    """An iterator that knows how many it gave."""
+
+    def __init__(self, iterator):
+        self.iterator, self.count = iterator, 0
+
+    def __iter__(self):
+        for item in self.iterator:
+            self.count += 1
+            yield item
+
+
+def record_webcam(path, seconds: float, camera: int = 0, progress: bool = True) -> None:
+    """Write `seconds` of the camera's frames to `path`, at the rate they really came in. InputError without a camera."""
+    capture = cv2.VideoCapture(camera)
+    frames, started = [], None
+    try:
+        if not capture.isOpened():
+            raise InputError(f"no webcam found (camera {camera}); give a video file as the driver")
+        bar = tqdm(
+            desc="recording", total=seconds, unit=" s", disable=not progress, file=sys.stderr
+        )
+        while started is None or time.monotonic() - started < seconds:
+            good, frame = capture.read()
+            if not good:
+                break
+            started = started or time.monotonic()
+            frames.append(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+            bar.update(round(time.monotonic() - started, 1) - bar.n)
+        bar.close()
+    finally:
+        capture.release()
+    if len(frames) < 2:
+        raise InputError(f"the webcam (camera {camera}) gave no pictures")
+    fps = (len(frames) - 1) / max(time.monotonic() - started, 1e-3)
+    decoded = (
+        cv2.cvtColor(cv2.imdecode(frame, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for frame in frames
+    )
+    video.write_video(path, decoded, min(max(fps, 1.0), 60.0))

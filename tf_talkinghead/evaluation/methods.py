@@ -1,0 +1,77 @@
+"""The methods an evaluation compares, behind one call: learn from T images, then render driving landmarks.
+
+render = METHODS["warp"](images, landmarks)          # baselines need nothing else
+render = model_method("fine_tune", trained, seed=0)(images, landmarks)
+frames = render(driving)                             # [B,68,2] -> uint8 [B,H,W,3]
+render.history                                       # looks at a held-out image while it learned, if any
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.evaluation import baselines
+
+BASELINES = ("nearest", "warp")
+MODEL_METHODS = ("feed_forward", "vector", "fine_tune")
+ALL = BASELINES + MODEL_METHODS
+
+
+@dataclasses.dataclass
+class Renderer:
+    """What has learned a person: `renderer(driving float32 [B,68,2]) -> uint8 [B,H,W,3]`."""
+
+    function: Callable
+    history: list = dataclasses.field(default_factory=list)
+
+    def __call__(self, driving):
+        return np.asarray(self.function(driving))
+
+
+def baseline(name):
+    """One of BASELINES as a method."""
+    function = {"nearest": baselines.nearest, "warp": baselines.warp}[name]
+    return lambda images, landmarks: Renderer(lambda driving: function(images, landmarks, driving))
+
+
+def model_method(mode, trained, seed=0, steps=None):
+    """`personalize` in one of its modes as a method; `steps` overrides the configuration's number."""
+    from tf_talkinghead.personalization.avatar import render
+    from tf_talkinghead.personalization.personalize import personalize, recipe
+
+    changes = {"mode": mode, "seed": seed} | (
+        {} if steps is None else {"steps": steps, "single_steps": steps}
+    )
+    settings = dataclasses.replace(recipe(trained.config), **changes)
+
+    def learn(images, landmarks):
+        avatar = personalize(trained, images, landmarks, settings, progress=False)
+        return Renderer(lambda driving: render(avatar, driving), list(avatar.history))
+
+    return learn
+
+
+def choose(mode):
+    """The names in `--mode`: "all" or a comma-separated list; InputError for an unknown one."""
+    names = ALL if mode == "all" else tuple(name.strip() for name in mode.split(","))
+    for name in names:
+        if name not in ALL:
+            raise InputError(
+                f"--mode={mode}: expected all or some of {', '.join(ALL)}, got {name!r}"
+            )
+    return names
+
+
+def build(names, trained=None, seed=0, steps=None):
+    """{name: method} for `names`; the model's need `trained` (`weights.store.load_trained`)."""
+    wanting = [name for name in names if name in MODEL_METHODS]
+    if wanting and trained is None:
+        raise InputError(
+            f"--mode: {', '.join(wanting)} need trained weights: give --weights=demo or a run directory"
+        )
+    return {
+        name: baseline(name) if name in BASELINES else model_method(name, trained, seed, steps)
+        for name in names
+    }

@@ -1,0 +1,179 @@
+"""Whom and which frames an evaluation uses: the paper's protocol (Sec. 4), with a time gap, from one seed.
+
+    people = sources("datasets/held_out")            # or a folder of videos, with or without a manifest
+    clip = people[0].load(size=128, config=DataConfig(), limit=600)
+    chosen = split(len(clip.images), config, name=people[0].clip)
+
+A clip is split in time: T images come from its beginning, the judged frames from its end, and some frames
+between them belong to neither, since neighbouring frames are nearly equal. The T images of a smaller T are
+among those of a larger. Every index is written into the report.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+import zlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.config import DataConfig, EvaluationConfig
+from tf_talkinghead.data import listing, video
+from tf_talkinghead.data.dataset import INDEX_NAME, load_dataset
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces import crops
+
+
+@dataclasses.dataclass(frozen=True)
+class PersonClip:
+    """uint8 RGB [n,size,size,3] and float32 [n,68,2] of one person, in order of time."""
+
+    images: np.ndarray
+    landmarks: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A person and where to get the frames: `load(size, limit)`, the first `limit`; `few(size, n)`, n spread over the clip."""
+
+    person: str
+    clip: str
+    frames: int  # of the whole clip; 1 is a photo
+    load: Callable[[int, int], PersonClip]
+    few: Callable[[int, int], PersonClip]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Frame numbers within the clip."""
+
+    learn: list[int]  # in the order drawn: the first T are the T images
+    judge: list[int]  # ascending
+    shots: list[int]  # the T for which the clip is long enough
+
+    @property
+    def consecutive(self) -> np.ndarray:
+        """Whether each judged frame but the first follows right upon the one before, bool [judged - 1]."""
+        return np.diff(self.judge) == 1
+
+
+def split(frames: int, config: EvaluationConfig, name: str) -> Split:
+    """Which of a clip's frames are learned from and which judged; InputError where it is too short even for the smallest T.
+
+    `name` goes into the seed, so that a clip's frames do not depend on which others are evaluated.
+    """
+    usable = frames - config.gap - config.holdout
+    shots = sorted(T for T in config.shots if T <= usable)
+    if not shots:
+        least = min(config.shots)
+        raise InputError(
+            f"{name}: too few frames: {least} to learn from + {config.gap} between + {config.holdout} to judge = "
+            f"{least + config.gap + config.holdout}, it has {frames}"
+        )
+    learnable = round((frames - config.gap) * config.learn_share)
+    learnable = int(np.clip(learnable, shots[-1], usable))
+    rng = np.random.default_rng([config.seed, zlib.crc32(name.encode())])
+    learn = rng.permutation(learnable)[: shots[-1]].tolist()
+    first = learnable + config.gap
+    judge = _stretches(frames - first, config.holdout, config.consecutive, rng)
+    return Split(learn, [first + index for index in judge], shots)
+
+
+def _stretches(length, count, consecutive, rng):
+    """`count` of 0..length-1, ascending, in seeded places but in stretches of `consecutive` (the last may be shorter)."""
+    pieces = [min(consecutive, count - start) for start in range(0, count, consecutive)]
+    spare = length - count
+    # Where the spare frames fall: each of the places before, between and after the pieces gets a seeded share.
+    cuts = np.sort(rng.integers(0, spare + 1, len(pieces)))
+    chosen, used = [], 0
+    for cut, piece in zip(cuts, pieces, strict=True):
+        chosen += range(int(cut) + used, int(cut) + used + piece)
+        used += piece
+    return chosen
+
+
+def sources(
+    data, data_config: DataConfig = DataConfig(), manifest=None, where=None
+) -> list[Source]:
+    """One source a person, its longest clip, sorted by person: of a prepared dataset or of a folder of videos and photos."""
+    data = pathlib.Path(data)
+    if (data / INDEX_NAME).is_file():
+        if manifest or where:
+            raise InputError(
+                f"--data={data}: a prepared dataset has its people already; --manifest and --where choose among videos"
+            )
+        return _from_dataset(load_dataset(data))
+    return _from_videos(data, data_config, manifest, where)
+
+
+def _from_dataset(dataset):
+    longest = {}
+    for entry in dataset.clips:
+        person = dataset.videos[entry.video][0]
+        if person not in longest or entry.frames > longest[person].frames:
+            longest[person] = entry
+
+    def reader(entry):
+        def load(size, limit):
+            return _of_record(dataset.read(entry), range(min(limit, entry.frames)), size)
+
+        def few(size, count):
+            return _of_record(dataset.read(entry), _spread(entry.frames, count), size)
+
+        return load, few
+
+    return [
+        Source(person, entry.clip, entry.frames, *reader(entry))
+        for person, entry in sorted(longest.items())
+    ]
+
+
+def _of_record(record, positions, size):
+    positions = list(positions)
+    images = [resized(image, size) for image in record.images(positions)]
+    return PersonClip(np.stack(images), np.float32(record.landmarks[positions]))
+
+
+def _from_videos(folder, data_config, manifest, where):
+    clips, _ = listing.list_clips(folder, manifest, where)
+    longest = {}
+    for clip in clips:
+        try:
+            frames = len(video.probe(folder / clip.name).times)
+        except InputError:
+            continue  # an unreadable file; preparing the dataset reports those
+        if clip.identity not in longest or frames > longest[clip.identity][0]:
+            longest[clip.identity] = (frames, clip)
+    if not longest:
+        raise InputError(f"--data={folder}: no readable video or photo in it")
+
+    def reader(path):
+        def load(size, limit):
+            found = crops.face_crops(
+                lambda: itertools.islice(video.read_video(path).frames, limit), size, data_config
+            )
+            return PersonClip(found.images, found.landmarks)
+
+        def few(size, count):
+            found = crops.face_crops(list(video.read_video(path, count).frames), size, data_config)
+            return PersonClip(found.images, found.landmarks)
+
+        return load, few
+
+    return [
+        Source(person, clip.name, frames, *reader(folder / clip.name))
+        for person, (frames, clip) in sorted(longest.items())
+    ]
+
+
+def resized(image, size):
+    """A square uint8 image at `size` pixels; landmarks are fractions and stay as they are."""
+    if image.shape[0] == size:
+        return np.ascontiguousarray(image)
+    how = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return cv2.resize(image, (size, size), interpolation=how)
+
+
+def _spread(frames, count):
+    return np.unique(np.linspace(0, frames - 1, min(count, frames)).round().astype(int)).tolist()

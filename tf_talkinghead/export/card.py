@@ -1,0 +1,79 @@
+"""The avatar's card: what it is, how it was made, and that its pictures are AI-generated.
+
+The `describe` signature returns the card as JSON, and the same text lies in the version folder as card.json.
+The same mark stands in every JPEG as a comment segment (ITU T.81, B.2.4.5), so a picture that has left the
+server still says what it is; a re-encoder may drop it.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+
+import numpy as np
+
+from tf_talkinghead.config import Config
+from tf_talkinghead.models.generator import adain_size
+from tf_talkinghead.provenance import MARK, NOTICE, SOURCE_TYPE
+
+CARD_FILE = "card.json"
+CARD_SCHEMA = 1
+_PACKAGES = ("tensorflow", "keras", "numpy")
+
+
+def make_card(
+    person: str,
+    config: Config,
+    mode: str,
+    reference_landmarks: np.ndarray,
+    facts: dict,
+    weights_hash: str,
+) -> dict:
+    """The card of one published version, ready for json.dumps.
+
+    reference_landmarks [68, 2]: a neutral frame of the person, what a client adapts a driver to.
+    facts: what personalisation knows, under the names below; a missing one reads as null.
+    """
+    return {
+        "card_schema": CARD_SCHEMA,
+        "person": person,
+        "mode": mode,
+        "preset": config.preset,
+        "resolution": config.model.image_size,
+        "adain_size": adain_size(config.model),
+        "max_batch_size": config.export.max_batch_size,
+        "images": facts.get("images"),
+        "steps": facts.get("steps"),
+        "loss_before": facts.get("loss_before"),
+        "loss_after": facts.get("loss_after"),
+        "face_similarity": facts.get("face_similarity"),
+        "seconds": facts.get("seconds"),
+        "tradeoff": facts.get("tradeoff", []),
+        "reference_landmarks": np.round(np.asarray(reference_landmarks, np.float64), 6).tolist(),
+        "weights_sha256": weights_hash,
+        "trained_weights_sha256": facts.get("trained_weights_sha256"),
+        "trained_on": facts.get("trained_on"),
+        "inputs_sha256": facts.get("inputs_sha256", []),
+        "software": software(),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "ai_generated": True,
+        "digital_source_type": SOURCE_TYPE,
+        "notice": NOTICE,
+    }
+
+
+def to_json(card: dict) -> str:
+    """The card as text; NaN and infinity, which JSON has not, raise ValueError."""
+    return json.dumps(card, indent=1, allow_nan=False)
+
+
+def software() -> dict[str, str]:
+    """Versions of what made the avatar."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def jpeg_comment() -> bytes:
+    """The JPEG segment (marker, length, text) that marks a picture as AI-generated."""
+    text = MARK.encode("ascii")
+    return b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text

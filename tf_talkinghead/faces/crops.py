@@ -1,0 +1,70 @@
+"""From the frames of one clip, or one photo, to the crops and landmarks that everything else works on."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_talkinghead.config import DataConfig
+from tf_talkinghead.errors import NoFaceError
+from tf_talkinghead.faces import cropping, tracking
+from tf_talkinghead.faces.cropping import CropBox
+from tf_talkinghead.faces.landmarks import DlibLandmarks, LandmarkModel
+
+
+@dataclass(frozen=True)
+class FaceClip:
+    """One person's face through a clip."""
+
+    images: np.ndarray  # uint8 RGB [T, size, size, 3]
+    landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
+    box: CropBox  # the crop, in pixels of the source
+    kept: np.ndarray  # int [T], positions of these frames among the frames given: the face is not seen in the others
+    hard_calls: int  # calls of the slow detector
+    unsure: int = 0  # frames left out because their landmarks were not to be believed
+
+
+@functools.cache
+def default_landmarks(model_path: str | None = None) -> DlibLandmarks:
+    """dlib's landmarks, by default with its own 68-point file, loaded once a process."""
+    return DlibLandmarks(model_path)
+
+
+def face_crops(
+    frames: Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]],
+    size: int,
+    config: DataConfig,
+    model: LandmarkModel | None = None,
+    moments=None,
+) -> FaceClip:
+    """Find the face that lasts, and cut it out of each frame that shows it, in one square for all.
+
+    `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives them
+    anew, which is called twice, where keeping them all would take too much memory. `moments` are their
+    numbers in the source where frames were left out. NoFaceError says why a clip is of no use.
+    """
+    if not callable(frames):
+        frames = list(frames)
+    again = frames if callable(frames) else lambda: frames
+    tracker = tracking.follow_faces(
+        again(), model or default_landmarks(), config.detect_every, moments
+    )
+    main = tracking.main_track(tracker.tracks, tracker.frames, config.least_face_share)
+    face_side = main.side
+    if face_side < config.min_face_size:
+        raise NoFaceError(
+            f"face too small: {face_side:.0f} px, at least {config.min_face_size} are needed"
+        )
+    points = np.stack(main.points)
+    box = cropping.crop_box(points, config)
+    wanted = set(main.positions)
+    images = [
+        cropping.crop(frame, box, size)
+        for position, frame in enumerate(again())
+        if position in wanted
+    ]
+    fractions = cropping.to_fractions(points, box)
+    return FaceClip(
+        np.stack(images), fractions, box, np.array(main.positions), tracker.hard_calls, main.unsure
+    )

@@ -1,0 +1,94 @@
+"""Does the result move as it was driven to? Landmarks found on rendered frames against those that drove them.
+
+Landmarks are float [B,68,2], fractions of the crop; a frame where no face is found has NaN. Distances are
+shares of the driving face's eye distance, so that image size does not matter. dlib's own points move by 1-2 %
+of it when a frame is merely shifted: `landmark_floor` in a report is this same measure on the true frames.
+"""
+
+import numpy as np
+
+from tf_talkinghead.faces.geometry import eye_distance
+
+_UPPER_LIDS, _LOWER_LIDS = (37, 38, 43, 44), (41, 40, 47, 46)
+_LID_CORNERS = ((36, 39), (42, 45))
+_UPPER_LIP, _LOWER_LIP = (61, 62, 63), (67, 66, 65)
+
+
+def find_landmarks(images, model):
+    """Landmarks found anew on each of uint8 [B,H,W,3] by a LandmarkModel: float64 [B,68,2], NaN where no face is."""
+    found = np.full((len(images), 68, 2), np.nan)
+    for row, image in enumerate(images):
+        faces = model.detect(image)
+        if faces:
+            found[row] = (faces[0].points + 0.5) / image.shape[1::-1]
+    return found
+
+
+def landmark_error(found, driving):
+    """Mean distance of the 68 points as a share of the eye distance, [B]; NaN where no face was found."""
+    distance = np.linalg.norm(np.asarray(found, np.float64) - driving, axis=-1).mean(-1)
+    return distance / eye_distance(np.asarray(driving, np.float64))
+
+
+def eye_opening(points):
+    """Height of both eyes over their width, [B]: about 0.3 open, below 0.15 shut."""
+    points = np.asarray(points, np.float64)
+    height = (
+        np.linalg.norm(points[..., _UPPER_LIDS, :] - points[..., _LOWER_LIDS, :], axis=-1).sum(-1)
+        / 2
+    )
+    width = sum(
+        np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1) for a, b in _LID_CORNERS
+    )
+    return height / width
+
+
+def mouth_opening(points):
+    """Gap between the lips over the eye distance, [B]: 0 shut."""
+    points = np.asarray(points, np.float64)
+    gap = np.linalg.norm(points[..., _UPPER_LIP, :] - points[..., _LOWER_LIP, :], axis=-1).mean(-1)
+    return gap / eye_distance(points)
+
+
+def agreement(result, driving):
+    """Lin's concordance of two courses [B]: 1 equal, 0 unrelated; lower too where size or level differ.
+
+    Frames without a face are left out; None with fewer than three, or where neither moves.
+    """
+    result, driving = np.asarray(result, np.float64), np.asarray(driving, np.float64)
+    both = np.isfinite(result) & np.isfinite(driving)
+    result, driving = result[both], driving[both]
+    spread = (
+        result.var() + driving.var() + (result.mean() - driving.mean()) ** 2
+        if both.sum() >= 3
+        else 0.0
+    )
+    if spread < 1e-12:
+        return None
+    return float(2 * ((result - result.mean()) * (driving - driving.mean())).mean() / spread)
+
+
+def landmark_jitter(found, driving, consecutive):
+    """How much the found points tremble beyond the driving motion, mean over frames, a share of the eye distance.
+
+    Between two `consecutive` frames (bool [B-1]) each point should move as the driving one does; this is how
+    far it ends up elsewhere. None without two such frames that show a face.
+    """
+    found, driving = np.asarray(found, np.float64), np.asarray(driving, np.float64)
+    steps = np.linalg.norm(np.diff(found, axis=0) - np.diff(driving, axis=0), axis=-1).mean(-1)
+    shares = (steps / eye_distance(driving[1:]))[consecutive]
+    shares = shares[np.isfinite(shares)]
+    return float(shares.mean()) if len(shares) else None
+
+
+def flicker(result, truth, mask, consecutive):
+    """How much pixels change otherwise than the true ones do, inside `mask` bool [B,H,W]: a share of full range.
+
+    uint8 [B,H,W,3] twice. 0 for a result whose error stays the same from frame to frame. None without
+    two consecutive frames.
+    """
+    error = result.astype(np.float64) - truth
+    change = np.abs(np.diff(error, axis=0)).mean(-1)
+    within = mask[1:] & mask[:-1]
+    shares = (change * within).sum((1, 2)) / np.maximum(within.sum((1, 2)), 1) / 255
+    return float(shares[consecutive].mean()) if np.any(consecutive) else None

@@ -1,0 +1,232 @@
+"""Faces through a clip: detect seldom, follow between, keep the one that lasts.
+
+A face is detected every `every` frames of the source and its points are followed in between. A face that
+the detector no longer confirms, and the slower detector neither, is given up from the last confirmed
+frame on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not count as seen, but
+the face is followed through it. Calls of the slow detector are counted and limited to five a clip.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from tf_talkinghead.errors import NoFaceError
+from tf_talkinghead.faces import landmarks
+from tf_talkinghead.faces.landmarks import Face, LandmarkModel
+
+HARD_CALLS = 5  # of the slow detector, per clip
+_MISSES = 3  # detector runs in a row that do not see a face before it is given up
+_LOOKS = 20  # detector runs without any face before a clip is given up
+_CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
+_MOVED, _GROWN = (
+    1.0,
+    1.5,
+)  # of the square's side, from one frame to the next, before it is another face
+_LEAPT, _SWOLLEN = (
+    0.12,
+    1.15,
+)  # the same, before a followed face is looked for anew: it may have been lost
+_DRIFTED = landmarks.CONFIRMED  # mean distance of followed from detected points, in sides, from which the surer of them are taken
+_SURER = 0.003  # spread that detected points may have more than followed ones and still be taken
+_WRONG = 0.15  # the same, from which the unconfirmed frames before are dropped
+_RIVAL = 0.8  # a second face this long-lived and this large, beside the first, leaves the clip's face open
+
+
+@dataclass
+class Track:
+    """One face through consecutive frames."""
+
+    positions: list[int] = field(default_factory=list)  # of the frames it is seen in
+    points: list[np.ndarray] = field(default_factory=list)  # float32 [68, 2] each, pixels
+    face: Face | None = None  # the newest, sure or not
+    confirmed: int = 0  # frames up to and with the last confirmed one
+    misses: int = 0
+    unsure: int = 0  # frames left out because the points were not to be believed
+
+    @property
+    def side(self) -> float:
+        """Median side of its square, pixels."""
+        return float(np.median([landmarks.square_of(points).side for points in self.points]))
+
+    def add(self, position, face, confirmed):
+        self.face = face
+        if face.spread < landmarks.UNSURE:
+            self.positions.append(position)
+            self.points.append(face.points)
+        else:
+            self.unsure += 1
+        if confirmed:
+            self.confirmed, self.misses = len(self.points), 0
+
+    def cut_to_confirmed(self):
+        del self.positions[self.confirmed :], self.points[self.confirmed :]
+
+
+class FaceTracker:
+    """All faces of a stream of frames; `step` once per frame, then `current` for the main face."""
+
+    def __init__(self, model: LandmarkModel, every: int = 5):
+        self.model, self.every = model, every
+        self.live: list[Track] = []
+        self.tracks: list[Track] = []
+        self.detections = self.hard_calls = self.frames = 0
+        self._next_look, self._looks, self._thumbnail = 0, 0, None
+
+    def step(self, image: np.ndarray, moment: int | None = None) -> None:
+        """Take in the next frame, uint8 RGB; `moment` is its number in the source where frames were left out."""
+        moment = self.frames if moment is None else moment
+        if self._is_cut(image):
+            self.live, self._next_look = [], moment
+        followed = [self.model.follow(image, track.face.points) for track in self.live]
+        leapt = any(
+            not _same(track.face, face, _LEAPT, _SWOLLEN)
+            for track, face in zip(self.live, followed)
+        )
+        if leapt or moment >= self._next_look:
+            missed = self._look(image, followed)
+            self._next_look = moment + (
+                1 if missed else self.every if self.live else max(1, self.every // 3)
+            )
+        else:
+            for track, face in zip(self.live, followed):
+                track.add(self.frames, face, confirmed=False)
+        self.frames += 1
+
+    @property
+    def current(self) -> np.ndarray | None:
+        """Points [68, 2] of the longest-lived face that the newest frame shows, or None."""
+        shown = [
+            track
+            for track in self.live
+            if track.positions and track.positions[-1] == self.frames - 1
+        ]
+        return max(shown, key=lambda track: len(track.points)).points[-1] if shown else None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether many looks have found no face at all."""
+        return not self.tracks and self._looks >= _LOOKS
+
+    def _look(self, image, followed):
+        """Run the detector and settle which face is which; whether one was missed."""
+        main = max(zip(self.live, followed), key=lambda pair: len(pair[0].points), default=None)
+        near = (
+            None
+            if main is None
+            else main[1]
+            if _same(main[0].face, main[1], _LEAPT, _SWOLLEN)
+            else main[0].face
+        )
+        found = self.model.detect(image, near)
+        self.detections += 1
+        self._looks += 1
+        if main is None and not found and self._may_call_hard(first=True):
+            found = self.model.detect_hard(image)
+        still = []
+        for track, face in zip(self.live, followed):
+            match = _best(track, found)
+            if match is None and self._may_call_hard():
+                match = _best(track, self.model.detect_hard(image, track.face))
+            else:
+                found = [face for face in found if face is not match]
+            if match is not None:
+                gap = np.linalg.norm(face.points - match.points, axis=-1).mean() / match.square.side
+                if gap > _WRONG and _same(track.face, face, _LEAPT, _SWOLLEN):
+                    track.cut_to_confirmed()  # it had drifted off; after a leap only this frame is wrong
+                surer = match.spread <= face.spread + _SURER
+                track.add(
+                    self.frames,
+                    match if gap > _WRONG or (gap > _DRIFTED and surer) else face,
+                    confirmed=True,
+                )
+            else:
+                track.misses += 1
+                if track.misses > _MISSES or not _same(track.face, face, _LEAPT, _SWOLLEN):
+                    track.cut_to_confirmed()
+                    continue
+                track.add(self.frames, face, confirmed=False)
+            still.append(track)
+        for face in found:
+            track = Track()
+            track.add(self.frames, face, confirmed=True)
+            self.tracks.append(track)
+            still.append(track)
+        self.live = still
+        return any(track.misses for track in still)
+
+    def _may_call_hard(self, first=False):
+        """Count a call of the slow detector, if one is left; two are kept for losing sight of a face."""
+        if self.hard_calls >= HARD_CALLS - (2 if first else 0):
+            return False
+        self.hard_calls += 1
+        return True
+
+    def _is_cut(self, image):
+        thumbnail = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        return before is not None and float(np.abs(thumbnail - before).mean()) > _CUT
+
+
+def follow_faces(
+    frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5, moments=None
+) -> FaceTracker:
+    """A tracker that has seen all `frames`, whose numbers in the source are `moments` (0, 1, 2, ... by default)."""
+    tracker = FaceTracker(model, every)
+    for position, frame in enumerate(frames):
+        tracker.step(frame, None if moments is None else int(moments[position]))
+        if tracker.hopeless:
+            break
+    return tracker
+
+
+def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) -> np.ndarray:
+    """The main face's points in every frame, float32 [T, 68, 2] in pixels, NaN where it is not seen.
+
+    NoFaceError when no frame shows a face, or when two faces leave open which one is meant.
+    """
+    frames = list(frames)
+    main = main_track(follow_faces(frames, model, every).tracks, len(frames))
+    points = np.full((len(frames), 68, 2), np.nan, np.float32)
+    points[main.positions] = main.points
+    return points
+
+
+def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Track:
+    """The face that lasts longest (of equals the larger); NoFaceError says why there is none."""
+    seen = bool(tracks)
+    tracks = [track for track in tracks if track.points]
+    if not tracks:
+        raise NoFaceError(
+            "no face seen clearly: turned away, covered or blurred" if seen else "no face found"
+        )
+    main = max(tracks, key=lambda track: (len(track.points), track.side))
+    if len(main.points) < least_share * frames:
+        raise NoFaceError(
+            f"no face lasts: the longest is seen in {len(main.points)} of {frames} frames"
+        )
+    for other in tracks:
+        beside = len(set(other.positions) & set(main.positions)) >= _RIVAL * len(main.points)
+        if other is not main and beside and other.side >= _RIVAL * main.side:
+            raise NoFaceError("several faces, as large and as long in view as each other")
+    if len(tracks) > 1 and frames == 1:  # a photo: nothing lasts longer, so the largest it is
+        main = max(tracks, key=lambda track: track.side)
+    return main
+
+
+def _same(before, after, moved=_MOVED, grown=_GROWN):
+    """Whether two faces may be one: their squares differ by less than `moved` sides and `grown` times."""
+    a, b = before.square, after.square
+    distance = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
+    return distance < moved and 1 / grown < a.side / b.side < grown
+
+
+def _best(track, faces):
+    """The detected face that is `track`'s, or None."""
+    own = track.face.square
+    return min(
+        (face for face in faces if _same(track.face, face)),
+        key=lambda face: np.hypot(face.square.x - own.x, face.square.y - own.y),
+        default=None,
+    )

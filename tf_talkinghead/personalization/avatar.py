@@ -1,0 +1,145 @@
+"""One person as an avatar: the weights of G with spectral norms divided in, and the AdaIN numbers psi'.
+
+On disk (in the work folder) an avatar is avatar.npz (weights in the folded generator's order, psi_hat, reference) and
+avatar.json (config, mode, facts), each written whole or not at all.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead import config as configs
+from tf_talkinghead import files
+from tf_talkinghead.config import Config, ModelConfig
+from tf_talkinghead.data.drawing import draw_landmarks
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import arrays_sha256, sha256
+from tf_talkinghead.images import to_uint8
+from tf_talkinghead.models.generator import FoldedGenerator
+
+ARRAYS_FILE = "avatar.npz"
+FACTS_FILE = "avatar.json"
+UNREADABLE = (
+    OSError,
+    KeyError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+)  # what reading damaged arrays or JSON raises
+SHARED_MODES = (
+    "feed_forward",
+    "vector",
+)  # the generator stays the shared one, so the person fits into the bank
+
+
+@dataclasses.dataclass
+class Avatar:
+    """What personalisation leaves and everything else renders or exports."""
+
+    config: Config
+    mode: str  # "fine_tune", "feed_forward" or "vector"
+    weights: list[np.ndarray]  # of FoldedGenerator, in its own order
+    psi_hat: np.ndarray  # [A] float32
+    reference_landmarks: np.ndarray  # [68, 2], a neutral frame
+    facts: dict = dataclasses.field(
+        default_factory=dict
+    )  # images, steps, losses, similarity, hashes: see card.py
+    history: list[dict] = dataclasses.field(
+        default_factory=list
+    )  # one entry a look at the held-out image
+
+    @property
+    def generator(self):
+        """FoldedGenerator with these weights: `generator(y, psi_hat) -> x_hat`; built at the first use."""
+        if not hasattr(self, "_generator"):
+            self._generator = folded_generator(self.config.model, self.weights)
+            self._forward = tf.function(self._generator, autograph=False, reduce_retracing=True)
+        return self._generator
+
+
+def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.ndarray:
+    """landmarks float32 [B, 68, 2] -> frames uint8 [B, H, W, 3]; rows beyond `batch_size` go in further calls."""
+    landmarks = np.asarray(landmarks, np.float32)
+    size = avatar.config.model.image_size
+    frames = np.empty((len(landmarks), size, size, 3), np.uint8)
+    avatar.generator  # noqa: B018  (builds the forward function)
+    for start in range(0, len(landmarks), batch_size):
+        rows = landmarks[start : start + batch_size]
+        psi_hat = np.repeat(np.asarray(avatar.psi_hat, np.float32)[None], len(rows), axis=0)
+        x_hat = avatar._forward(draw_landmarks(tf.constant(rows), size), tf.constant(psi_hat))
+        frames[start : start + len(rows)] = to_uint8(x_hat)
+    return frames
+
+
+def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str = "float32"):
+    """A FoldedGenerator of `config` holding `weights`; InputError when they are of another shape of network."""
+    network = FoldedGenerator(
+        config, dtype=dtype, name="G"
+    )  # every op's name in an export begins with it
+    network.build()
+    if [tuple(w.shape) for w in network.weights] != [np.shape(w) for w in weights]:
+        raise InputError(
+            "these weights are of another network than their config describes; personalise again"
+        )
+    network.set_weights(weights)
+    return network
+
+
+def shared_weights_sha256(avatar: Avatar) -> str:
+    """Which generator the AdaIN numbers belong to: people can share a bank when this is equal."""
+    return arrays_sha256(avatar.weights)
+
+
+def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
+    """Write `avatar` into `folder`; the JSON goes last and names the arrays it belongs to."""
+    folder = pathlib.Path(folder)
+    arrays = {f"weight_{i:04d}": w for i, w in enumerate(avatar.weights)}
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, psi_hat=avatar.psi_hat, reference_landmarks=avatar.reference_landmarks, **arrays
+    )
+    content = buffer.getvalue()
+    files.write_atomically(folder / ARRAYS_FILE, content)
+    description = {
+        "config": json.loads(configs.to_json(avatar.config)),
+        "mode": avatar.mode,
+        "facts": avatar.facts,
+        "history": avatar.history,
+        "arrays_sha256": sha256(content),
+    }
+    files.write_atomically(folder / FACTS_FILE, (json.dumps(description, indent=1) + "\n").encode())
+
+
+def load_avatar(folder: str | os.PathLike) -> Avatar:
+    """The avatar `save_avatar` wrote; InputError where there is none, or of another schema."""
+    folder = pathlib.Path(folder)
+    if not (folder / FACTS_FILE).exists():
+        raise InputError(f"{folder}: no finished avatar here; run scripts.personalize first")
+    try:
+        description = json.loads((folder / FACTS_FILE).read_text())
+        config = configs.from_json(json.dumps(description["config"]))
+        content = (folder / ARRAYS_FILE).read_bytes()
+        if sha256(content) != description["arrays_sha256"]:  # a kill between the two files
+            raise ValueError(f"{ARRAYS_FILE} is not the one {FACTS_FILE} was written for")
+        with np.load(io.BytesIO(content)) as arrays:
+            weights = [arrays[name] for name in sorted(arrays.files) if name.startswith("weight_")]
+            psi_hat, reference = arrays["psi_hat"], arrays["reference_landmarks"]
+    except UNREADABLE as error:  # ConfigError is a ValueError and names the schema
+        raise InputError(
+            f"{folder}: not an avatar this version can read ({error}); personalise again"
+        ) from error
+    return Avatar(
+        config,
+        description["mode"],
+        weights,
+        psi_hat,
+        reference,
+        description["facts"],
+        description["history"],
+    )

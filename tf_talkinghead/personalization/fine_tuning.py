@@ -1,0 +1,215 @@
+"""A new person (Sec. 3.3): the networks that are tuned, their optimizers and averages, and one update.
+
+    learner = PersonLearner(trained, images, landmarks, config)    # psi' = P e_NEW, w' = w_0 + e_NEW
+    terms = learner.step(batch, number)                            # {"image": uint8 [B,H,W,3], "landmarks": [B,68,2]}
+
+`fine_tune` moves all of psi and psi' (P and E rest: psi' replaced them), `vector` psi' alone. The update is
+meta-learning's own, without the match term. The moving averages are what is kept.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead.data.drawing import draw_landmarks
+from tf_talkinghead.images import to_float, to_uint8
+from tf_talkinghead.models.discriminator import PersonalDiscriminator
+from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.training.content_loss import content_loss
+from tf_talkinghead.training.ema import Averages
+from tf_talkinghead.training.meta_learning import network_state
+from tf_talkinghead.training.optimizers import Adam, Player
+from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
+
+_BATCH = 8  # images in one pass that needs no gradient
+
+
+class PersonLearner:
+    """Copies of the meta-learned networks for one person; `trained` itself is left as it is.
+
+    images uint8 [T, H, W, 3], landmarks [T, 68, 2]. config: PersonalizeConfig. steps: updates in all.
+    """
+
+    def __init__(self, trained, images, landmarks, config, steps):
+        self.config, self.steps = config, steps
+        self.size = trained.config.model.image_size
+        e_new = embed(trained.embedder, images, landmarks)
+        psi_hat = trained.generator.project(e_new[None])[0]
+        self.generator, self.averaged_generator = _copy(trained.generator), _copy(trained.generator)
+        self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
+        self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
+        self.losses = dataclasses.replace(
+            trained.config.losses, structure=config.structure, parts=config.parts, face=config.face
+        )
+        self.content = content_loss(self.losses, self.size)
+        self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
+        self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
+        if config.mode != "feed_forward":
+            self._make_step(trained, e_new)
+        self._functions = {}
+
+    def _make_step(self, trained, e_new):
+        config, meta = self.config, trained.config.meta
+        G = self.generator
+        adam = (config.adam_beta_1, meta.adam_beta_2, meta.adam_epsilon)
+        self._rates = [(config.vector_learning_rate, Adam(config.vector_learning_rate, *adam))]
+        groups = [([self.psi_hat], self._rates[0][1])]
+        pairs = [(self.psi_hat, self.averaged_psi_hat)]
+        if config.mode == "fine_tune":
+            self._rates.append((config.learning_rate, Adam(config.learning_rate, *adam)))
+            groups.append((_without_projection(G), self._rates[-1][1]))
+            pairs += zip(
+                _without_projection(G), _without_projection(self.averaged_generator), strict=True
+            )
+        self.averages = Averages(pairs, config.ema_decay)
+        self.discriminator, critic = None, None
+        if config.adversarial_from < 1.0:
+            D = PersonalDiscriminator.from_parts(
+                trained.config.model, trained.V, trained.w_0, trained.b, e_new
+            )
+            self._rates.append(
+                (
+                    config.discriminator_learning_rate,
+                    Adam(config.discriminator_learning_rate, *adam),
+                )
+            )
+            critic = Player([D], [(D.trainable_variables, self._rates[-1][1])])
+            self.discriminator = D
+        self._step = AdversarialStep(
+            weights=self.losses,
+            content=self.content,
+            synthesise=lambda part, y: Synthesis(G(y, psi_hat=_rows(self.psi_hat, y))),
+            discriminate=lambda x, y, part: self.discriminator(x, y),
+            creator=Player([G] if config.mode == "fine_tune" else [], groups),
+            critic=critic,
+            discriminator_steps=config.discriminator_steps,
+            averages=self.averages,
+        )
+
+    def step(self, batch, number):
+        """Update `number` (from 0); returns {term: scalar}."""
+        for rate, optimizer in self._rates:
+            optimizer.rate.assign(rate * rate_factor(number, self.steps, self.config))
+        adversarial = (
+            self.discriminator is not None and number >= self.config.adversarial_from * self.steps
+        )
+        if adversarial not in self._functions:
+            step = self._step
+            self._functions[adversarial] = tf.function(
+                lambda batch: step(batch, adversarial), autograph=False
+            )
+        return self._functions[adversarial](batch)
+
+    def folded(self):
+        """(weights of the folded generator in its own order, psi_hat [A]) of the averages as they stand."""
+        return folded_weights(self.averaged_generator), self.averaged_psi_hat.numpy()
+
+    def render(self, landmarks):
+        """landmarks [B, 68, 2] -> uint8 [B, H, W, 3] by the averages; call `settle` after updates."""
+        frames = []
+        for start in range(0, len(landmarks), _BATCH):
+            x_hat = self._forward(
+                tf.constant(landmarks[start : start + _BATCH], tf.float32)
+            ).numpy()
+            frames.append(to_uint8(x_hat))
+        return np.concatenate(frames)
+
+    def settle(self):
+        """Gives the averaged kernels their own spectral norms."""
+        if self.config.mode == "fine_tune":
+            converge_spectral_norms(self.averaged_generator)
+
+    def content_of(self, images, landmarks):
+        """Mean content loss of the averages on given images, a float."""
+        total = 0.0
+        for start in range(0, len(images), _BATCH):
+            part, points = images[start : start + _BATCH], landmarks[start : start + _BATCH]
+            total += float(self._content(tf.constant(part), tf.constant(points, tf.float32))) * len(
+                part
+            )
+        return total / len(images)
+
+    def _rendered(self, landmarks):
+        y = draw_landmarks(landmarks, self.size)
+        return self.averaged_generator(y, psi_hat=_rows(self.averaged_psi_hat, y))
+
+    def _content_of(self, images, landmarks):
+        return tf.add_n(
+            list(self.content(to_float(images), self._rendered(landmarks), landmarks).values())
+        )
+
+    def state(self):
+        """Name -> variable of everything an update reads or writes."""
+        state = {"psi_hat": self.psi_hat, "averaged_psi_hat": self.averaged_psi_hat}
+        networks = (
+            {"G": self.generator, "G_averaged": self.averaged_generator}
+            if self.config.mode == "fine_tune"
+            else {}
+        )
+        if self.discriminator is not None:
+            networks["D"] = self.discriminator
+        state.update(
+            {
+                f"{name}/{key}": v
+                for name, network in networks.items()
+                for key, v in network_state(network).items()
+            }
+        )
+        for name, part in (
+            ("creator", self._step.creator),
+            ("critic", self._step.critic),
+            ("averages", self.averages),
+        ):
+            if part is not None:
+                state.update({f"{name}/{key}": variable for key, variable in part.state().items()})
+        return state
+
+
+def rate_factor(number, steps, config):
+    """What every learning rate is multiplied by at update `number`: a linear rise, then a cosine fall to `final_rate`."""
+    rise = min(1.0, (number + 1) / max(config.warm_up, 1))
+    fall = 0.5 * (1.0 + math.cos(math.pi * number / max(steps, 1)))
+    return rise * (config.final_rate + (1.0 - config.final_rate) * fall)
+
+
+def embed(embedder, images, landmarks):
+    """e_NEW [N]: the mean of E over the T images, uint8 [T, H, W, 3] with landmarks [T, 68, 2]."""
+    vectors = []
+    for start in range(0, len(images), _BATCH):
+        x = to_float(tf.constant(images[start : start + _BATCH]))
+        vectors.append(
+            embedder(
+                x,
+                draw_landmarks(
+                    tf.constant(landmarks[start : start + _BATCH], tf.float32), x.shape[1]
+                ),
+            )
+        )
+    return tf.reduce_mean(tf.concat(vectors, 0), axis=0)
+
+
+def folded_weights(generator):
+    """The folded form's weights, float32 arrays in its own order."""
+    return generator.folded("float32").get_weights()
+
+
+def _copy(generator):
+    copy = Generator(generator.config)
+    copy.build()
+    copy.set_weights(generator.get_weights())
+    return copy
+
+
+def _without_projection(generator):
+    """psi: everything trained in G but P."""
+    projection = {id(variable) for variable in generator.P.trainable_variables}
+    return [
+        variable for variable in generator.trainable_variables if id(variable) not in projection
+    ]
+
+
+def _rows(psi_hat, y):
+    return tf.repeat(psi_hat[None], tf.shape(y)[0], axis=0)

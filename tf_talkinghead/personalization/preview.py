@@ -1,0 +1,61 @@
+"""Something to look at before an avatar is served: preview.png and preview.mp4.
+
+The picture: the images it was made from, the same poses rendered (beside them where there are few, else below), and
+telling frames of a scripted motion. The film: that motion (the head turns, nods, blinks and talks). Both say that they
+are AI-generated.
+"""
+
+import os
+import pathlib
+
+import cv2
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from tf_talkinghead import provenance
+from tf_talkinghead.data.video import write_video
+from tf_talkinghead.driving.scripted_motion import scripted_motion
+from tf_talkinghead.images import telling_frames
+from tf_talkinghead.personalization.avatar import Avatar, render
+
+FPS = 12.5
+_COLUMNS = 8
+
+
+def write_preview(
+    avatar: Avatar, images: np.ndarray, landmarks: np.ndarray, folder: str | os.PathLike
+) -> list[pathlib.Path]:
+    """Write preview.png and preview.mp4 into `folder`; returns their paths.
+
+    images uint8 [T, H, W, 3], landmarks [T, 68, 2]: what the avatar was made from.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    motion = render(avatar, scripted_motion(avatar.reference_landmarks, fps=FPS))
+    film, picture = folder / "preview.mp4", folder / "preview.png"
+    mark = {"comment": provenance.MARK}
+    write_video(film, (_legible(frame) for frame in motion), FPS, metadata=mark)
+    moments = motion[sorted(telling_frames(motion, 2 * _COLUMNS))]
+    given, rendered = images[:_COLUMNS], render(avatar, landmarks[:_COLUMNS])
+    beside = 2 * len(given) <= _COLUMNS
+    rows = [np.concatenate([given, rendered])] if beside else [given, rendered]
+    sheet = np.concatenate([_row(row) for row in [*rows, moments[:_COLUMNS], moments[_COLUMNS:]]])
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", mark["comment"])
+    partial = folder / ".preview.png"
+    Image.fromarray(sheet).save(partial, format="PNG", pnginfo=text)
+    os.replace(partial, picture)
+    return [picture, film]
+
+
+def _row(frames):
+    row = np.concatenate(list(frames), axis=1)
+    missing = _COLUMNS * frames.shape[2] - row.shape[1]
+    return np.pad(row, ((0, 0), (0, missing), (0, 0)), constant_values=255)
+
+
+def _legible(frame):
+    """Small frames doubled until a player shows something."""
+    while len(frame) < 128:
+        frame = cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    return frame

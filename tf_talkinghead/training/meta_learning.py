@@ -1,0 +1,200 @@
+"""Meta-learning (Sec. 3.2): the networks, their optimizers and averages, and one distributed update.
+
+learner = MetaLearner(config, videos=len(dataset.videos), strategy=make_strategy())
+terms = learner.step(batch, number)         # a batch of data/episodes.py
+snapshot(learner.state())                   # everything a resumed run needs
+"""
+
+import keras
+import tensorflow as tf
+
+from tf_talkinghead.data.drawing import draw_landmarks
+from tf_talkinghead.images import to_float
+from tf_talkinghead.models.discriminator import Discriminator
+from tf_talkinghead.models.embedder import Embedder
+from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.layers import converge_spectral_norms
+from tf_talkinghead.training.content_loss import content_loss
+from tf_talkinghead.training.ema import Averages, network_pairs
+from tf_talkinghead.training.optimizers import Adam, LossScale, Player, RowAdam, raw
+from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
+
+W_STATE = ("D/W", "critic/1/row_v", "critic/1/row_counts")  # what grows with the dataset
+
+
+class MetaLearner:
+    """E, G (with P) and D of a `Config`, made under `strategy`, and the update that trains them.
+
+    videos: rows of W. Attributes: embedder, generator, discriminator and averaged_embedder,
+    averaged_generator, which hold the exponential moving averages.
+    """
+
+    def __init__(self, config, videos, strategy=None):
+        self.config, meta = config, config.meta
+        self.strategy = strategy or tf.distribute.get_strategy()
+        keras.utils.set_random_seed(meta.seed)
+        with self.strategy.scope():
+            self.embedder, self.averaged_embedder = (
+                _built(Embedder(config.model, dtype=meta.dtype)) for _ in range(2)
+            )
+            self.generator, self.averaged_generator = (
+                _built(Generator(config.model, dtype=meta.dtype)) for _ in range(2)
+            )
+            self.discriminator = _built(Discriminator(config.model, videos, dtype=meta.dtype))
+            self._start_averages()
+            self._make_step()
+        self._functions = {}
+
+    def _start_averages(self):
+        E, G = self.embedder, self.generator
+        self.averaged_embedder.set_weights(E.get_weights())
+        self.averaged_generator.set_weights(G.get_weights())
+        pairs = network_pairs(E, self.averaged_embedder) + network_pairs(G, self.averaged_generator)
+        self.averages = Averages(pairs, self.config.meta.ema_decay)
+
+    def _make_step(self):
+        config, meta, E, G, D = (
+            self.config,
+            self.config.meta,
+            self.embedder,
+            self.generator,
+            self.discriminator,
+        )
+        settings = {"beta_2": meta.adam_beta_2, "epsilon": meta.adam_epsilon}
+        creator = Adam(meta.learning_rate, meta.adam_beta_1, **settings)
+        critic = Adam(meta.discriminator_learning_rate, meta.adam_beta_1, **settings)
+        rows = RowAdam(meta.discriminator_learning_rate, **settings)
+        self.optimizers = {"creator": (creator,), "critic": (critic, rows)}
+        self.loss_scale = LossScale() if meta.dtype == "mixed_float16" else None
+        synthesise, discriminate = self._synthesise, self._discriminate
+        if meta.jit_compile:
+            synthesise = tf.function(synthesise, jit_compile=True)
+            discriminate = tf.function(discriminate, jit_compile=True)
+        self._step = AdversarialStep(
+            weights=config.losses,
+            content=content_loss(config.losses, config.model.image_size),
+            synthesise=lambda part, y: Synthesis(
+                *synthesise(part["context_images"], context_drawing(part), y)
+            ),
+            discriminate=lambda x, y, part: discriminate(x, y, part["index"]),
+            creator=Player([E, G], [(E.trainable_variables + G.trainable_variables, creator)]),
+            critic=Player([D], [(D.V.trainable_variables + [D.w_0, D.b], critic), ([D.W], rows)]),
+            discriminator_steps=meta.discriminator_steps,
+            W=raw([D.W])[0] if meta.variant == "ft" else None,
+            averages=self.averages,
+            micro_batches=meta.micro_batches,
+            loss_scale=self.loss_scale,
+        )
+
+    def _synthesise(self, images, drawings, y):
+        return synthesise(self.embedder, self.generator, images, drawings, y)
+
+    def _discriminate(self, x, y, index):
+        return self.discriminator(x, y, index)
+
+    def step(self, batch, number):
+        """Update `number` (from 0) on a global batch; returns {term: scalar}, means over the batch."""
+        self.set_rates(number)
+        return self.function(number >= self.config.losses.adversarial_start)(batch)
+
+    def function(self, adversarial):
+        """The traced update, with or without D."""
+        if adversarial not in self._functions:
+            strategy, names = self.strategy, []
+
+            def replica(batch):
+                terms = self._step(batch, adversarial)
+                names[:] = terms
+                return tf.stack(
+                    list(terms.values())
+                )  # one vector: one reduction instead of one for each term
+
+            @tf.function
+            def update(batch):
+                values = strategy.reduce(
+                    tf.distribute.ReduceOp.MEAN, strategy.run(replica, (batch,)), axis=None
+                )
+                return dict(zip(names, tf.unstack(values, len(names))))
+
+            self._functions[adversarial] = update
+        return self._functions[adversarial]
+
+    def set_rates(self, number):
+        """Learning rates of update `number`: constant, then falling linearly to 0 over the last `rate_decay` of all steps."""
+        meta = self.config.meta
+        left = (meta.steps - number) / max(meta.rate_decay * meta.steps, 1e-9)
+        factor = min(1.0, left)
+        for name, rate in (
+            ("creator", meta.learning_rate),
+            ("critic", meta.discriminator_learning_rate),
+        ):
+            for optimizer in self.optimizers[name]:
+                if abs(float(optimizer.rate.numpy()) - rate * factor) > 1e-12:
+                    optimizer.rate.assign(rate * factor)
+
+    def rates(self):
+        """{name: learning rate} as they stand."""
+        return {
+            f"rate/{name}": float(optimizers[0].rate.numpy())
+            for name, optimizers in self.optimizers.items()
+        }
+
+    def converge_averages(self):
+        """Gives the averaged networks their own spectral norms; call before using them."""
+        converge_spectral_norms(self.averaged_embedder)
+        converge_spectral_norms(self.averaged_generator)
+
+    def state(self):
+        """Name -> variable of everything an update reads or writes."""
+        D = self.discriminator
+        networks = {
+            "E": self.embedder,
+            "G": self.generator,
+            "V": D.V,
+            "E_averaged": self.averaged_embedder,
+            "G_averaged": self.averaged_generator,
+        }
+        state = {
+            f"{name}/{key}": v
+            for name, network in networks.items()
+            for key, v in network_state(network).items()
+        }
+        state.update({"D/W": D.W, "D/w_0": D.w_0, "D/b": D.b})
+        parts = {
+            "creator": self._step.creator,
+            "critic": self._step.critic,
+            "averages": self.averages,
+            "loss_scale": self.loss_scale,
+        }
+        for name, part in parts.items():
+            if part is not None:
+                state.update({f"{name}/{key}": variable for key, variable in part.state().items()})
+        return state
+
+
+def synthesise(E, G, images, drawings, y):
+    """(x_hat, e_hat): e_hat is the mean of E over K context frames, x_hat = G(y, e_hat) (Sec. 3.2).
+
+    images: uint8 [B,K,H,W,3]; drawings: float32 [B,K,H,W,3]; y: float32 [B,H,W,3].
+    """
+    count, shots, *frame = images.shape
+    flat = [-1, *frame]
+    e = E(to_float(tf.reshape(images, flat)), tf.reshape(drawings, flat))  # [B K, N]
+    e_hat = tf.reduce_mean(tf.reshape(e, [-1, shots, e.shape[-1]]), axis=1)  # [B, N]
+    return G(y, e_hat=e_hat), e_hat
+
+
+def context_drawing(part):
+    """The drawings of a batch's context frames, float32 [B,K,H,W,3]."""
+    with tf.name_scope("drawing"):
+        return draw_landmarks(part["context_landmarks"], part["context_images"].shape[2])
+
+
+def network_state(network):
+    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance of a config."""
+    return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables)}
+
+
+def _built(network):
+    network.build()
+    return network
