@@ -73,25 +73,27 @@ def main(argv):
                 f"{FLAGS.person}'s card names no reference landmarks; use a video and --adapt=none"
             )
         if scripted:
-            driver, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
+            performance, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
         else:
-            driver = _performance(stack)
-            landmarks, fps = driver.on_avatar(driver, reference, FLAGS.adapt), driver.fps
+            performance = _performance(stack)
+            landmarks, fps = driver.on_avatar(performance, reference, FLAGS.adapt), performance.fps
         film = driver.film(
             landmarks,
             client.stream,
             FLAGS.output,
             fps,
-            beside=(lambda size: driver.driver_crops(driver, size)) if FLAGS.side_by_side else None,
-            audio_from=driver.path if driver and driver.has_audio else None,
+            beside=(lambda size: driver.driver_crops(performance, size))
+            if FLAGS.side_by_side
+            else None,
+            audio_from=performance.path if performance and performance.has_audio else None,
             title=f"{FLAGS.person}, AI-generated",
         )
     report = {
         "output": str(film.path),
         "frames": film.frames,
         "fps": round(fps, 6),
-        "faceless_frames": int((~driver.seen).sum()) if driver else 0,
-        "sound": bool(driver and driver.has_audio),
+        "faceless_frames": int((~performance.seen).sum()) if performance else 0,
+        "sound": bool(performance and performance.has_audio),
         "complete": film.error is None,
         "rendered_per_second": round(film.frames / max(film.seconds, 1e-9), 2),
     }

@@ -114,10 +114,10 @@ def test_the_papers_terms_use_vgg19_on_the_frame_and_vggface_on_the_face(monkeyp
         return network
 
     monkeypatch.setattr(
-        content_loss.perceptual, "vgg19", lambda path: random_vgg("vgg19", perceptual.VGG19_BLOCKS)
+        perceptual, "vgg19", lambda path: random_vgg("vgg19", perceptual.VGG19_BLOCKS)
     )
     monkeypatch.setattr(
-        content_loss.perceptual,
+        perceptual,
         "vggface",
         lambda path: random_vgg("vggface", perceptual.VGGFACE_BLOCKS),
     )

@@ -154,14 +154,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     """A process that may write 20 kB a file stands for a disk that is full."""
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from tf_talkinghead import performance\n"
+        "from tf_talkinghead.driving import driver\n"
         "from tf_talkinghead.errors import InputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "noise = np.random.default_rng(0)\n"
         "stream = lambda landmarks: (noise.integers(0, 255, (128, 128, 3), np.uint8) for _ in landmarks)\n"
         "try:\n"
-        "    performance.film(np.zeros((100, 68, 2)), stream, sys.argv[1], 25, progress=False)\n"
+        "    driver.film(np.zeros((100, 68, 2)), stream, sys.argv[1], 25, progress=False)\n"
         "except InputError as error:\n"
         "    print('refused:', error)\n"
     )

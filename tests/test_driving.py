@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
-from tf_talkinghead.driving import adaptation, scripted_motion
 from tf_talkinghead.driving.adaptation import adapt
-from tf_talkinghead.driving.scripted_motion import scripted_motion
+from tf_talkinghead.driving.scripted_motion import SCRIPT, scripted_motion
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces import geometry
 from tf_talkinghead.faces.geometry import expressed, neutral_frame, similarity, turned
@@ -81,7 +80,7 @@ def test_natural_timing():
     opening = mouth_opening(scripted_motion(COLLINS, fps=100, parts=("talk",)))
     middle = opening[1:-1]
     peaks = np.sum((middle > opening[:-2]) & (middle >= opening[2:]) & (middle > opening[0] + 0.01))
-    assert 3 <= peaks / scripted_motion.SCRIPT["talk"] <= 6
+    assert 3 <= peaks / SCRIPT["talk"] <= 6
     assert np.linalg.norm(np.diff(motion, axis=0), axis=-1).max() * 100 < 1.2  # crop sides a second
 
 
@@ -195,7 +194,7 @@ def test_the_motion_arrives_and_the_shape_does_not():
 
 def test_brows_rise_by_the_same_share_of_the_face():
     """A long-faced driver lifts the brows by a tenth of his face's height; so does the avatar, by a tenth of hers."""
-    long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*adaptation._axes(COLLINS)[::-1, 0])))
+    long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*geometry.face_axes(COLLINS)[::-1, 0])))
     round_face = long_face.copy()
     long_face = long_face * [1.0, 1.4]
     lifted = long_face.copy()

@@ -53,14 +53,14 @@ def test_published_folder_is_readable_by_other_users(tmp_path):
 
 KILLED = """
 import pathlib, sys, time
-from tf_talkinghead import publishing
+from tf_talkinghead.export import store
 def write(folder):
     for i in range(1000000):
         (folder / f"part-{i % 50}").write_text("x" * 1000)
         if i == 20: print("writing", flush=True)
 while True:
-    publishing.publish(sys.argv[1], "ann", lambda f: [(f / str(i)).write_text("x") for i in range(20)])
-    if len(sys.argv) > 2: publishing.publish(sys.argv[1], "ann", write)
+    store.publish(sys.argv[1], "ann", lambda f: [(f / str(i)).write_text("x") for i in range(20)])
+    if len(sys.argv) > 2: store.publish(sys.argv[1], "ann", write)
 """
 
 

@@ -14,6 +14,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, person, protocol, user_study
 from tf_talkinghead.evaluation.fid import InceptionFeatures, cached_inception
 from tf_talkinghead.evaluation.report import write_report
+from tf_talkinghead.faces import recognition
 
 
 def run_evaluation(
@@ -128,7 +129,7 @@ def _load(weights, names, size):
 def _embedding(name):
     """(function, what to take off its vectors; None for the shipped mean)."""
     if not name:
-        return person.face_recognition.face_vectors, None
+        return recognition.face_vectors, None
     module, _, function = name.partition(":")
     try:
         return getattr(importlib.import_module(module), function), np.float64(0)
