@@ -38,6 +38,7 @@ class _Section:
 class ModelConfig(_Section):
     """Shapes of E, G, P and D (Sec. 3.1 and 4, "implementation details")."""
 
+    generator: str = "direct"  # "direct": the paper's; "guided": shown the person's photos (models/guided.py); ours
     image_size: int = 256  # H = W, pixels; paper 256
     embedder_channels: tuple[int, ...] = (
         64,
@@ -59,6 +60,16 @@ class ModelConfig(_Section):
     attention_up_size: int = 64  # self-attention in G's up part; paper 64
     spectral_norm_eps: float = 1e-4  # an author's later code
     instance_norm_eps: float = 1e-5  # ours (paper silent)
+    flow_size: int = 64  # guided: pixels of the grid on which the photos' displacement is known
+    residual_flow: float = (
+        0.1  # guided: the farthest a learned displacement reaches, a share of the picture
+    )
+    detail_channels: int = 16  # guided: of the head that works at the full size
+
+    @property
+    def working_size(self) -> int:
+        """Pixels at which E, V and the body of G work: half the picture's size for a guided generator."""
+        return self.image_size // 2 if self.generator == "guided" else self.image_size
 
 
 @dataclass(frozen=True)

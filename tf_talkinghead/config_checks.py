@@ -23,6 +23,9 @@ RANGES = {
     "model.attention_up_size": _ANY_COUNT,
     "model.spectral_norm_eps": (1e-12, 1),
     "model.instance_norm_eps": (1e-12, 1),
+    "model.flow_size": (4, 1024),
+    "model.residual_flow": (0, 1),
+    "model.detail_channels": (1, 1024),
     "losses.vgg19": _WEIGHT,
     "losses.vggface": _WEIGHT,
     "losses.pixel": _WEIGHT,
@@ -104,6 +107,7 @@ RANGES = {
     "evaluation.seed": _ANY_COUNT,
 }
 CHOICES = {
+    "model.generator": ("direct", "guided"),
     "losses.perceptual": ("vgg", "dlib"),
     "meta.variant": ("ft", "ff"),
     "meta.dtype": ("float32", "mixed_bfloat16", "mixed_float16"),
@@ -156,6 +160,7 @@ def _model_problem(values):
     )
     if size & (size - 1):
         return f"model.image_size: expected a power of two, got {size}"
+    size = size // 2 if values["generator"] == "guided" else size  # where E, V and G's body work
     if size >> len(embedder) != 4:
         wanted = size.bit_length() - 3
         return f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), got {len(embedder)}"

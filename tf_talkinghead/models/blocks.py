@@ -117,6 +117,28 @@ class SelfAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+class Gain(keras.layers.Layer):
+    """A learned scalar factor: `gain * h`. Spectral normalisation bounds a convolution; this lets its output grow or rest."""
+
+    def __init__(self, start=0.0, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.start = start
+
+    def build(self, input_shape=None):
+        self.gain = self.add_weight(
+            name="gain", shape=(), initializer=keras.initializers.Constant(self.start)
+        )
+
+    def call(self, h):
+        return h * self.gain.value
+
+    def get_config(self):
+        config = {**super().get_config(), "start": self.start}
+        config.pop("autocast", None)
+        return config
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
 class ResidualBlock(keras.layers.Layer):
     """norm - ReLU - (nearest up) - conv3 - norm - ReLU - conv3 - (average-pool down), plus the skip.
 

@@ -30,7 +30,7 @@ class RealismNetwork(Network):
         self.last = add_block(self, (None, 4, 4, channels[-1]), channels[-1], "residual")
 
     def call(self, x, y):
-        size = self.config.image_size
+        size = self.config.working_size
         x, y = checked_image("x", x, size), checked_drawing("y", y, size)
         h, activations = run_down([*self.down, self.last], tf.concat([x, y], axis=-1))
         return sum_of_positions(h), activations

@@ -23,7 +23,7 @@ class Embedder(Network):
         self.down = down_part(self, 6, self.config.embedder_channels)
 
     def call(self, x, y):
-        size = self.config.image_size
+        size = self.config.working_size
         x, y = checked_image("x", x, size), checked_drawing("y", y, size)
         h, _ = run_down(self.down, tf.concat([x, y], axis=-1))  # [B, 4, 4, N]
         return sum_of_positions(h)

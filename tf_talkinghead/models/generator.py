@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.models.blocks import (
     AdaptiveInstanceNormalization,
+    Gain,
     InstanceNormalization,
     SelfAttention,
     convolution,
@@ -105,8 +106,42 @@ class _Body(Network):
         return checked("psi_hat", psi_hat, (self.adain_size,))
 
 
+class Projection:
+    """P of a generator: psi_hat = P e_hat, and the generator without it. Mixed into a trainable `Network`."""
+
+    def _build_projection(self):
+        eps = self.config.spectral_norm_eps
+        self.P = SpectralDense(self.adain_size, eps=eps, dtype="float32", name="P")
+        self.P.build((None, self.config.embedding_size))
+
+    def project(self, e_hat):
+        """psi_hat [B, A] of e_hat [B, N]."""
+        return self.P(checked("e_hat", e_hat, (self.config.embedding_size,)))
+
+    def _psi(self, psi_hat, e_hat):
+        """psi_hat [B, A], given as such or as e_hat; InputError unless it is exactly one of them."""
+        if (psi_hat is None) == (e_hat is None):
+            raise InputError(
+                "generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither"
+            )
+        return self.project(e_hat) if psi_hat is None else self._checked_psi(psi_hat)
+
+
+def copy_folded(generator, folded):
+    """Set the plain kernels of `folded` to those of `generator`, each divided by its sigma; both of one config."""
+    for source, target in zip(generator._leaves(), folded._leaves(), strict=True):
+        if isinstance(source, SpectralConv2D):
+            target.kernel.assign(source.normalized_kernel())
+            if source.use_bias:
+                target.bias.assign(source.bias)
+        elif isinstance(source, InstanceNormalization):
+            target.set_weights(source.get_weights())
+        elif isinstance(source, (SelfAttention, Gain)):
+            target.gain.assign(source.gain)
+
+
 @keras.saving.register_keras_serializable(PACKAGE)
-class Generator(_Body):
+class Generator(Projection, _Body):
     """G with P. Either `generator(y, psi_hat=psi_hat)` or `generator(y, e_hat=e_hat)`.
 
     Both give x_hat float32 [B, H, W, 3]; the second is the first with `psi_hat = generator.project(e_hat)`.
@@ -114,42 +149,17 @@ class Generator(_Body):
 
     def build(self, input_shape=None):
         self._build_body()
-        self.P = SpectralDense(
-            self.adain_size, eps=self.config.spectral_norm_eps, dtype="float32", name="P"
-        )
-        self.P.build((None, self.config.embedding_size))
-
-    def project(self, e_hat):
-        """psi_hat [B, A] of e_hat [B, N]."""
-        return self.P(checked("e_hat", e_hat, (self.config.embedding_size,)))
+        self._build_projection()
 
     def call(self, y, psi_hat=None, e_hat=None):
-        if (psi_hat is None) == (e_hat is None):
-            raise InputError(
-                "generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither"
-            )
-        y = checked_drawing("y", y, self.config.image_size)
-        return self._render(
-            y, self.project(e_hat) if psi_hat is None else self._checked_psi(psi_hat)
-        )
+        psi_hat = self._psi(psi_hat, e_hat)
+        return self._render(checked_drawing("y", y, self.config.image_size), psi_hat)
 
     def folded(self, dtype=None):
-        """The same function of (y, psi_hat) with plain kernels: each divided by its sigma, and no P.
-
-        Args:
-          dtype: a Keras dtype policy for the folded model; this generator's own by default.
-        """
+        """The same function of (y, psi_hat) with plain kernels and without P; dtype: its policy, this one's by default."""
         result = FoldedGenerator(self.config, dtype=dtype or self.dtype_policy)
         result.build()
-        for source, target in zip(self._leaves(), result._leaves(), strict=True):
-            if isinstance(source, SpectralConv2D):
-                target.kernel.assign(source.normalized_kernel())
-                if source.use_bias:
-                    target.bias.assign(source.bias)
-            elif isinstance(source, InstanceNormalization):
-                target.set_weights(source.get_weights())
-            elif isinstance(source, SelfAttention):
-                target.gain.assign(source.gain)
+        copy_folded(self, result)
         return result
 
 

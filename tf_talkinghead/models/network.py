@@ -68,7 +68,7 @@ def down_part(network, inputs, channels, norm="none", spectral=True):
 
     The first block has no opening norm and ReLU: they would cut raw pixels.
     """
-    size, layers = network.config.image_size, []
+    size, layers = network.config.working_size, []
     for number, outputs in enumerate(channels):
         shape = (None, size, size, inputs)
         layers.append(

@@ -1,0 +1,241 @@
+"""Guidance of the guided generator: a person's own photos, bent by landmarks towards the pose asked for.
+
+    landmarks l_t [B, 68, 2], sources x_s [N, S, S, 3] with l_s [N, 68, 2]
+      choose          the sources nearest to l_t, two of them blended, continuously in l_t
+      spline          thin-plate spline (Bookstein, PAMI 1989) through the points, target -> source, on a coarse grid
+      sample          the sources' pixels under that flow
+
+Everything is standard TensorFlow, batched, and runs the same eagerly, in a training step and in a SavedModel. Points and
+flows are (x, y) in fractions of the square picture, y downwards; 0.5, 0.5 is its centre.
+
+After Zakharov et al., ECCV 2020 (a warped texture under a predicted picture) and thin-plate-spline motion models (Zhao and
+Zhang, CVPR 2022); the 68 landmarks of both sides take the place of learned key points.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+LANDMARKS, PUPILS = 68, 2
+BLENDED = 2  # sources that share a frame
+STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
+_BLEND_WITHIN = 0.15  # two sources are blended where their distances differ by less than this share of the nearer one
+_CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
+_STIFFNESS = 2e-5  # the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
+_GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
+
+# The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the skull. Its place follows
+# from the similarity that takes the mean face's rigid points to the landmarks. Units: distances between the eyes'
+# centres from the middle between them; a mean over the training clips.
+_RIGID = (0, 16, 27, 31, 33, 35, 36, 39, 42, 45)
+_RIGID_PLACES = np.array(
+    [(-1.146, 0.061), (1.146, 0.061), (0.0, -0.043), (-0.227, 0.679), (0.0, 0.754), (0.227, 0.679)]
+    + [(-0.691, 0.008), (-0.298, 0.025), (0.298, 0.025), (0.691, 0.008)],
+    np.float32,
+)
+_ANGLES = np.deg2rad(180.0 + (np.arange(8) + 0.5) * 180.0 / 8)
+_OUTLINE = np.stack([1.2 * np.cos(_ANGLES), 0.06 + 1.83 * np.sin(_ANGLES)], -1).astype(np.float32)
+_STEPS = np.arange(4) / 4.0
+_BORDER = np.concatenate(
+    [
+        np.stack([_STEPS, 0 * _STEPS], -1),
+        np.stack([0 * _STEPS + 1, _STEPS], -1),
+        np.stack([1 - _STEPS, 0 * _STEPS + 1], -1),
+        np.stack([0 * _STEPS, 1 - _STEPS], -1),
+    ]
+).astype(np.float32)  # [16, 2]: stays in place
+
+# Compared after alignment, eyes and mouth count double: they are what a bent picture shows worst.
+_COMPARED = np.ones(LANDMARKS, np.float32)
+_COMPARED[36:68] = 2.0
+_COMPARED /= _COMPARED.sum()
+
+
+def distances(landmarks, source_landmarks):
+    """How far each source's face is from the one asked for, whatever its place, size and roll.
+
+    Args:
+      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
+
+    Returns:
+      float32 [B, N]: root mean square distance of the aligned points (eyes and mouth weighed double) over the target's
+      eye distance.
+    """
+    target = tf.complex(landmarks[..., 0], landmarks[..., 1])[:, None]  # [B, 1, 68]
+    source = tf.complex(source_landmarks[..., 0], source_landmarks[..., 1])
+    source = source if source.shape.rank == 3 else source[None]  # [B or 1, N, 68]
+    weights = tf.constant(_COMPARED, tf.complex64)
+    eyes = tf.abs(tf.reduce_mean(target[..., 42:48], -1) - tf.reduce_mean(target[..., 36:42], -1))
+    target -= tf.reduce_sum(weights * target, -1, keepdims=True)
+    source -= tf.reduce_sum(weights * source, -1, keepdims=True)
+    # In the plane rotation and scale are one complex number a: least squares of target - a source.
+    product = tf.reduce_sum(weights * tf.math.conj(source) * target, -1)  # [B, N]
+    power = tf.reduce_sum(_COMPARED * tf.square(tf.abs(source)), -1)
+    rest = tf.reduce_sum(_COMPARED * tf.square(tf.abs(target)), -1)
+    rest -= tf.square(tf.abs(product)) / tf.maximum(power, 1e-9)
+    return tf.sqrt(tf.maximum(rest, 0.0)) / tf.maximum(eyes, 1e-3)
+
+
+def choose(landmarks, source_landmarks, allowed=None):
+    """The sources to use for each frame, and their shares; the shares are continuous in the landmarks.
+
+    The nearest source has the frame to itself unless the second is almost as near. The share of the second is one half
+    where both are equally near and falls to 0 at `_BLEND_WITHIN`, and before a third comes as near as the second.
+
+    Args:
+      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
+      allowed: int32 [B]; only the first so many sources count. None: all.
+
+    Returns:
+      (rows int32 [B, 2], shares float32 [B, 2] that add up to 1).
+    """
+    far = distances(landmarks, source_landmarks)  # [B, N]
+    count = source_landmarks.shape[-3]
+    if allowed is not None:
+        far = tf.where(tf.range(count)[None] < allowed[:, None], far, far + 1e3)
+    spare = max(0, BLENDED + 1 - count)
+    far = tf.pad(far, [[0, 0], [0, spare]], constant_values=1e6)
+    nearest, rows = tf.math.top_k(-far, BLENDED + 1)
+    first, second, third = tf.unstack(-nearest, BLENDED + 1, axis=1)
+    reach = tf.minimum(_BLEND_WITHIN * first + _CLOSE, third - first)
+    share = 0.5 * tf.nn.relu(1.0 - (second - first) / tf.maximum(reach, 1e-6))
+    return tf.minimum(rows[:, :BLENDED], count - 1), tf.stack([1.0 - share, share], -1)
+
+
+def control_points(landmarks):
+    """The spline's points [..., 92, 2]: the landmarks, the head's outline above the brows, the picture's border."""
+    rigid = tf.gather(landmarks, _RIGID, axis=-2)
+    matrix, offset = _similarity(_RIGID_PLACES, rigid)
+    outline = tf.einsum("...ij,pj->...pi", matrix, tf.constant(_OUTLINE)) + offset
+    border = tf.broadcast_to(
+        tf.constant(_BORDER), tf.concat([tf.shape(landmarks)[:-2], _BORDER.shape], 0)
+    )
+    return tf.concat([landmarks, outline, border], -2)
+
+
+def spline(landmarks, source_landmarks, size):
+    """Where each place of the target lies in the sources: thin-plate splines through `control_points`.
+
+    Args:
+      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [B, M, 68, 2]. size: of the grid.
+
+    Returns:
+      float32 [B, M, size, size, 2], fractions of the source; the grid's cells have their centres at (i + 1/2) / size.
+      No gradient passes: the flow is an input of the generator, not a result of it.
+    """
+    target = control_points(tf.stop_gradient(landmarks))  # [B, P, 2]
+    source = control_points(tf.stop_gradient(source_landmarks))  # [B, M, P, 2]
+    points, sources = target.shape[1], source.shape[1]
+    # The displacement is solved for, so that far from all points the map tends to an affine one near the identity.
+    shift = tf.transpose(source - target[:, None], [0, 2, 1, 3])
+    shift = tf.pad(tf.reshape(shift, [-1, points, sources * 2]), [[0, 0], [0, 3], [0, 0]])
+    affine = tf.concat([tf.ones_like(target[..., :1]), target], -1)  # [B, P, 3]
+    kernel = _radial(target, target) + _STIFFNESS * tf.eye(points)
+    corner = -1e-6 * tf.eye(
+        3, batch_shape=[tf.shape(target)[0]]
+    )  # no zero pivot if points coincide
+    system = tf.concat(
+        [tf.concat([kernel, affine], 2), tf.concat([_transposed(affine), corner], 2)], 1
+    )
+    weights = tf.linalg.solve(system, shift)  # [B, P + 3, 2 M]
+    places = grid(size).reshape(1, -1, 2)
+    basis = tf.matmul(_radial(tf.constant(places), target), weights[:, :points])
+    plane = np.concatenate([np.ones_like(places[..., :1]), places], -1)  # [1, size^2, 3]
+    flow = basis + tf.matmul(plane, weights[:, points:]) + np.tile(places, [1, 1, sources])
+    flow = tf.reshape(flow, [-1, size, size, sources, 2])
+    return tf.stop_gradient(tf.transpose(flow, [0, 3, 1, 2, 4]))
+
+
+def sample(pictures, rows, flow):
+    """Pixels of `pictures` at the places of `flow`, bilinear; places outside take the nearest pixel of the border.
+
+    Args:
+      pictures: [N, H, W, C], uint8 or floats. rows: int32 [B], the picture of each flow. flow: float32 [B, h, w, 2].
+
+    Returns:
+      float32 [B, h, w, C] in the pictures' units. Gradients pass to `flow`, and to float pictures.
+    """
+    height, width, channels = pictures.shape[1:]
+    flat = tf.reshape(pictures, [-1, channels])
+    x = tf.clip_by_value(flow[..., 0] * width - 0.5, 0.0, width - 1.0)
+    y = tf.clip_by_value(flow[..., 1] * height - 0.5, 0.0, height - 1.0)
+    left = tf.minimum(tf.cast(x, tf.int32), width - 2)
+    top = tf.minimum(tf.cast(y, tf.int32), height - 2)
+    right_share = (x - tf.cast(left, tf.float32))[..., None]
+    bottom_share = (y - tf.cast(top, tf.float32))[..., None]
+    first = (rows[:, None, None] * height + top) * width + left
+
+    def pixels(offset):
+        return tf.cast(tf.gather(flat, first + offset), tf.float32)
+
+    upper = pixels(0)
+    upper += right_share * (pixels(1) - upper)
+    lower = pixels(width)
+    lower += right_share * (pixels(width + 1) - lower)
+    return upper + bottom_share * (lower - upper)
+
+
+def inside(flow):
+    """1 where `flow` [..., 2] points into the picture, 0 where it points outside, float32 [..., 1]."""
+    within = tf.reduce_all((flow >= 0.0) & (flow <= 1.0), -1, keepdims=True)
+    return tf.cast(within, tf.float32)
+
+
+def stretch(flow):
+    """Logarithm of the area that a pixel comes from over its own, float32 [B, h, w, 1], for `flow` [B, h, w, 2].
+
+    Negative where the source is stretched (a mouth pulled open), positive where it is squeezed; -`STRETCH_LIMIT` where
+    the map folds over.
+    """
+    size = float(flow.shape[1])
+    right = (flow[:, :, 1:] - flow[:, :, :-1]) * size
+    down = (flow[:, 1:] - flow[:, :-1]) * size
+    right = tf.concat([right, right[:, :, -1:]], 2)
+    down = tf.concat([down, down[:, -1:]], 1)
+    area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
+    limit = STRETCH_LIMIT
+    return tf.clip_by_value(tf.math.log(tf.maximum(area, 1e-6)), -limit, limit)[..., None]
+
+
+def gaze_spots(pupils, places):
+    """Pupils as Gaussian spots; nothing is drawn for one that is not finite (unknown).
+
+    Args:
+      pupils: float32 [B, 2, 2]. places: float32 [B, h, w, 2] or [h, w, 2], where each pixel lies in the pupils' picture:
+        the target's grid for target pupils, a flow for source pupils.
+
+    Returns:
+      float32 [B, h, w, 1] in [0, 1].
+    """
+    known = tf.reduce_all(tf.math.is_finite(pupils), -1)[:, None, None]  # [B, 1, 1, 2]
+    centres = tf.where(tf.math.is_finite(pupils), pupils, 0.0)[:, None, None]
+    squared = tf.reduce_sum(tf.square(places[..., None, :] - centres), -1)
+    spots = tf.where(known, tf.exp(-squared / (2 * _GAZE_WIDTH**2)), 0.0)
+    return tf.reduce_max(spots, -1, keepdims=True)
+
+
+def _radial(a, b):
+    """r^2 log r^2 between points [B, P, 2] and [B, Q, 2], [B, P, Q]; 0 at r = 0."""
+    squared = tf.square(a[:, :, None, 0] - b[:, None, :, 0])
+    squared += tf.square(a[:, :, None, 1] - b[:, None, :, 1])
+    return squared * tf.math.log(squared + 1e-9)
+
+
+def _similarity(places, points):
+    """Least-squares similarity from constant `places` [P, 2] to `points` [..., P, 2]: (matrix [..., 2, 2], offset [..., 1, 2])."""
+    middle, mean = places.mean(0), tf.reduce_mean(points, -2, keepdims=True)
+    a = (places - middle) / np.square(places - middle).sum()
+    b = points - mean
+    cosine = tf.reduce_sum(a * b, [-2, -1])
+    sine = tf.reduce_sum(a[:, 0] * b[..., 1] - a[:, 1] * b[..., 0], -1)
+    matrix = tf.stack([tf.stack([cosine, -sine], -1), tf.stack([sine, cosine], -1)], -2)
+    return matrix, mean - tf.linalg.matvec(matrix, middle)[..., None, :]
+
+
+def _transposed(matrix):
+    return tf.transpose(matrix, [0, 2, 1])
+
+
+def grid(size):
+    """Centres of the cells of a size x size grid, float32 [size, size, 2], (x, y) in fractions."""
+    ticks = (np.arange(size, dtype=np.float32) + 0.5) / size
+    return np.stack(np.meshgrid(ticks, ticks), -1)

@@ -1,0 +1,252 @@
+"""The guided generator: the paper's G, shown the person's own photos bent to the pose asked for.
+
+    y [B, w, w, 3], guide of photos, psi_hat [B, A]  ->  x_hat [B, S, S, 3] in [-1, 1]
+
+E, P, psi_hat and D stay the paper's; G's blocks with AdaIN work at w = S / 2 and give, instead of a picture alone, how to
+correct the bent photo:
+
+    x_hat = mask * sample(photos, flow + residual) + (1 - mask) * colour + detail
+
+flow is the thin-plate spline of guidance.py, residual a learned displacement (64 x 64, bounded), mask and colour are of
+size w and upsampled, detail comes from a small head at S. What the body learns to draw is what photos cannot give: the
+inside of a mouth, shut lids, what a turn uncovers.
+"""
+
+import keras
+import tensorflow as tf
+
+from tf_talkinghead.models import guidance
+from tf_talkinghead.models.blocks import AdaptiveInstanceNormalization, Gain, convolution
+from tf_talkinghead.models.checks import checked, checked_drawing
+from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes, copy_folded
+from tf_talkinghead.models.layers import PACKAGE
+from tf_talkinghead.models.network import Network, add_block, down_part
+
+_GUIDANCE = (
+    3 + 3 + 2 + 1 + 1 + 2
+)  # y, bent photo, displacement, stretch, inside, gaze of target and photo
+_LIFTED = 8  # channels of the body's output that the detail head sees
+_TRUSTED = 2.0  # of the mask before the sigmoid: at first the photo is believed
+_FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the picture becomes 1
+
+
+def make_guide(
+    config, landmarks, photos, photo_landmarks, rows, shares, pupils=None, photo_pupils=None
+):
+    """What a `GuidedGenerator` is shown for each frame.
+
+    Args:
+      config: ModelConfig.
+      landmarks: float32 [B, 68, 2], the pose asked for.
+      photos: uint8 [N, S', S', 3]; photo_landmarks: float32 [N, 68, 2].
+      rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up to 1 (`guidance.choose`).
+      pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
+
+    Returns:
+      A dict of tensors: photos; small, the photos at the working size, float32; rows; shares; flow [B, M, F, F, 2]; gaze
+      [B, w, w, 2], where the target's pupils are and where the first photo's lie under its flow.
+    """
+    size = config.working_size
+    flow = guidance.spline(landmarks, tf.gather(photo_landmarks, rows), config.flow_size)
+    small = tf.image.resize(tf.cast(photos, tf.float32), [size, size], method="area")
+    if pupils is None or photo_pupils is None:
+        gaze = tf.zeros([tf.shape(landmarks)[0], size, size, 2])
+    else:
+        places = tf.image.resize(flow[:, 0], [size, size])
+        own = tf.gather(photo_pupils, rows[:, 0])
+        # Gaze is moved from one to the other: with either unknown, both are.
+        known = tf.reduce_all(tf.math.is_finite(pupils) & tf.math.is_finite(own), [1, 2])
+        gaze = tf.concat(
+            [guidance.gaze_spots(pupils, guidance.grid(size)), guidance.gaze_spots(own, places)], -1
+        )
+        gaze = tf.where(known[:, None, None, None], gaze, 0.0)
+    return {
+        "photos": photos,
+        "small": small,
+        "rows": rows,
+        "shares": shares,
+        "flow": flow,
+        "gaze": gaze,
+    }
+
+
+class _GuidedBody(Network):
+    """Everything of the guided G but P, with spectral or plain kernels."""
+
+    spectral = True
+
+    @property
+    def adain_size(self):
+        """A, the length of psi_hat."""
+        return adain_size(self.config)
+
+    def _build_body(self):
+        config, channels = self.config, self.config.generator_channels
+        self.down = down_part(self, _GUIDANCE, channels, "instance", self.spectral)
+        size, inputs = config.working_size >> len(channels), channels[-1]
+        self.residual = [
+            self._block(size, inputs, inputs, f"residual_{number}", "none")
+            for number in range(config.generator_residual_blocks)
+        ]
+        self.up, self.skips = [], []
+        for number, outputs in enumerate(reversed(channels)):
+            self.up.append(self._block(size, inputs, outputs, f"up_{number}", "up"))
+            size, inputs = 2 * size, outputs
+            if number + 1 < len(channels):  # what the down part knew at this size
+                known = channels[-2 - number]
+                self.skips.append(self._convolution(outputs, 1, known, f"skip_{number}"))
+        self.closing_norm = AdaptiveInstanceNormalization(
+            config.instance_norm_eps, dtype=self.dtype_policy, name="closing_norm"
+        )
+        self.closing = self._convolution(1 + 3 + _LIFTED, 3, inputs, "closing")
+        self.closing_gain = self._gain(1.0, "closing_gain")
+        widths = list(reversed(channels))
+        sizes = [config.working_size >> (len(channels) - 1 - n) for n in range(len(channels))]
+        self.flow_level = min(
+            range(len(sizes)), key=lambda n: abs(sizes[n] - config.flow_size)
+        )  # where the residual flow is read
+        self.flow = self._convolution(2, 3, widths[self.flow_level], "flow")
+        self.flow_gain = self._gain(0.0, "flow_gain")
+        self.lift = self._convolution(config.detail_channels, 3, _LIFTED + 3 + 3, "lift")
+        self.detail = self._convolution(3, 3, config.detail_channels, "detail")
+        self.detail_gain = self._gain(0.0, "detail_gain")
+
+    def _block(self, size, inputs, outputs, name, resample):
+        shape = (None, size, size, inputs)
+        return add_block(self, shape, outputs, name, "adaptive", resample, spectral=self.spectral)
+
+    def _convolution(self, outputs, kernel, inputs, name):
+        eps = self.config.spectral_norm_eps
+        layer = convolution(outputs, kernel, True, self.spectral, eps, self.dtype_policy, name)
+        layer.build((None, None, None, inputs))
+        return layer
+
+    def _gain(self, start, name):
+        layer = Gain(start, dtype="float32", name=name)
+        layer.build()
+        return layer
+
+    def _leaves(self):
+        """Every layer of the body, outer ones before the ones inside them, in building order."""
+        heads = [self.closing, self.closing_gain, self.flow, self.flow_gain]
+        heads += [self.lift, self.detail, self.detail_gain]
+        parts = [*self.down, *self.residual, *self.up, *self.skips, *heads]
+        return [leaf for part in parts for leaf in part._flatten_layers()]
+
+    def _render(self, y, guide, psi_hat, size):
+        """x_hat [B, size, size, 3] float32."""
+        config = self.config
+        lifted, mask, colour, residual = self._body(y, guide, psi_hat)
+        flow = guide["flow"] + _resized(residual, config.flow_size)[:, None]
+        photo = _bent(guide["photos"], guide, flow, size)
+        mask, colour = _resized(mask, size), _resized(colour, size)
+        x_hat = mask * photo + (1.0 - mask) * colour
+        return tf.clip_by_value(x_hat + self._detail(lifted, x_hat, photo), -1.0, 1.0)
+
+    def _body(self, y, guide, psi_hat):
+        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], residual flow [B, f, f, 2])."""
+        config, size = self.config, self.config.working_size
+        parts = iter(tf.split(psi_hat, adain_sizes(config), axis=-1))
+        h = self._guidance(y, guide, size)  # [B, w, w, 12]
+        known = []
+        for layer in self.down:
+            h = layer(h)  # ... [B, w/16, w/16, C]
+            known.append(h)
+        for layer in self.residual:
+            h = layer(h, next(parts))
+        skips = iter(zip(self.skips, reversed(known[:-1])))
+        for number, layer in enumerate(self.up):
+            h = layer(h, next(parts))  # ... [B, w, w, c]
+            for skip, before in [next(skips)] if number < len(self.skips) else []:
+                h += skip(before)
+            if number == self.flow_level:
+                shift = self.flow_gain(tf.cast(self.flow(tf.nn.relu(h)), tf.float32))
+                residual = config.residual_flow * tf.tanh(shift)
+        h = self.closing(tf.nn.relu(self.closing_norm(h, next(parts))))
+        mask, colour, lifted = tf.split(
+            self.closing_gain(tf.cast(h, tf.float32)), [1, 3, _LIFTED], -1
+        )
+        return lifted, tf.sigmoid(mask + _TRUSTED), tf.tanh(colour), residual
+
+    def _guidance(self, y, guide, size):
+        flow = tf.stack(
+            [_resized(guide["flow"][:, m], size) for m in range(guide["flow"].shape[1])], 1
+        )
+        photo = _bent(guide["small"], guide, flow, size)
+        mean = tf.einsum("bm,bmijc->bijc", guide["shares"], flow)
+        far = _FAR * (mean - guidance.grid(size))
+        stretch = guidance.stretch(mean) / guidance.STRETCH_LIMIT
+        inside = guidance.inside(mean)
+        return tf.concat([y, photo, far, stretch, inside, guide["gaze"]], -1)
+
+    def _detail(self, lifted, x_hat, photo):
+        """What the head at the full size adds, [B, S, S, 3]; a larger picture gets it upsampled."""
+        size, finest = x_hat.shape[1], self.config.image_size
+        inputs = [_resized(part, finest) for part in (lifted, x_hat, photo)]
+        h = tf.cast(tf.concat(inputs, -1), self.compute_dtype)
+        detail = self.detail(tf.nn.relu(self.lift(h)))
+        return _resized(self.detail_gain(tf.cast(detail, tf.float32)), size)
+
+    def _checked(self, y, guide):
+        size, count = self.config.working_size, guide["flow"].shape[1]
+        grid = (count, self.config.flow_size, self.config.flow_size, 2)
+        flow = checked("guide['flow']", guide["flow"], grid)
+        return checked_drawing("y", y, size), {**guide, "flow": flow}
+
+    def _checked_psi(self, psi_hat):
+        return checked("psi_hat", psi_hat, (self.adain_size,))
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class GuidedGenerator(Projection, _GuidedBody):
+    """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide, e_hat=...)` -> x_hat [B, S, S, 3].
+
+    y: drawing [B, S/2, S/2, 3] in [0, 1]; guide: of `make_guide`.
+    """
+
+    def build(self, input_shape=None):
+        self._build_body()
+        self._build_projection()
+
+    def call(self, y, guide, psi_hat=None, e_hat=None):
+        y, guide = self._checked(y, guide)
+        return self._render(y, guide, self._psi(psi_hat, e_hat), self.config.image_size)
+
+    def folded(self, dtype=None):
+        """The same function with plain kernels and without P; dtype: its policy, this one's by default."""
+        result = FoldedGuidedGenerator(self.config, dtype=dtype or self.dtype_policy)
+        result.build()
+        copy_folded(self, result)
+        return result
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FoldedGuidedGenerator(_GuidedBody):
+    """The guided G as it is served: `folded(y, guide, psi_hat)` -> x_hat, plain convolutions, no P.
+
+    size: pixels of the result, `config.image_size` by default; larger ones take no training, since flow, mask and colour
+    are upsampled, and are as sharp as the photos are.
+    """
+
+    spectral = False
+
+    def build(self, input_shape=None):
+        self._build_body()
+
+    def call(self, y, guide, psi_hat, size=None):
+        y, guide = self._checked(y, guide)
+        return self._render(y, guide, self._checked_psi(psi_hat), size or self.config.image_size)
+
+
+def _bent(photos, guide, flow, size):
+    """The photos under their flows, blended by their shares: float32 [B, size, size, 3] in [-1, 1]."""
+    total = 0.0
+    for m in range(flow.shape[1]):
+        places = _resized(flow[:, m], size)
+        pixels = guidance.sample(photos, guide["rows"][:, m], places)
+        total += tf.reshape(guide["shares"][:, m], [-1, 1, 1, 1]) * pixels
+    return total / 127.5 - 1.0
+
+
+def _resized(h, size):
+    return h if h.shape[1] == size else tf.image.resize(h, [size, size])
