@@ -157,6 +157,13 @@ class DataConfig(_Section):
     short_clips: str = (
         "repeat"  # clips of fewer than K + 1 frames: "repeat" frames or "skip" the clip; ours
     )
+    hard_pairs: float = (
+        0.0  # share of episodes whose context differs most from the target: mouth, eyes, turn; ours
+    )
+    still_share: float = (
+        0.0  # share of episodes of clips of one frame; 0: as many as there are; ours
+    )
+    gaze_dropout: float = 0.0  # share of episodes in which pupils count as unknown; ours
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

@@ -57,9 +57,16 @@ class Variation:
 
     def landmarks(self, landmarks: np.ndarray) -> np.ndarray:
         """The landmarks [..., 68, 2] of the varied picture."""
+        return self._placed(mirrored(landmarks) if self.flip else landmarks)
+
+    def pupils(self, pupils: np.ndarray) -> np.ndarray:
+        """The pupils [..., 2, 2] of the varied picture, right eye first; NaN stays NaN."""
         if self.flip:
-            landmarks = mirrored(landmarks)
-        return (landmarks @ self.place[:, :2].T + self.place[:, 2]).astype(np.float32)
+            pupils = pupils[..., ::-1, :] * (-1, 1) + (1, 0)
+        return self._placed(pupils)
+
+    def _placed(self, points):
+        return (points @ self.place[:, :2].T + self.place[:, 2]).astype(np.float32)
 
 
 _IDENTITY = np.eye(2, 3)

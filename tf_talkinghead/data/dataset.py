@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tf_talkinghead.data import records
-from tf_talkinghead.data.records import HEADER, RECORD_SCHEMA, Record
+from tf_talkinghead.data.records import HEADER, READABLE, RECORD_SCHEMA, Record
 from tf_talkinghead.errors import InputError
 
 INDEX_NAME = "dataset.json"
@@ -123,7 +123,7 @@ def load_dataset(folder) -> Dataset:
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from error
     schema = tree.get("schema") if isinstance(tree, dict) else None
-    if schema != RECORD_SCHEMA:
+    if schema not in READABLE:
         raise InputError(
             f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: prepare the dataset anew, in another folder"
         )

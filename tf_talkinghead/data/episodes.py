@@ -19,11 +19,22 @@ import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.config import AugmentConfig, Config, DataConfig
-from tf_talkinghead.data import augment, records
+from tf_talkinghead.data import augment, records, still_motion
 from tf_talkinghead.data.augment import Variation
 from tf_talkinghead.data.dataset import Dataset, Entry, load_dataset
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.geometry import head_angles
+from tf_talkinghead.faces.motion import eye_opening, mouth_opening
 
+_MEASURES = (
+    mouth_opening,
+    eye_opening,
+    lambda points: head_angles(points)[..., 0],
+)  # of hard pairs
+_EXTREME, _OTHER_END = (
+    0.1,
+    0.35,
+)  # shares of a clip's frames that a hard pair's target, its context come from
 _ORDER, _EPISODE = 0, 1  # streams of random numbers
 
 
@@ -34,6 +45,19 @@ class Episode:
     entry: Entry
     frames: np.ndarray  # int [K + 1], positions in the clip, the target last
     variation: Variation
+    guided: "GuidedDraws | None" = None  # what episodes of a guided generator have besides
+
+
+@dataclass(frozen=True)
+class GuidedDraws:
+    """What is drawn for an episode of a guided generator beyond the paper's."""
+
+    sources: int  # context frames that may serve as photos, the first so many
+    window: np.ndarray  # float32 [2] in 0..1, where D looks
+    hard: int  # which of the measures makes this pair a hard one, or -1
+    seed: int  # of what depends on the clip's landmarks
+    gaze: bool  # whether pupils are shown
+    motion: np.ndarray  # standard normal, of a photo's made-up motion
 
 
 class Schedule:
@@ -48,9 +72,10 @@ class Schedule:
         identities=None,
         exclude=None,
         augmented: bool = True,
+        guided: bool = False,
     ):
         """`identities` restricts the videos to these people, `exclude` leaves people out; unknown names are refused."""
-        self.shots, self.seed = shots, seed
+        self.shots, self.seed, self.config, self.guided = shots, seed, config, guided
         self.augment = config.augment if augmented else AugmentConfig()
         self.clips: dict[int, list[Entry]] = {}  # row of W -> its clips
         people = _chosen_people(dataset, identities, exclude)
@@ -64,6 +89,10 @@ class Schedule:
                 f"{dataset.folder}: no clip to train on: of {len(dataset.clips)} clips none is of the {len(people)} people "
                 f"asked for and has more than {shots} frames (data.short_clips = {config.short_clips!r})"
             )
+        self.stills = np.array(
+            [row for row in self.rows if all(entry.frames == 1 for entry in self.clips[row])]
+        )
+        self.moving = np.setdiff1d(self.rows, self.stills)
         self._cached = (-1, self.rows)  # epoch and its order
 
     def __len__(self) -> int:
@@ -74,10 +103,31 @@ class Schedule:
         """Episode `number`, 0 and up without end."""
         epoch, place = divmod(int(number), len(self.rows))
         random = _random(self.seed, _EPISODE, int(number))
-        clips = self.clips[int(self._epoch_order(epoch)[place])]
+        clips = self.clips[int(self._row(random, epoch, place))]
         entry = clips[random.integers(len(clips))]
         frames = _frames(random, entry.frames, self.shots)
-        return Episode(entry, frames, augment.draw(random, self.augment))
+        variation = augment.draw(random, self.augment)
+        return Episode(entry, frames, variation, self._guided_draws(random))
+
+    def _row(self, random, epoch, place):
+        """The row of W of an episode: every video once an epoch, or photos for a share of the episodes."""
+        share = self.config.still_share
+        if not share or not len(self.stills) or not len(self.moving):
+            return self._epoch_order(epoch)[place]
+        return random.choice(self.stills if random.random() < share else self.moving)
+
+    def _guided_draws(self, random):
+        if not self.guided:
+            return None
+        hard = int(random.integers(len(_MEASURES)))
+        return GuidedDraws(
+            sources=int(random.integers(1, self.shots + 1)),
+            window=np.float32(random.random(2)),
+            hard=hard if random.random() < self.config.hard_pairs else -1,
+            seed=int(random.integers(2**31)),
+            gaze=random.random() >= self.config.gaze_dropout,
+            motion=random.standard_normal(still_motion.DRAWS),
+        )
 
     def _epoch_order(self, epoch):
         cached = self._cached  # read and written as a whole, since several threads ask
@@ -104,7 +154,9 @@ def episodes(
     """Batches of episodes without end, from step `start_step` on; `batch_size` is this worker's.
 
     Elements: `context_images` uint8 [B, K, H, W, 3], `context_landmarks` float32 [B, K, 68, 2], `image` uint8
-    [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W), `identity` string [B].
+    [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W), `identity` string [B]. For a guided
+    generator also `context_pupils` float32 [B, K, 2, 2] and `pupils` [B, 2, 2] (NaN where unknown), `sources` int32 [B]
+    (how many of the context frames may serve as photos) and `window` float32 [B, 2] (where D looks).
 
     Raises:
       InputError: no dataset there, no clip to train on, or records smaller than `config.model.image_size`.
@@ -112,8 +164,9 @@ def episodes(
     dataset = load_dataset(dataset_dir)
     size = config.model.image_size
     check(dataset, size)
-    schedule = Schedule(dataset, config.meta.shots, seed, config.data, identities, exclude, augment)
+    guided = config.model.generator == "guided"
     shots = config.meta.shots
+    schedule = Schedule(dataset, shots, seed, config.data, identities, exclude, augment, guided)
 
     @_stopped_at_exit
     def read(number):
@@ -122,11 +175,21 @@ def episodes(
     def load(local):
         step, place = local // batch_size, local % batch_size
         number = (step * num_workers + worker) * batch_size + place
-        types = (tf.uint8, tf.float32, tf.int32, tf.string)
-        images, landmarks, index, identity = tf.numpy_function(read, [number], types)
+        types = (tf.uint8, tf.float32, tf.int32, tf.string, tf.float32, tf.int32, tf.float32)
+        images, landmarks, index, identity, *more = tf.numpy_function(read, [number], types)
         images = tf.ensure_shape(images, [shots + 1, size, size, 3])
         landmarks = tf.ensure_shape(landmarks, [shots + 1, 68, 2])
+        extra = {}
+        if guided:
+            pupils = tf.ensure_shape(more[0], [shots + 1, 2, 2])
+            extra = {
+                "context_pupils": pupils[:-1],
+                "pupils": pupils[-1],
+                "sources": tf.ensure_shape(more[1], []),
+                "window": tf.ensure_shape(more[2], [2]),
+            }
         return {
+            **extra,
             "context_images": images[:-1],
             "context_landmarks": landmarks[:-1],
             "image": images[-1],
@@ -155,24 +218,47 @@ def check(dataset: Dataset, size: int) -> None:
 
 
 def read_episode(dataset: Dataset, episode: Episode, size: int):
-    """Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32, identity bytes.
+    """Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32, identity bytes, and for a
+    guided generator pupils float32 [K + 1, 2, 2], the number of photos int32 and D's window float32 [2].
 
     Only the frames of the episode are decoded. Larger records are varied at their own size and then
     averaged over areas, which keeps the sharpness that resampling would cost.
     """
     record = dataset.read(episode.entry)
+    frames = _hard_frames(episode, record.landmarks)
     decoded = {}
-    for position in set(episode.frames.tolist()):
+    for position in set(frames.tolist()):
         image = episode.variation.image(records.decode_frame(record.frames[position]))
         decoded[position] = _shrunk(image, size)
-    images = np.stack([decoded[position] for position in episode.frames.tolist()])
-    landmarks = episode.variation.landmarks(record.landmarks[episode.frames])
-    return (
-        images,
-        landmarks,
-        np.int32(episode.entry.video),
-        record.identity.encode("utf-8", "surrogateescape"),
-    )
+    images = np.stack([decoded[position] for position in frames.tolist()])
+    landmarks = episode.variation.landmarks(record.landmarks[frames])
+    identity = record.identity.encode("utf-8", "surrogateescape")
+    plain = (images, landmarks, np.int32(episode.entry.video), identity)
+    if episode.guided is None:
+        return *plain, np.float32(0), np.int32(0), np.float32(0)
+    pupils = np.full((len(frames), 2, 2), np.nan, np.float32)
+    if episode.guided.gaze and record.pupils is not None:
+        pupils = episode.variation.pupils(record.pupils[frames])
+    if len(record.frames) == 1:  # a photo: the context is the photo bent
+        moved = still_motion.moved_landmarks(landmarks[-1], episode.guided.motion)
+        images[:-1] = still_motion.bend(images[-1], landmarks[-1], moved)
+        landmarks[:-1] = moved
+        pupils[:-1] = np.nan  # bent with the photo, so unknown
+    return *plain, pupils, np.int32(episode.guided.sources), episode.guided.window
+
+
+def _hard_frames(episode, landmarks):
+    """The episode's frames; of a hard pair the target is extreme in one measure, and the context is at the other end."""
+    count, shots = len(landmarks), len(episode.frames) - 1
+    if episode.guided is None or episode.guided.hard < 0 or count * _OTHER_END < shots:
+        return episode.frames
+    random = np.random.default_rng(episode.guided.seed)
+    order = np.argsort(_MEASURES[episode.guided.hard](landmarks))
+    if random.random() < 0.5:
+        order = order[::-1]
+    target = order[-1 - random.integers(max(1, int(count * _EXTREME)))]
+    context = random.choice(order[: int(count * _OTHER_END)], shots, replace=False)
+    return np.append(context, target)
 
 
 def _shrunk(image, size):

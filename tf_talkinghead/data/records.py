@@ -6,6 +6,7 @@ A record is one clip, a serialised tf.train.Example in a TFRecord file:
 |---|---|
 | `frames` | T encoded JPEGs, square |
 | `landmarks` | T x 68 x 2 floats, (x, y) as fractions of the crop |
+| `pupils` | T x 2 x 2 floats likewise, right eye first, NaN where unknown; absent where nobody looked for them |
 | `clip`, `video`, `identity` | names; the clip's is its path relative to the input |
 | `fps` | frames a second of the source, 0 for a photo |
 | `crop` | x, y, side of the crop in the source's pixels |
@@ -28,7 +29,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.cropping import CropBox
 
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
+READABLE = (1, 2)  # 1: without pupils
 HEADER, FOOTER = (
     12,
     4,
@@ -46,6 +48,7 @@ class Record:
     identity: str
     fps: float
     crop: CropBox
+    pupils: np.ndarray | None = None  # float32 [T, 2, 2], NaN where unknown
 
     def images(self, positions: Iterable[int] | None = None) -> np.ndarray:
         """The decoded frames, all or those at `positions`, uint8 RGB [., size, size, 3]."""
@@ -70,6 +73,13 @@ def serialize(record: Record) -> bytes:
         feature[name].bytes_list.value.append(text.encode("utf-8", "surrogateescape"))
     feature["frames"].bytes_list.value.extend(record.frames)
     feature["landmarks"].float_list.value.extend(landmarks.ravel().tolist())
+    if record.pupils is not None:
+        pupils = np.asarray(record.pupils, np.float32)
+        if pupils.shape != (len(record.frames), 2, 2):
+            raise ValueError(
+                f"pupils: expected [{len(record.frames)}, 2, 2], got {list(pupils.shape)}"
+            )
+        feature["pupils"].float_list.value.extend(pupils.ravel().tolist())
     feature["fps"].float_list.value.append(record.fps)
     feature["crop"].int64_list.value.extend(record.crop)
     feature["schema"].int64_list.value.append(RECORD_SCHEMA)
@@ -80,10 +90,11 @@ def parse(serialized: bytes) -> Record:
     """The record that `serialize` made bytes of; InputError for another schema."""
     feature = _Example.FromString(serialized).features.feature
     schema = list(feature["schema"].int64_list.value)
-    if schema != [RECORD_SCHEMA]:
+    if schema not in ([known] for known in READABLE):
         raise InputError(
             f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew"
         )
+    pupils = np.asarray(feature["pupils"].float_list.value, np.float32).reshape(-1, 2, 2)
     clip, video, identity = (
         feature[name].bytes_list.value[0].decode("utf-8", "surrogateescape")
         for name in ("clip", "video", "identity")
@@ -96,6 +107,7 @@ def parse(serialized: bytes) -> Record:
         identity=identity,
         fps=feature["fps"].float_list.value[0],
         crop=CropBox(*feature["crop"].int64_list.value),
+        pupils=pupils if len(pupils) else None,
     )
 
 

@@ -8,15 +8,14 @@ snapshot(learner.state())                   # everything a resumed run needs
 import keras
 import tensorflow as tf
 
-from tf_talkinghead.data.drawing import draw_landmarks
-from tf_talkinghead.images import to_float
 from tf_talkinghead.models.discriminator import Discriminator
 from tf_talkinghead.models.embedder import Embedder
-from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.content_loss import content_loss
 from tf_talkinghead.training.ema import Averages, network_pairs
 from tf_talkinghead.training.optimizers import Adam, LossScale, Player, RowAdam, raw
+from tf_talkinghead.training.synthesis import discriminated, synthesise, target_drawing
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
 W_STATE = ("D/W", "critic/1/row_v", "critic/1/row_counts")  # what grows with the dataset
@@ -38,7 +37,7 @@ class MetaLearner:
                 _built(Embedder(config.model, dtype=meta.dtype)) for _ in range(2)
             )
             self.generator, self.averaged_generator = (
-                _built(Generator(config.model, dtype=meta.dtype)) for _ in range(2)
+                make_generator(config.model, dtype=meta.dtype) for _ in range(2)
             )
             self.discriminator = _built(Discriminator(config.model, videos, dtype=meta.dtype))
             self._start_averages()
@@ -73,10 +72,10 @@ class MetaLearner:
         self._step = AdversarialStep(
             weights=config.losses,
             content=content_loss(config.losses, config.model.image_size),
-            synthesise=lambda part, y: Synthesis(
-                *synthesise(part["context_images"], context_drawing(part), y)
+            synthesise=lambda part, y: Synthesis(*synthesise(part, y)),
+            discriminate=lambda x, y, part: discriminate(
+                *discriminated(x, y, part, config.model), part["index"]
             ),
-            discriminate=lambda x, y, part: discriminate(x, y, part["index"]),
             creator=Player([E, G], [(E.trainable_variables + G.trainable_variables, creator)]),
             critic=Player([D], [(D.V.trainable_variables + [D.w_0, D.b], critic), ([D.W], rows)]),
             discriminator_steps=meta.discriminator_steps,
@@ -86,8 +85,8 @@ class MetaLearner:
             loss_scale=self.loss_scale,
         )
 
-    def _synthesise(self, images, drawings, y):
-        return synthesise(self.embedder, self.generator, images, drawings, y)
+    def _synthesise(self, part, y):
+        return synthesise(self.embedder, self.generator, part, y)
 
     def _discriminate(self, x, y, index):
         return self.discriminator(x, y, index)
@@ -103,6 +102,7 @@ class MetaLearner:
             strategy, names = self.strategy, []
 
             def replica(batch):
+                batch = {**batch, "y": target_drawing(batch, self.config.model)}
                 terms = self._step(batch, adversarial)
                 names[:] = terms
                 return tf.stack(
@@ -170,24 +170,6 @@ class MetaLearner:
             if part is not None:
                 state.update({f"{name}/{key}": variable for key, variable in part.state().items()})
         return state
-
-
-def synthesise(E, G, images, drawings, y):
-    """(x_hat, e_hat): e_hat is the mean of E over K context frames, x_hat = G(y, e_hat) (Sec. 3.2).
-
-    images: uint8 [B,K,H,W,3]; drawings: float32 [B,K,H,W,3]; y: float32 [B,H,W,3].
-    """
-    count, shots, *frame = images.shape
-    flat = [-1, *frame]
-    e = E(to_float(tf.reshape(images, flat)), tf.reshape(drawings, flat))  # [B K, N]
-    e_hat = tf.reduce_mean(tf.reshape(e, [-1, shots, e.shape[-1]]), axis=1)  # [B, N]
-    return G(y, e_hat=e_hat), e_hat
-
-
-def context_drawing(part):
-    """The drawings of a batch's context frames, float32 [B,K,H,W,3]."""
-    with tf.name_scope("drawing"):
-        return draw_landmarks(part["context_landmarks"], part["context_images"].shape[2])
 
 
 def network_state(network):

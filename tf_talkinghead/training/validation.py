@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import grid, to_uint8
-from tf_talkinghead.training.meta_learning import context_drawing, synthesise
+from tf_talkinghead.training.synthesis import synthesise, target_drawing
 
 TIE = 3  # decimals of SSIM that count: closer than that, face similarity decides
 
@@ -52,9 +52,8 @@ class HeldOut:
         )
 
     def _synthesise(self, batch):
-        y = draw_landmarks(batch["landmarks"], batch["image"].shape[1])
         E, G = self.learner.averaged_embedder, self.learner.averaged_generator
-        return synthesise(E, G, batch["context_images"], context_drawing(batch), y)[0]
+        return synthesise(E, G, batch, target_drawing(batch, G.config))[0]
 
     def _scores(self, batches, made):
         found = [
