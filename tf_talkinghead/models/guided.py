@@ -31,7 +31,15 @@ _FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the pictu
 
 
 def make_guide(
-    config, landmarks, photos, photo_landmarks, rows, shares, pupils=None, photo_pupils=None
+    config,
+    landmarks,
+    photos,
+    photo_landmarks,
+    rows,
+    shares,
+    pupils=None,
+    photo_pupils=None,
+    small=None,
 ):
     """What a `GuidedGenerator` is shown for each frame.
 
@@ -41,14 +49,16 @@ def make_guide(
       photos: uint8 [N, S', S', 3]; photo_landmarks: float32 [N, 68, 2].
       rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up to 1 (`guidance.choose`).
       pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
+      small: the photos at the working size, [N, w, w, 3] in 0..255; None: they are made.
 
     Returns:
-      A dict of tensors: photos; small, the photos at the working size, float32; rows; shares; flow [B, M, F, F, 2]; gaze
+      A dict of tensors: photos; small, the photos at the working size; rows; shares; flow [B, M, F, F, 2]; gaze
       [B, w, w, 2], where the target's pupils are and where the first photo's lie under its flow.
     """
     size = config.working_size
     flow = guidance.spline(landmarks, tf.gather(photo_landmarks, rows), config.flow_size)
-    small = tf.image.resize(tf.cast(photos, tf.float32), [size, size], method="area")
+    if small is None:
+        small = tf.image.resize(tf.cast(photos, tf.float32), [size, size], method="area")
     if pupils is None or photo_pupils is None:
         gaze = tf.zeros([tf.shape(landmarks)[0], size, size, 2])
     else:

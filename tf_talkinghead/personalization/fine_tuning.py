@@ -22,6 +22,7 @@ from tf_talkinghead.training.content_loss import content_loss
 from tf_talkinghead.training.ema import Averages
 from tf_talkinghead.training.meta_learning import network_state
 from tf_talkinghead.training.optimizers import Adam, Player
+from tf_talkinghead.training.synthesis import shrunk
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
 _BATCH = 8  # images in one pass that needs no gradient
@@ -177,17 +178,11 @@ def rate_factor(number, steps, config):
 
 def embed(embedder, images, landmarks):
     """e_NEW [N]: the mean of E over the T images, uint8 [T, H, W, 3] with landmarks [T, 68, 2]."""
-    vectors = []
+    vectors, size = [], embedder.config.working_size
     for start in range(0, len(images), _BATCH):
-        x = to_float(tf.constant(images[start : start + _BATCH]))
-        vectors.append(
-            embedder(
-                x,
-                draw_landmarks(
-                    tf.constant(landmarks[start : start + _BATCH], tf.float32), x.shape[1]
-                ),
-            )
-        )
+        x = to_float(shrunk(tf.constant(images[start : start + _BATCH]), size))
+        points = tf.constant(landmarks[start : start + _BATCH], tf.float32)
+        vectors.append(embedder(x, draw_landmarks(points, size)))
     return tf.reduce_mean(tf.concat(vectors, 0), axis=0)
 
 

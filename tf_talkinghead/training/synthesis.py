@@ -31,7 +31,7 @@ def embed_context(E, images, landmarks):
     size, shots = E.config.working_size, images.shape[1]
     with tf.name_scope("drawing"):
         y = tf.reshape(draw_landmarks(landmarks, size), [-1, size, size, 3])
-    x = to_float(_shrunk(tf.reshape(images, [-1, *images.shape[2:]]), size))
+    x = to_float(shrunk(tf.reshape(images, [-1, *images.shape[2:]]), size))
     return tf.reduce_mean(tf.reshape(E(x, y), [-1, shots, E.config.embedding_size]), axis=1)
 
 
@@ -77,7 +77,7 @@ def _guide(part, config):
     )
 
 
-def _shrunk(images, size):
+def shrunk(images, size):
     """uint8 images at `size`, averaged over areas."""
     if images.shape[1] == size:
         return images

@@ -22,6 +22,8 @@ from tf_talkinghead.files import file_sha256, write_atomically
 from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.generators import make_generator
+from tf_talkinghead.models.guided import GuidedGenerator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.checkpoints import Checkpoints
 
@@ -34,7 +36,7 @@ class Trained:
 
     config: Config
     embedder: Embedder
-    generator: Generator
+    generator: Generator | GuidedGenerator
     V: RealismNetwork
     w_0: np.ndarray
     b: float
@@ -109,14 +111,11 @@ def save_trained(trained, folder, dtype="float16"):
 
 def empty(config, dtype="float32"):
     """A `Trained` with freshly initialised networks."""
-    networks = [
-        Embedder(config.model, dtype=dtype),
-        Generator(config.model, dtype=dtype),
-        RealismNetwork(config.model, dtype=dtype),
-    ]
-    for network in networks:
-        network.build()
-    return Trained(config, *networks, w_0=np.zeros(config.model.embedding_size, np.float32), b=0.0)
+    E, V = Embedder(config.model, dtype=dtype), RealismNetwork(config.model, dtype=dtype)
+    E.build()
+    V.build()
+    G = make_generator(config.model, dtype=dtype)
+    return Trained(config, E, G, V, w_0=np.zeros(config.model.embedding_size, np.float32), b=0.0)
 
 
 def _stored(network):

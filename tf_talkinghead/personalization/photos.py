@@ -1,0 +1,31 @@
+"""The photos that a guided avatar carries: which of the T images, and their pixels, landmarks and pupils."""
+
+import dataclasses
+
+import numpy as np
+
+from tf_talkinghead.personalization.frame_selection import select_frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+    """N photos of one person, in the same square crop as everything else."""
+
+    images: np.ndarray  # uint8 [N, S', S', 3]
+    landmarks: np.ndarray  # float32 [N, 68, 2], fractions
+    pupils: np.ndarray  # float32 [N, 2, 2], fractions, right eye first; NaN where unknown
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def choose_photos(images, landmarks, most: int, pupils=None) -> Photos:
+    """At most `most` of the images: sharp ones that differ most in pose and expression.
+
+    Args:
+      images: uint8 [T, S', S', 3]. landmarks: float32 [T, 68, 2]. pupils: float32 [T, 2, 2] or None.
+    """
+    chosen = select_frames(images, landmarks, most)
+    if pupils is None:
+        pupils = np.full((len(images), 2, 2), np.nan, np.float32)
+    return Photos(images[chosen], np.float32(landmarks[chosen]), np.float32(pupils[chosen]))
