@@ -20,7 +20,7 @@ BLENDED = 2  # sources that share a frame
 STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
 _BLEND_WITHIN = 0.15  # two sources are blended where their distances differ by less than this share of the nearer one
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
-_STIFFNESS = 2e-5  # the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
+STIFFNESS = 2e-5  # the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
 _GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
 
 # The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the skull. Its place follows
@@ -129,7 +129,7 @@ def spline(landmarks, source_landmarks, size):
     shift = tf.transpose(source - target[:, None], [0, 2, 1, 3])
     shift = tf.pad(tf.reshape(shift, [-1, points, sources * 2]), [[0, 0], [0, 3], [0, 0]])
     affine = tf.concat([tf.ones_like(target[..., :1]), target], -1)  # [B, P, 3]
-    kernel = _radial(target, target) + _STIFFNESS * tf.eye(points)
+    kernel = _radial(target, target) + STIFFNESS * tf.eye(points)
     corner = -1e-6 * tf.eye(
         3, batch_shape=[tf.shape(target)[0]]
     )  # no zero pivot if points coincide

@@ -1,0 +1,130 @@
+"""Guidance: the spline against scipy's, sampling against scipy's, and a choice of photos that is continuous."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.interpolate import RBFInterpolator
+from scipy.ndimage import map_coordinates
+
+from tests.face_points import COLLINS
+from tf_talkinghead.faces.geometry import eye_distance, expressed, turned
+from tf_talkinghead.models import guidance
+
+
+def points(*faces):
+    return tf.constant(np.stack(faces), tf.float32)
+
+
+def moved(face, degrees=20.0, scale=1.2, shift=(0.05, -0.03)):
+    """The face after a similarity about the picture's centre."""
+    angle = np.deg2rad(degrees)
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (face - 0.5) @ matrix.T + 0.5 + shift
+
+
+def test_spline_is_the_thin_plate_spline_of_scipy():
+    target, source = turned(COLLINS, yaw=10.0), expressed(COLLINS, 0.3, 0.5, 0.2)
+    flow = guidance.spline(points(target), points(source)[:, None], 24)[0, 0].numpy()
+    to, from_ = (guidance.control_points(points(p))[0].numpy() for p in (target, source))
+    # scipy's kernel is r^2 log r, half of ours, so its smoothing is half of ours too.
+    reference = RBFInterpolator(
+        to.astype(np.float64), from_, smoothing=guidance.STIFFNESS / 2, kernel="thin_plate_spline"
+    )
+    expected = reference(guidance.grid(24).reshape(-1, 2)).reshape(24, 24, 2)
+    np.testing.assert_allclose(flow, expected, atol=2e-4)
+
+
+def test_landmarks_of_the_target_come_from_those_of_the_source():
+    target, source = turned(COLLINS, yaw=12.0, pitch=5.0), expressed(COLLINS, 0.0, 0.6, 0.0)
+    size = 256
+    flow = guidance.spline(points(target), points(source)[:, None], size)[0, 0].numpy()
+    at = [map_coordinates(flow[..., k], (target * size - 0.5).T[::-1], order=1) for k in (0, 1)]
+    error = np.linalg.norm(np.stack(at, -1) - source, axis=-1)
+    assert error.mean() < 0.01 * eye_distance(COLLINS) and error.max() < 0.05 * eye_distance(
+        COLLINS
+    )
+
+
+def test_equal_faces_leave_the_picture_where_it_is():
+    flow = guidance.spline(points(COLLINS), points(COLLINS)[:, None], 16)[0, 0]
+    np.testing.assert_allclose(flow, guidance.grid(16), atol=1e-5)
+    np.testing.assert_allclose(guidance.stretch(flow[None]), 0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "face",
+    [np.full((68, 2), 0.5), np.stack([np.linspace(0, 1, 68)] * 2, -1), COLLINS * 6 - 3],
+    ids=["one point", "collinear", "far outside"],
+)
+def test_degenerate_landmarks_give_finite_flows_and_shares(face):
+    sources = points(COLLINS, turned(COLLINS, yaw=10.0))
+    rows, shares = guidance.choose(points(face), sources)
+    flow = guidance.spline(points(face), tf.gather(sources, rows), 16)
+    assert np.isfinite(flow).all() and np.isfinite(shares).all()
+    assert np.isfinite(guidance.stretch(flow[:, 0])).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_sampling_is_bilinear_and_repeats_the_border(dtype):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 255, (3, 9, 7, 2)).astype(dtype)
+    flow = rng.uniform(-0.2, 1.2, (2, 5, 6, 2)).astype(np.float32)
+    got = guidance.sample(tf.constant(pictures), tf.constant([2, 0]), tf.constant(flow)).numpy()
+    for b, row in enumerate((2, 0)):
+        places = [flow[b, ..., 1] * 9 - 0.5, flow[b, ..., 0] * 7 - 0.5]
+        for channel in range(2):
+            expected = map_coordinates(
+                pictures[row, ..., channel].astype(float), places, order=1, mode="nearest"
+            )
+            np.testing.assert_allclose(got[b, ..., channel], expected, atol=1e-3)
+
+
+def test_place_size_and_roll_do_not_count_in_the_choice():
+    other = expressed(COLLINS, 0.8, 0.7, 0.0)
+    far = guidance.distances(points(COLLINS), points(moved(COLLINS), other))[0].numpy()
+    assert far[0] < 1e-3 < 0.02 < far[1]
+    # By plain distance the choice would be the other way round.
+    plain = [np.linalg.norm(face - COLLINS, axis=-1).mean() for face in (moved(COLLINS), other)]
+    assert plain[0] > plain[1]
+
+
+def test_shares_are_continuous_along_a_way_past_all_sources():
+    sources = [
+        turned(COLLINS, yaw=yaw, pitch=pitch)
+        for yaw, pitch in ((-15, 0), (0, 4), (12, -3), (14, 2))
+    ]
+    way = points(*(turned(COLLINS, yaw=yaw) for yaw in np.linspace(-18, 18, 721)))
+    rows, shares = (np.asarray(part) for part in guidance.choose(way, points(*sources)))
+    np.testing.assert_allclose(shares.sum(1), 1.0, atol=1e-6)
+    weight = np.zeros((len(rows), len(sources)))
+    for m in (0, 1):
+        weight[np.arange(len(rows)), rows[:, m]] += shares[:, m]
+    assert np.abs(np.diff(weight, axis=0)).max() < 0.2  # of 0.05 degrees each; a switch would be 1
+    assert (weight.argmax(1)[[0, -1]] == [0, 3]).all() and len(set(weight.argmax(1))) >= 3
+
+
+def test_only_the_allowed_sources_are_chosen():
+    sources = points(turned(COLLINS, yaw=20.0), COLLINS)[None]
+    rows, shares = guidance.choose(points(COLLINS), sources, tf.constant([1]))
+    assert rows.numpy()[0, 0] == 0 and shares.numpy()[0, 0] == pytest.approx(1.0)
+    rows, _ = guidance.choose(points(COLLINS), sources, tf.constant([2]))
+    assert rows.numpy()[0, 0] == 1
+
+
+def test_one_source_is_enough():
+    rows, shares = guidance.choose(points(COLLINS), points(turned(COLLINS, yaw=5.0)))
+    assert rows.numpy().tolist() == [[0, 0]] and shares.numpy().tolist() == [[1.0, 0.0]]
+
+
+def test_stretch_is_the_logarithm_of_the_area():
+    flow = guidance.grid(16)[None] * np.float32(
+        [0.5, 0.25]
+    )  # a pixel comes from an eighth of its area
+    np.testing.assert_allclose(guidance.stretch(tf.constant(flow)), np.log(0.125), atol=1e-3)
+
+
+def test_gaze_spots_stand_at_the_pupils_and_unknown_ones_nowhere():
+    pupils = np.float32([[[0.31, 0.4], [0.69, 0.41]], [[np.nan, np.nan], [0.5, 0.5]]])
+    spots = guidance.gaze_spots(tf.constant(pupils), guidance.grid(100)).numpy()[..., 0]
+    assert spots[0, 40, 31] > 0.8 and spots[0, 41, 69] > 0.8 and spots[0, 40, 50] < 1e-6
+    assert spots[1, 50, 50] > 0.8 and np.isfinite(spots).all() and spots[1, 40, 31] < 1e-6

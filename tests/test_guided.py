@@ -1,0 +1,156 @@
+"""The guided generator: shapes, gradients, folding, larger pictures, and landmarks nobody can have."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.face_points import COLLINS
+from tf_talkinghead.config import ConfigError, ModelConfig, preset, replace
+from tf_talkinghead.data.drawing import draw_landmarks
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.faces.geometry import expressed, turned
+from tf_talkinghead.models import guidance
+from tf_talkinghead.models.generators import make_folded_generator, make_generator
+from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.layers import converge_spectral_norms
+
+CONFIG = replace(
+    preset("tiny"),
+    {
+        "model.generator": "guided",
+        "model.image_size": 64,
+        "model.flow_size": 16,
+        "model.attention_down_size": 0,
+    },
+).model
+TARGET = np.float32([turned(COLLINS, yaw=8.0), expressed(COLLINS, 0.0, 0.5, 0.0), COLLINS])
+
+
+@pytest.fixture(scope="module")
+def generator():
+    tf.keras.utils.set_random_seed(0)
+    made = make_generator(CONFIG)
+    for gain in (made.flow_gain, made.detail_gain):  # at rest they hide what is behind them
+        gain.gain.assign(0.5)
+    return made
+
+
+@pytest.fixture(scope="module")
+def photos():
+    noise = np.random.default_rng(1).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
+    return noise.repeat(16, 1).repeat(16, 2)  # [2, 128, 128, 3]
+
+
+def guide_of(landmarks, photos, **more):
+    sources = tf.constant([COLLINS, turned(COLLINS, yaw=15.0)], tf.float32)
+    rows, shares = guidance.choose(tf.constant(landmarks, tf.float32), sources)
+    return make_guide(
+        CONFIG,
+        tf.constant(landmarks, tf.float32),
+        tf.constant(photos),
+        sources,
+        rows,
+        shares,
+        **more,
+    )
+
+
+def call(network, landmarks, photos, **more):
+    psi_hat = tf.random.stateless_normal([len(landmarks), network.adain_size], [1, 2]) * 0.1
+    y = draw_landmarks(tf.constant(landmarks, tf.float32), CONFIG.working_size)
+    return network(y, guide_of(landmarks, photos), psi_hat=psi_hat, **more)
+
+
+def test_pictures_are_of_the_full_size_and_in_range(generator, photos):
+    x_hat = call(generator, TARGET, photos).numpy()
+    assert x_hat.shape == (3, 64, 64, 3) and np.abs(x_hat).max() <= 1.0
+    assert x_hat.std() > 0.1
+
+
+def test_rows_of_a_batch_do_not_touch(generator, photos):
+    together = call(generator, TARGET, photos).numpy()
+    psi_hat = tf.random.stateless_normal([3, generator.adain_size], [1, 2]) * 0.1
+    for row in range(3):
+        y = draw_landmarks(tf.constant(TARGET[row : row + 1]), CONFIG.working_size)
+        guide = guide_of(TARGET[row : row + 1], photos)
+        alone = generator(y, guide, psi_hat=psi_hat[row : row + 1]).numpy()
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-4)
+
+
+def test_a_gradient_reaches_every_weight(generator, photos):
+    e_hat = tf.random.stateless_normal([3, CONFIG.embedding_size], [3, 4])
+    y = draw_landmarks(tf.constant(TARGET), CONFIG.working_size)
+    with tf.GradientTape() as tape:
+        x_hat = generator(y, guide_of(TARGET, photos), e_hat=e_hat)
+        loss = tf.reduce_mean(tf.square(x_hat - 0.3))
+    gradients = tape.gradient(loss, generator.trainable_variables)
+    silent = [
+        variable.path
+        for variable, gradient in zip(generator.trainable_variables, gradients, strict=True)
+        if gradient is None or not np.abs(np.asarray(gradient)).max() > 0
+    ]
+    assert not silent
+
+
+def test_folded_is_the_same_function(generator, photos):
+    converge_spectral_norms(generator)
+    folded = generator.folded()
+    np.testing.assert_allclose(
+        call(folded, TARGET, photos), call(generator, TARGET, photos), atol=2e-4
+    )
+    assert [w.shape for w in make_folded_generator(CONFIG).weights] == [
+        w.shape for w in folded.weights
+    ]
+
+
+def test_a_larger_picture_is_the_same_picture(generator, photos):
+    folded = generator.folded()
+    small = call(folded, TARGET, photos).numpy()
+    large = call(folded, TARGET, photos, size=128).numpy()
+    assert large.shape == (3, 128, 128, 3)
+    shrunk = large.reshape(3, 64, 2, 64, 2, 3).mean((2, 4))
+    assert np.abs(shrunk - small).mean() < 0.05
+
+
+def test_landmarks_nobody_has_give_a_picture(generator, photos):
+    strange = np.float32([np.full((68, 2), 0.5), np.stack([np.linspace(0, 1, 68)] * 2, -1)])
+    assert np.isfinite(call(generator, strange, photos)).all()
+
+
+def test_the_photo_shows_through_where_the_face_is_as_in_the_photo(generator, photos):
+    generator.flow_gain.gain.assign(0.0)
+    generator.detail_gain.gain.assign(0.0)
+    try:
+        x_hat = call(generator, np.float32([COLLINS]), photos).numpy()[0]
+    finally:
+        generator.flow_gain.gain.assign(0.5)
+        generator.detail_gain.gain.assign(0.5)
+    photo = photos[0].reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
+    assert np.corrcoef(x_hat.ravel(), photo.ravel())[0, 1] > 0.7
+
+
+def test_unknown_pupils_and_none_are_the_same(photos):
+    unknown = tf.fill([3, 2, 2], np.float32(np.nan))
+    known = tf.constant(np.float32([[[0.4, 0.4], [0.6, 0.4]]] * 2))
+    none = guide_of(TARGET, photos)["gaze"]
+    np.testing.assert_array_equal(
+        guide_of(TARGET, photos, pupils=unknown, photo_pupils=known)["gaze"], none
+    )
+    there = tf.constant(np.float32([[[0.4, 0.4], [0.6, 0.4]]] * 3))
+    assert np.abs(guide_of(TARGET, photos, pupils=there, photo_pupils=known)["gaze"]).max() > 0.5
+
+
+def test_refusals_name_what_is_wrong(generator, photos):
+    guide = guide_of(TARGET, photos)
+    with pytest.raises(InputError, match=r"y: expected .*32, 32, 3"):
+        generator(
+            np.zeros((3, 64, 64, 3), np.float32),
+            guide,
+            psi_hat=np.zeros((3, generator.adain_size), np.float32),
+        )
+    with pytest.raises(InputError, match="either psi_hat"):
+        generator(np.zeros((3, 32, 32, 3), np.float32), guide)
+    with pytest.raises(ConfigError, match="embedder_channels: expected 3 numbers"):
+        ModelConfig(
+            generator="guided", image_size=64, embedder_channels=(8, 16), generator_channels=(8, 16)
+        )
