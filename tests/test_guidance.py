@@ -7,7 +7,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from tests.face_points import COLLINS
-from tf_talkinghead.faces.geometry import eye_distance, expressed, turned
+from tf_talkinghead.faces.geometry import expressed, eye_distance, turned
 from tf_talkinghead.models import guidance
 
 

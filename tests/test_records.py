@@ -110,10 +110,27 @@ def test_landmarks_must_match_frames():
 
 
 def test_another_schema_is_refused(monkeypatch):
+    monkeypatch.setattr(records, "RECORD_SCHEMA", 3)
+    newer = records.serialize(make_record())
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="expected schema 2, got .3."):
+        records.parse(newer)
+
+
+def test_records_of_schema_1_have_no_pupils(monkeypatch):
+    monkeypatch.setattr(records, "RECORD_SCHEMA", 1)
     old = records.serialize(make_record())
-    monkeypatch.setattr(records, "RECORD_SCHEMA", 2)
-    with pytest.raises(InputError, match="expected schema 2, got .1."):
-        records.parse(old)
+    monkeypatch.undo()
+    assert records.parse(old).pupils is None
+
+
+def test_pupils_come_back_unknown_ones_as_nan():
+    pupils = np.random.default_rng(0).uniform(0, 1, (4, 2, 2)).astype(np.float32)
+    pupils[1, 0] = np.nan
+    record = dataclasses.replace(make_record(), pupils=pupils)
+    np.testing.assert_array_equal(records.parse(records.serialize(record)).pupils, pupils)
+    with pytest.raises(ValueError, match=r"pupils: expected \[4, 2, 2\], got \[3, 2, 2\]"):
+        records.serialize(dataclasses.replace(record, pupils=pupils[:3]))
 
 
 def test_damaged_shard(tmp_path):
@@ -159,8 +176,8 @@ def test_dataset_refusals(tmp_path):
     with pytest.raises(InputError, match="does not match"):
         made.read(made.clips[0])
     text = (tmp_path / "dataset.json").read_text()
-    (tmp_path / "dataset.json").write_text(text.replace('"schema": 1', '"schema": 9'))
-    with pytest.raises(InputError, match="expected schema 1, got 9"):
+    (tmp_path / "dataset.json").write_text(text.replace('"schema": 2', '"schema": 9'))
+    with pytest.raises(InputError, match="expected schema 2, got 9"):
         dataset.load_dataset(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match="not JSON"):
