@@ -12,7 +12,7 @@ import pathlib
 
 from absl import flags
 
-from scripts.command import run
+from scripts import command
 from tf_talkinghead.config import PRESETS
 from tf_talkinghead.errors import InputError
 
@@ -35,12 +35,11 @@ def main(argv):
         raise InputError(
             f"expected one of {', '.join(SUBJECTS)}, got {' '.join(argv[1:]) or 'nothing'}"
         )
+    command.load("tensorflow")
+    from tf_talkinghead.benchmark import machine
+
     module = importlib.import_module(SUBJECTS[argv[1]])
     options = _options(module.OPTIONS)
-
-    from tf_talkinghead.benchmark import (
-        machine,  # TensorFlow only once the flags are known to be right
-    )
 
     with machine.PeakMemory() as peak:
         figures = module.run(_PRESET.value, options)
@@ -79,4 +78,4 @@ def _write(path, figures):
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

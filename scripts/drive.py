@@ -18,12 +18,8 @@ import tempfile
 from absl import flags
 
 from scripts import command
-from serving.client import AvatarClient
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.driving import driver
-from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.faces.landmarks import DlibLandmarks
 
 FLAGS = flags.FLAGS
 
@@ -53,8 +49,7 @@ flags.DEFINE_integer("in_flight", 4, "Requests under way at once.", lower_bound=
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}")
+    command.no_arguments(argv)
     if pathlib.Path(FLAGS.output).suffix.lower() != ".mp4":
         raise InputError(f"--output={FLAGS.output}: expected a name ending in .mp4")
     scripted = FLAGS.driver == "scripted"
@@ -62,6 +57,12 @@ def main(argv):
         raise InputError("--side_by_side needs a driver with a picture: a video or webcam")
     if not scripted and FLAGS.driver != "webcam" and not pathlib.Path(FLAGS.driver).is_file():
         raise InputError(f"--driver={FLAGS.driver}: no such file")
+
+    # After the flags: OpenCV, PyAV and gRPC take a while to import.
+    from serving.client import AvatarClient
+    from tf_talkinghead.driving import driver
+    from tf_talkinghead.driving.scripted_motion import scripted_motion
+
     with contextlib.ExitStack() as stack:
         client = AvatarClient(
             FLAGS.server, FLAGS.person, FLAGS.bank, timeout=FLAGS.timeout, in_flight=FLAGS.in_flight
@@ -107,6 +108,9 @@ def main(argv):
 
 def _performance(stack):
     """The driver's performance; a webcam is recorded first, so that its timing is kept."""
+    from tf_talkinghead.driving import driver
+    from tf_talkinghead.faces.landmarks import DlibLandmarks
+
     path = FLAGS.driver
     if path == "webcam":
         path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "webcam.mp4"

@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from scripts.command import run
+from scripts import command
 from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError
 
@@ -78,8 +78,7 @@ flags.mark_flags_as_required(["data", "output"])
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     config = dataclasses.replace(
         _DEFAULT,
         shots=tuple(_shots(_SHOTS.value)),
@@ -88,9 +87,8 @@ def main(argv):
         cross_shots=_CROSS.value,
         seed=_SEED.value,
     )
-    from tf_talkinghead.evaluation.run import (
-        run_evaluation,  # after the flags: importing TensorFlow takes seconds
-    )
+    command.load("tensorflow")
+    from tf_talkinghead.evaluation.run import run_evaluation
 
     report = run_evaluation(
         _DATA.value,
@@ -137,4 +135,4 @@ def _given():
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

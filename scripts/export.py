@@ -30,8 +30,7 @@ flags.DEFINE_string("delete", None, "Remove this person everywhere in --models."
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     chosen = [bool(FLAGS.person), FLAGS.bank, bool(FLAGS.delete)]
     if sum(chosen) != 1:
         raise InputError("say one of --person=NAME, --bank and --delete=NAME")
@@ -40,9 +39,8 @@ def main(argv):
             '--bank needs --weights: "demo", or the run directory its people were made with'
         )
 
-    from tf_talkinghead.export import (
-        workflow,  # after the flags: importing TensorFlow takes seconds
-    )
+    command.load("tensorflow")
+    from tf_talkinghead.export import workflow
 
     if FLAGS.delete:
         removed = workflow.delete_person(FLAGS.models, FLAGS.delete)

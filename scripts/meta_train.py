@@ -60,8 +60,7 @@ flags.DEFINE_multi_string(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     holdout, people = _holdout(FLAGS.holdout_people)
     changes = dict(_assignment(text) for text in FLAGS.set)
     for name in ("steps", "batch_size", "shots", "checkpoint_every", "seed"):
@@ -76,7 +75,7 @@ def main(argv):
         changes["meta.holdout_people"] = people
     config = configs.replace(configs.preset(FLAGS.preset), changes)
 
-    # After the flags: importing TensorFlow takes seconds.
+    command.load("tensorflow")
     from tf_talkinghead.training.run import meta_train
     from tf_talkinghead.weights.store import load_trained
 

@@ -9,7 +9,6 @@ and what `scripts.export` needs. A killed run is taken up by the same command.
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -39,13 +38,11 @@ flags.DEFINE_bool(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     images = [path for item in FLAGS.images for path in item.split(",") if path]
 
-    from tf_talkinghead.export.workflow import (
-        make_person,  # after the flags: importing TensorFlow takes seconds
-    )
+    command.load("tensorflow")
+    from tf_talkinghead.export.workflow import make_person
 
     made = make_person(
         FLAGS.weights,

@@ -11,7 +11,7 @@ import dataclasses
 
 from absl import flags
 
-from scripts.command import run
+from scripts import command
 from tf_talkinghead.config import DataConfig
 
 _DEFAULT = DataConfig()
@@ -40,6 +40,7 @@ flags.mark_flags_as_required(["input", "output"])
 
 
 def main(argv):
+    command.load("apache_beam")
     from tf_talkinghead.data.prepare import prepare
 
     config = dataclasses.replace(
@@ -65,4 +66,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

@@ -17,11 +17,9 @@ import subprocess
 import sys
 import time
 
-import PIL.Image
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.driving.contact_sheet import write_contact_sheet
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -41,8 +39,7 @@ flags.DEFINE_string("output", "quickstart", "The one folder everything goes into
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}")
+    command.no_arguments(argv)
     for path in [*FLAGS.images, *([] if FLAGS.driver == "scripted" else [FLAGS.driver])]:
         if not pathlib.Path(path).exists():
             raise InputError(f"{path}: no such file")
@@ -72,6 +69,8 @@ def main(argv):
     if FLAGS.driver != "scripted":
         drive.append("--side_by_side")
     report = json.loads(_run("drive and film", drive, took).splitlines()[-1])
+    from tf_talkinghead.driving.contact_sheet import write_contact_sheet  # OpenCV: not for --help
+
     sheet = write_contact_sheet(folder / "contact_sheet.png", film, images)
 
     print(f"\n{film}  {report['frames']} frames at {report['fps']:g} a second, AI-generated")
@@ -90,6 +89,7 @@ Only with the consent of the people shown.""")
 
 def _portrait(folder):
     """Eileen Collins by NASA, public domain, as scikit-image ships it."""
+    import PIL.Image
     from skimage import data
 
     path = folder / "collins.png"

@@ -8,8 +8,7 @@ import pathlib
 
 from absl import flags
 
-from scripts.command import run
-from tf_talkinghead.errors import InputError
+from scripts import command
 
 _KEY = flags.DEFINE_string("key", None, "user_study_key.json of the evaluation.")
 _ANSWERS = flags.DEFINE_list("answers", None, "Files the page saved, or one folder of them.")
@@ -18,8 +17,7 @@ flags.mark_flags_as_required(["key", "answers"])
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     from tf_talkinghead.evaluation.user_study import score
 
     paths = [pathlib.Path(name) for name in _ANSWERS.value]
@@ -38,4 +36,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

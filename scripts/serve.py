@@ -13,13 +13,10 @@ import dataclasses
 import signal
 import threading
 
-import tensorflow as tf
 from absl import flags, logging
 
 from scripts import command
-from serving import models_config
 from serving.options import ServerOptions
-from serving.server import AvatarServer
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -106,8 +103,7 @@ flags.DEFINE_string(
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}")
+    command.no_arguments(argv)
     if FLAGS.write_config_only:
         if not FLAGS.models:
             raise InputError("--write_config_only needs --models")
@@ -118,6 +114,11 @@ def main(argv):
         logging.set_verbosity(
             logging.INFO
         )  # which versions come and go is what its operator wants to see
+    command.load("tensorflow")
+    import tensorflow as tf
+
+    from serving.server import AvatarServer
+
     tf.get_logger().setLevel("ERROR")  # a line for every restored variable is no news
     options = {field.name: FLAGS[field.name].value for field in dataclasses.fields(ServerOptions)}
     server = AvatarServer(ServerOptions(**options))
@@ -133,6 +134,9 @@ def main(argv):
 
 def _write_config():
     """Writes models.config and says what has to wait until the server has loaded it."""
+    command.load("tensorflow")
+    from serving import models_config
+
     pin = {}
     for text in FLAGS.pin:
         name, _, version = text.partition("=")

@@ -4,7 +4,7 @@ import dataclasses
 
 import grpc
 
-from serving import batching, config_protos
+from serving import config_protos
 from tf_talkinghead.errors import InputError
 
 MAX_MESSAGE_BYTES = (
@@ -43,6 +43,8 @@ class ServerOptions:
 
 def batching_of(options, enabled):
     """(BatchingOptions, threads, pool name) of the server-wide batching file."""
+    from serving import batching  # imports TensorFlow, which the flags' defaults above do not need
+
     if not options.batching_parameters_file:
         return batching.BatchingOptions(), None, batching.DEFAULT_POOL_NAME
     if not enabled:

@@ -15,6 +15,10 @@ import subprocess
 import sys
 from typing import NamedTuple
 
+from absl import flags
+
+from scripts import command
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -45,10 +49,6 @@ def run_scripts(runs, timeout=240):
 
 def _run(name, runs):
     script = importlib.import_module(f"scripts.{name}")
-    from absl import flags
-
-    from scripts import command
-
     sys.modules["__main__"].__doc__ = script.__doc__  # --help prints the main module's
     results = []
     for arguments in runs:
@@ -67,7 +67,7 @@ def _run(name, runs):
 
 def _forked(runs):
     """Each script in a fork of this process, which has loaded TensorFlow but not used it."""
-    import scripts  # noqa: F401
+    command.load("tensorflow")
 
     for name, lists in runs.items():
         with multiprocessing.get_context("fork").Pool(1) as pool:

@@ -1,6 +1,8 @@
 """Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit code 1."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -31,6 +33,34 @@ def test_help_and_bad_flags(results, name):
             result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
         ), result.stderr
     assert "no_such_flag" in unknown.stderr and "--help" in unknown.stderr
+
+
+HEAVY = {"tensorflow", "keras", "dlib", "cv2", "apache_beam"}
+_HELP_AND_MODULES = """
+import runpy, sys
+sys.argv = ["scripts.%(name)s", "--help"]
+try:
+    runpy.run_module("scripts.%(name)s", run_name="__main__", alter_sys=True)
+except SystemExit as end:
+    print("exit code", end.code)
+print("imported", *sorted({module.split(".")[0] for module in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_imports_no_heavy_package(name):
+    """A fresh interpreter runs `python -m scripts.NAME --help`, then lists what it has imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HELP_AND_MODULES % {"name": name}],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    *_, code, imported = done.stdout.splitlines()
+    assert code == "exit code 0" and {"absl", "scripts"} <= set(imported.split())
+    assert not HEAVY & set(imported.split())
 
 
 def test_what_is_missing_is_named():
