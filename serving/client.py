@@ -23,9 +23,9 @@ import time
 import grpc
 import numpy as np
 import PIL.Image
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from serving import tensors
+from serving.predict_protos import PREDICT, PredictRequest, PredictResponse
 from tf_talkinghead.errors import InputError, TalkingHeadError
 
 BANK_MODEL = "bank"
@@ -96,7 +96,9 @@ class AvatarClient:
             if tls.server_name:
                 options.append(("grpc.ssl_target_name_override", tls.server_name))
             self._channel = grpc.secure_channel(address, tls.credentials(), options)
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict = self._channel.unary_unary(
+            PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
+        )
         self._pool = concurrent.futures.ThreadPoolExecutor(in_flight, thread_name_prefix="avatar")
 
     def __enter__(self):
@@ -182,11 +184,17 @@ class AvatarClient:
     def predict(self, signature, inputs, outputs):
         """The outputs (alias -> array) of one call of any signature, tried again while that may help."""
         response = self.answer(self.request(signature, inputs, outputs))
-        return {alias: tf.make_ndarray(response.outputs[alias]) for alias in outputs}
+        try:
+            return {alias: tensors.to_array(response.outputs[alias]) for alias in outputs}
+        except InputError as error:
+            raise AvatarError(
+                f"{self.person} at {self.address}: the answer cannot be read: {error}",
+                grpc.StatusCode.INTERNAL,
+            ) from error
 
     def request(self, signature, inputs, outputs):
         """The PredictRequest for `inputs` (alias -> array) that asks for `outputs`."""
-        request = predict_pb2.PredictRequest()
+        request = PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = self._model, signature
         if self._label is not None:
             request.model_spec.version_label = self._label
@@ -194,7 +202,7 @@ class AvatarClient:
             request.model_spec.version.value = self._version
         request.output_filter.extend(outputs)
         for alias, value in inputs.items():
-            request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+            request.inputs[alias].CopyFrom(tensors.to_proto(value))
         return request
 
     def answer(self, request):
@@ -202,7 +210,7 @@ class AvatarClient:
         deadline = time.monotonic() + self.timeout
         for attempt in itertools.count():
             try:
-                return self._stub.Predict(request, timeout=max(0.001, deadline - time.monotonic()))
+                return self._predict(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
                 pause = min(LARGEST_BACKOFF, FIRST_BACKOFF * 2**attempt) * random.uniform(0.5, 1.0)
                 if not _worth_retrying(error) or time.monotonic() + pause > deadline:

@@ -9,70 +9,39 @@ parse here:
     batching.max_batch_size.value
 """
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-    wrappers_pb2,
-)
+from google.protobuf import text_format
 
+from serving.private_protos import BOOL_VALUE, FIELD, INT64_VALUE, STRING_VALUE, build
 from tf_talkinghead.errors import InputError
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_PACKAGE = "tf_talkinghead.serving"  # a package of our own: the public names could be registered by somebody else
-_INT64, _BOOL, _STRING = (f".google.protobuf.{kind}Value" for kind in ("Int64", "Bool", "String"))
+_PACKAGE = "tf_talkinghead.serving"
 
-# message -> fields as (name, number, type, repeated); a type beginning with "." is a message
 _MESSAGES = {
     "BatchingParameters": (
-        ("max_batch_size", 1, _INT64, False),
-        ("batch_timeout_micros", 2, _INT64, False),
-        ("max_enqueued_batches", 3, _INT64, False),
-        ("num_batch_threads", 4, _INT64, False),
-        ("thread_pool_name", 5, _STRING, False),
-        ("allowed_batch_sizes", 6, _FIELD.TYPE_INT64, True),
-        ("pad_variable_length_inputs", 7, _FIELD.TYPE_BOOL, False),
-        ("enable_large_batch_splitting", 8, _BOOL, False),
-        ("max_execution_batch_size", 9, _INT64, False),
+        ("max_batch_size", 1, INT64_VALUE, False),
+        ("batch_timeout_micros", 2, INT64_VALUE, False),
+        ("max_enqueued_batches", 3, INT64_VALUE, False),
+        ("num_batch_threads", 4, INT64_VALUE, False),
+        ("thread_pool_name", 5, STRING_VALUE, False),
+        ("allowed_batch_sizes", 6, FIELD.TYPE_INT64, True),
+        ("pad_variable_length_inputs", 7, FIELD.TYPE_BOOL, False),
+        ("enable_large_batch_splitting", 8, BOOL_VALUE, False),
+        ("max_execution_batch_size", 9, INT64_VALUE, False),
     ),
     "SSLConfig": (
-        ("server_key", 1, _FIELD.TYPE_STRING, False),
-        ("server_cert", 2, _FIELD.TYPE_STRING, False),
-        ("custom_ca", 3, _FIELD.TYPE_STRING, False),
-        ("client_verify", 4, _FIELD.TYPE_BOOL, False),
+        ("server_key", 1, FIELD.TYPE_STRING, False),
+        ("server_cert", 2, FIELD.TYPE_STRING, False),
+        ("custom_ca", 3, FIELD.TYPE_STRING, False),
+        ("client_verify", 4, FIELD.TYPE_BOOL, False),
     ),
     "PrometheusConfig": (
-        ("enable", 1, _FIELD.TYPE_BOOL, False),
-        ("path", 2, _FIELD.TYPE_STRING, False),
+        ("enable", 1, FIELD.TYPE_BOOL, False),
+        ("path", 2, FIELD.TYPE_STRING, False),
     ),
     "MonitoringConfig": (("prometheus_config", 1, f".{_PACKAGE}.PrometheusConfig", False),),
 }
 
-
-def _build_messages():
-    """The message classes of `_MESSAGES`, by name, in a descriptor pool of their own."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="tf_talkinghead/serving/config.proto", package=_PACKAGE, syntax="proto3"
-    )
-    file.dependency.append("google/protobuf/wrappers.proto")
-    for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
-        for name, number, kind, repeated in fields:
-            field = message.field.add(name=name, number=number)
-            field.label = _FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
-            if isinstance(kind, str):
-                field.type, field.type_name = _FIELD.TYPE_MESSAGE, kind
-            else:
-                field.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    find = pool.FindMessageTypeByName
-    return {name: message_factory.GetMessageClass(find(f"{_PACKAGE}.{name}")) for name in _MESSAGES}
-
-
-_CLASSES = _build_messages()
+_CLASSES = build("tf_talkinghead/serving/config.proto", _PACKAGE, _MESSAGES)
 BatchingParameters = _CLASSES["BatchingParameters"]
 SSLConfig = _CLASSES["SSLConfig"]
 PrometheusConfig = _CLASSES["PrometheusConfig"]
