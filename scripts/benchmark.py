@@ -1,7 +1,7 @@
 """Measures speed and memory of one part, beside the machine's own rate.
 
     python -m scripts.benchmark networks --preset=paper
-    python -m scripts.benchmark data|train|person|serving --preset=demo --json=figures.json
+    python -m scripts.benchmark data|train|person|serving|help --preset=demo --json=figures.json
 
 Prints one line per figure. --option=name=value passes a subject's own options; a wrong name lists them.
 """
@@ -22,6 +22,7 @@ SUBJECTS = {
     "train": "tf_talkinghead.benchmark.train",
     "person": "tf_talkinghead.benchmark.person",
     "serving": "serving.benchmark",
+    "help": "scripts.startup",
 }
 _PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Sizes to measure with.")
 _JSON = flags.DEFINE_string("json", None, "File the figures are written to as well.")

@@ -13,6 +13,7 @@ import sys
 
 from absl import app, flags, logging
 
+import scripts
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import InputError, TalkingHeadError
 
@@ -81,6 +82,8 @@ def load(package):
 
 def _parse(argv):
     if any(argument in _HELP for argument in argv[1:]):
+        script = sys.modules["__main__"]
+        script.__doc__ = script.__doc__.replace("python -m scripts.", scripts.PROGRAM)
         app.usage(shorthelp=True, writeto_stdout=True)  # the script's own flags, without absl's
         sys.exit(0)
     try:

@@ -1,38 +1,43 @@
-"""Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit code 1."""
+"""Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit code 1.
 
+The same as a subcommand of `talkinghead`.
+"""
+
+import functools
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-from tests.script_runner import ROOT, run_script, run_scripts
+from scripts import listing, startup
+from tests.script_runner import ROOT, run_script
+from tf_talkinghead.errors import InputError
 
-SCRIPTS = sorted(
-    path.stem
-    for path in (ROOT / "scripts").glob("*.py")
-    if path.stem not in ("__init__", "command")
-)
+SCRIPTS = list(listing.describe())
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run_scripts(
-        {name: [["--help"], ["--no_such_flag=1"], ["--seed=no", "word"]] for name in SCRIPTS}
+@functools.cache
+def ended(*command):
+    """`python -m COMMAND` as it ended."""
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_help_and_bad_flags(results, name):
-    helped, unknown, extra = results[name]
-    assert helped.code == 0 and f"python -m scripts.{name}" in helped.stdout and helped.stderr == ""
+def test_help_and_bad_flags(name):
+    helped = ended(f"scripts.{name}", "--help")
+    assert helped.returncode == 0 and helped.stderr == ""
+    assert f"python -m scripts.{name}" in helped.stdout
     assert "flags:" in helped.stdout and "--pdb" not in helped.stdout
-    for result in (unknown, extra):
-        assert result.code == 1 and result.stdout == ""
-        assert (
-            result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
-        ), result.stderr
-    assert "no_such_flag" in unknown.stderr and "--help" in unknown.stderr
+    for arguments in (["--no_such_flag=1"], ["--seed=no", "word"]):
+        result = ended(f"scripts.{name}", *arguments)
+        assert result.returncode == 1 and result.stdout == ""
+        assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+        assert "--help" in result.stderr
+    assert "no_such_flag" in ended(f"scripts.{name}", "--no_such_flag=1").stderr
 
 
 HEAVY = {"tensorflow", "keras", "dlib", "cv2", "apache_beam"}
@@ -77,3 +82,44 @@ def test_a_full_disk_is_one_line(tmp_path):
     (tmp_path / "collins.png").symlink_to("/dev/full")
     (result,) = run_script("quickstart", [f"--output={tmp_path}"])
     assert result.code == 1 and result.stderr == "error: No space left on device\n"
+
+
+def test_talkinghead_lists_the_scripts_without_importing_any():
+    """The wheel's console command; it must answer where no package at all is installed."""
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert entry == {"talkinghead": "scripts.__main__:main"}
+    program = (
+        "import sys; sys.argv = ['talkinghead', '--help']; sys.path.insert(0, '.')\n"
+        "from scripts.__main__ import main; print('exit code', main())"
+    )
+    done = subprocess.run(  # -I -S: the standard library and this folder alone
+        [sys.executable, "-I", "-S", "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == "" and done.stdout.endswith("exit code 0\n")
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[:2] == "  "] == SCRIPTS
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_subcommand_is_the_script(name):
+    """The same help but for the program's name, and the same end of a wrong command line."""
+    for flag in ("--help", "--no_such_flag=1"):
+        script, command = ended(f"scripts.{name}", flag), ended("scripts", name, flag)
+        assert (command.returncode, command.stderr) == (script.returncode, script.stderr)
+        assert command.stdout == script.stdout.replace("python -m scripts.", "talkinghead ")
+
+
+def test_an_unknown_subcommand_is_one_line():
+    result = ended("scripts", "dance")
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith("error: no command 'dance'; one of: benchmark, drive")
+
+
+def test_the_benchmark_times_every_help():
+    figures = startup.run("tiny", {"repeats": "1"})
+    assert set(figures) == {
+        *(f"{name}_help_seconds" for name in [*SCRIPTS, "talkinghead"]),
+        "python_alone_seconds",
+    }
+    assert all(0 < value < 100 for value in figures.values())
+    with pytest.raises(InputError, match="repeats=none: expected a whole number"):
+        startup.run("tiny", {"repeats": "none"})
