@@ -1,43 +1,43 @@
-"""BUILD says what the sources say: Bazel itself is not needed, since its language is a subset of Python's.
+"""BUILD, executed as the Python it nearly is, and compared with the files and imports it speaks of.
 
-The file is executed with stand-ins for the rules, and compared with the files and imports it speaks of.
+Bazel itself is not needed.
 """
 
 import ast
+import copy
+import functools
 import pathlib
 import re
 import sys
+import tomllib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from tests.only_extra import ROOT, name_of
+
 FOLDERS = ("tf_talkinghead", "serving", "scripts", "tests")
-PYTEST = "tests/pytest_main.py"  # the entry of every py_test, so in many targets
+PYTEST = "tests/pytest_main.py"  # the entry of every py_test
 RULES = ("py_library", "py_binary", "py_test")
-# Where a package's import name differs from the name it is installed by.
-INSTALLED_AS = {
+# Where a module's name differs from its package's.
+PACKAGES = {
     "absl": "absl_py",
-    "av": "av",
     "cv2": "opencv_python_headless",
     "dlib": "dlib_bin",
+    "google": "protobuf",
     "grpc": "grpcio",
     "grpc_health": "grpcio_health_checking",
     "grpc_reflection": "grpcio_reflection",
+    "importlinter": "import_linter",
     "PIL": "pillow",
     "skimage": "scikit_image",
     "tensorflow_serving": "tensorflow_serving_api",
     "yaml": "pyyaml",
-    "google": "protobuf",
-    "kubernetes_validate": "kubernetes_validate",
 }
 
 
 def targets_of(text):
-    """Execute a BUILD file's text: {target name: {rule, srcs, deps, ...}}, and {rule: file it was loaded from}."""
+    """Execute a BUILD file: {target: {rule, srcs, deps, ...}} and {rule: file it was loaded from}."""
     targets, loaded = {}, {}
-
-    def load(file, *names):
-        loaded.update(dict.fromkeys(names, file))
 
     def rule(kind):
         def declare(name, **attributes):
@@ -46,59 +46,68 @@ def targets_of(text):
 
         return declare
 
-    def glob(include, exclude=()):
-        found = {
-            str(path.relative_to(ROOT))
-            for pattern in include
-            for path in ROOT.glob(pattern)
-            if path.is_file()
-        }
-        found -= {str(path.relative_to(ROOT)) for pattern in exclude for path in ROOT.glob(pattern)}
-        assert found, f"glob({include}) finds nothing"
-        return sorted(found)
-
-    names = {kind: rule(kind) for kind in (*RULES, "filegroup")}
-    exec(
-        text,
-        {
-            "load": load,
-            "glob": glob,
-            "package": lambda **_: None,
-            "exports_files": lambda *_: None,
-            **names,
-        },
-    )
+    known = {
+        "load": lambda file, *names: loaded.update(dict.fromkeys(names, file)),
+        "glob": glob,
+        "package": lambda **_: None,
+        "exports_files": lambda _: None,
+        **{kind: rule(kind) for kind in (*RULES, "filegroup")},
+    }
+    exec(text, known)
     return targets, loaded
 
 
+def glob(include, exclude=()):
+    """Bazel's glob from the root; one that finds nothing is an error, as in Bazel."""
+    found = matching(include) - matching(exclude)
+    assert found, f"glob({include}) finds nothing"
+    return sorted(found)
+
+
+def matching(patterns):
+    paths = {path for pattern in patterns for path in ROOT.glob(bare(pattern))}
+    return {str(path.relative_to(ROOT)) for path in paths if path.is_file()}
+
+
+def bare(pattern):
+    """A trailing ** is all files below in Bazel, and folders only in pathlib before 3.13."""
+    return pattern + "/*" if pattern.endswith("**") else pattern
+
+
 def sources():
-    """Every Python file of the four folders, as paths from the root."""
-    return sorted(
-        str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
-    )
+    return sorted(matching(f"{folder}/**/*.py" for folder in FOLDERS))
 
 
+@functools.cache
 def imports(source):
-    """What a file imports: (set of our files, set of other packages' top names), everywhere in it."""
+    """(our files, others' top modules) that a file imports anywhere in it.
+
+    Where it imports by name (scripts/benchmark.py), the modules that its strings name count too.
+    """
     ours, others = set(), set()
-    for node in ast.walk(ast.parse((ROOT / source).read_text())):
+    text = (ROOT / source).read_text()
+    for node in ast.walk(ast.parse(text)):
+        names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source} imports relatively"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
+        elif "import_module(" in text and re.fullmatch(
+            r"\w+(\.\w+)+", str(getattr(node, "value", ""))
+        ):
+            file = str(node.value).replace(".", "/") + ".py"
+            names = [node.value] if (ROOT / file).is_file() else []
         for name in names:
             if name.split(".")[0] in FOLDERS:
                 ours.add(file_of(name))
             elif name.split(".")[0] not in sys.stdlib_module_names:
                 others.add(name.split(".")[0])
-    return ours - {source, None}, others
+    return frozenset(ours - {source, None}), frozenset(others)
 
 
 def file_of(name):
-    """The file that defines a dotted name: a module, or the module that holds the attribute."""
+    """The file of a dotted name: a module, or the module that holds the attribute."""
     while name:
         for candidate in (name.replace(".", "/") + ".py", name.replace(".", "/") + "/__init__.py"):
             if (ROOT / candidate).is_file():
@@ -108,126 +117,132 @@ def file_of(name):
 
 
 def needed(target, owner):
-    """The deps a target's sources call for, as labels."""
+    """The deps that a target's sources call for, as labels."""
     labels = set()
-    for source in target["srcs"] if target["rule"] in RULES else ():
+    for source in target["srcs"]:
         ours, others = imports(source)
-        labels |= {
-            ":" + owner[file] for file in ours if file in owner and file not in target["srcs"]
-        }
-        labels |= {"@pip//" + INSTALLED_AS.get(name, name.lower()) for name in others}
+        labels |= {f":{owner[file]}" for file in ours - set(target["srcs"])}
+        labels |= {f"@pip//{PACKAGES.get(name, name.lower())}" for name in others}
     return labels
 
 
 def owners(targets):
-    return {
-        source: name
+    """{source: its library}."""
+    libraries = {name: it for name, it in targets.items() if it["rule"] == "py_library"}
+    return {source: name for name, library in libraries.items() for source in library["srcs"]}
+
+
+def missing(targets):
+    """{target: deps that its sources need and it does not declare}."""
+    owner = owners(targets)
+    found = {
+        name: sorted(needed(target, owner) - set(target["deps"]))
         for name, target in targets.items()
         if target["rule"] in RULES
-        for source in target["srcs"]
     }
+    return {name: labels for name, labels in found.items() if labels}
 
 
 @pytest.fixture(scope="module")
-def build():
-    return targets_of((ROOT / "BUILD").read_text())
+def targets():
+    return targets_of((ROOT / "BUILD").read_text())[0]
 
 
-def test_rules_are_loaded_from_rules_python(build):
-    targets, loaded = build
-    for target in targets.values():
-        if target["rule"] in RULES:
-            assert loaded[target["rule"]].startswith("@rules_python//python:"), target
-    module = (ROOT / "MODULE.bazel").read_text()
-    assert 'bazel_dep(name = "rules_python"' in module and "requirements.txt" in module
+def test_rules_are_loaded_from_rules_python():
+    _, loaded = targets_of((ROOT / "BUILD").read_text())
+    assert set(loaded) == set(RULES)
+    assert all(file.startswith("@rules_python//python:") for file in loaded.values())
+    assert 'bazel_dep(name = "rules_python"' in (ROOT / "MODULE.bazel").read_text()
 
 
-def test_every_source_is_in_exactly_one_target(build):
-    targets, _ = build
-    rules = [target for target in targets.values() if target["rule"] in RULES]
-    listed = [source for target in rules for source in target["srcs"] if source != PYTEST]
-    assert sorted(set(listed)) == sorted(listed), "a file is in two targets"
+def test_every_source_is_in_exactly_one_library(targets):
+    libraries = [target for target in targets.values() if target["rule"] == "py_library"]
+    listed = [source for library in libraries for source in library["srcs"]]
     assert sorted([*listed, PYTEST]) == sources()
 
 
-def test_every_test_and_script_has_a_target_of_its_kind(build):
-    targets, _ = build
+def test_every_room_is_a_library(targets):
+    for room in sorted(path.parent for path in ROOT.glob("tf_talkinghead/*/__init__.py")):
+        files = matching([f"tf_talkinghead/{room.name}/*.py"])
+        (name,) = {owners(targets)[file] for file in files}
+        assert set(targets[name]["srcs"]) == files
+        assert name.removesuffix("_lib") == room.name
+
+
+def test_every_script_has_a_binary_and_every_test_file_a_test(targets):
     for source in sources():
-        kind = "py_test" if source.startswith("tests/test_") else None
-        text = (ROOT / source).read_text()
-        if source.startswith("scripts/") and 'if __name__ == "__main__"' in text:
-            kind = "py_binary"
-        if kind:
-            name = pathlib.Path(source).stem
-            expected = {"py_binary": ([source], source), "py_test": ([source, PYTEST], PYTEST)}[
-                kind
-            ]
-            assert (
-                targets[name]["rule"] == kind
-                and (targets[name]["srcs"], targets[name]["main"]) == expected
-            ), source
-            assert kind == "py_binary" or targets[name]["args"] == [source]
+        name = pathlib.Path(source).stem
+        if source.startswith("tests/test_"):
+            assert targets[name]["rule"] == "py_test"
+            assert (targets[name]["main"], targets[name]["args"]) == (PYTEST, [source])
+        elif source.startswith("scripts/") and '\nif __name__ == "' in (ROOT / source).read_text():
+            name = name.replace("__main__", "talkinghead")
+            assert targets[name]["rule"] == "py_binary"
+            assert targets[name]["srcs"] == [targets[name]["main"]] == [source]
 
 
-def test_every_file_named_exists(build):
-    targets, _ = build
-    for name, target in targets.items():
-        for file in [
-            *target["srcs"],
-            *[item for item in target["data"] if not item.startswith((":", "@"))],
-        ]:
-            assert (ROOT / file).is_file(), f"{name}: {file} does not exist"
-
-
-def test_every_import_is_a_declared_dependency(build):
-    """Both ways: what is imported is declared, and what is declared is a target or a required package."""
-    targets, _ = build
+def test_dependencies_are_the_imports(targets):
+    """None is missing, and none is declared that no source needs."""
+    assert missing(targets) == {}
     owner = owners(targets)
-    missing = {
-        name: needed(target, owner) - set(target["deps"]) for name, target in targets.items()
-    }
-    assert not {name: sorted(labels) for name, labels in missing.items() if labels}
-    packages = re.findall(r"^([A-Za-z0-9_.-]+)", (ROOT / "requirements.txt").read_text(), re.M)
-    packages = {
-        "@pip//" + package.lower().replace("-", "_").replace(".", "_") for package in packages
-    }
+    dynamic = {"talkinghead": {":scripts"}}  # it runs scripts by name
     for name, target in targets.items():
-        for label in [
-            *target["deps"],
-            *[item for item in target["data"] if item.startswith((":", "@"))],
-        ]:
-            assert label[1:] in targets if label.startswith(":") else label in packages, (
-                f"{name}: {label}"
-            )
+        if target["rule"] in ("py_library", "py_binary"):
+            extra = set(target["deps"]) - needed(target, owner) - dynamic.get(name, set())
+            assert not extra, f"{name} declares what it does not need"
+        if target["rule"] == "py_test":
+            assert ":testing" in target["deps"]
 
 
-def test_no_target_depends_on_itself(build):
-    targets, _ = build
-    done, path = set(), []
-
-    def visit(name):
-        assert name not in path, " -> ".join([*path[path.index(name) :], name])
-        if name in done:
-            return
-        path.append(name)
-        for label in targets[name]["deps"]:
+def test_labels_are_targets_or_required_packages(targets):
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = {name_of(line) for line in lines if not line.startswith("#")}
+    for name, target in targets.items():
+        for label in [*target["deps"], *target["data"]]:
             if label.startswith(":"):
-                visit(label[1:])
-        path.pop()
-        done.add(name)
+                assert label[1:] in targets, f"{name}: {label}"
+            elif label.startswith("@pip//"):
+                assert label[6:].replace("_", "-") in required, f"{name}: {label}"
+            else:
+                assert (ROOT / label).is_file(), f"{name}: {label}"
+
+
+def test_no_target_depends_on_itself(targets):
+    ordered = set()
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path, name])
+        if name not in ordered:
+            for label in targets[name]["deps"]:
+                if label.startswith(":"):
+                    visit(label[1:], [*path, name])
+            ordered.add(name)
 
     for name in targets:
-        visit(name)
+        visit(name, [])
 
 
-def test_the_checks_see_what_is_wrong():
-    """A dependency left out, an import inside a function, and a name taken from a package are all noticed."""
-    targets, _ = targets_of(
-        'py_library(name = "driving", srcs = ["tf_talkinghead/driving/adaptation.py"])\n'
-        'py_library(name = "errors", srcs = ["tf_talkinghead/errors.py"])'
+def test_data_files_are_in_bazel_and_in_the_wheel(targets):
+    """Whatever lies in a room beside Python is some target's data and pyproject's package data."""
+    globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packaged = matching(
+        f"{package.replace('.', '/')}/{pattern}"
+        for package, patterns in globs["package-data"].items()
+        for pattern in patterns
     )
-    assert needed(targets["driving"], owners(targets)) == {":errors", "@pip//numpy"}
-    assert file_of("tf_talkinghead.errors.InputError") == "tf_talkinghead/errors.py"
-    assert "skimage" in imports("tests/conftest.py")[1]
-    with pytest.raises(AssertionError, match="two targets are called a"):
-        targets_of('py_library(name = "a")\npy_library(name = "a")')
+    declared = {item for target in targets.values() for item in target["data"]}
+    files = matching(f"{folder}/**/*" for folder in FOLDERS[:3])
+    for file in sorted(files):
+        if not file.endswith((".py", ".pyc")) and "node_modules" not in file:
+            assert file in packaged and file in declared, file
+
+
+def test_a_dependency_left_out_is_noticed(targets):
+    """Every single one of the libraries and binaries; the tests have theirs through `testing`."""
+    for name, target in targets.items():
+        if target["rule"] not in ("py_library", "py_binary"):
+            continue
+        for label in set(target["deps"]) - {":scripts"}:
+            broken = copy.deepcopy(target)
+            broken["deps"].remove(label)
+            assert missing({**targets, name: broken}) == {name: [label]}
