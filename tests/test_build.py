@@ -36,7 +36,9 @@ PACKAGES = {
 
 
 def targets_of(text):
-    """Execute a BUILD file: {target: {rule, srcs, deps, ...}} and {rule: file it was loaded from}."""
+    """Execute a BUILD file: {target: {rule, srcs, deps, ...}} and {rule: file it was loaded
+    from}.
+    """
     targets, loaded = {}, {}
 
     def rule(kind):
@@ -197,6 +199,9 @@ def test_dependencies_are_the_imports(targets):
 def test_labels_are_targets_or_required_packages(targets):
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     required = {name_of(line) for line in lines if not line.startswith("#")}
+    lock = (ROOT / ".ci/requirements_lock.txt").read_text().splitlines()
+    pinned = {name_of(line) for line in lock if re.fullmatch(r"[\w.-]+==[\w.+]+", line)}
+    assert required <= pinned, "Bazel installs what the lock file lists"
     for name, target in targets.items():
         for label in [*target["deps"], *target["data"]]:
             if label.startswith(":"):
