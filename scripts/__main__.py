@@ -3,8 +3,8 @@
     talkinghead --help
     talkinghead drive --help
 
-From a checkout, `python -m scripts` is the same. Only the subcommand's own module is imported, so an
-installation with the extra `drive` needs nothing of the others.
+From a checkout, `python -m scripts` is the same. Only the subcommand's own module is imported, so
+an installation with the extra `drive` needs nothing of the others.
 """
 
 import runpy
@@ -58,7 +58,8 @@ def _usage(known):
             "",
             *(f"  {name:{width}}  {description}" for name, description in known.items()),
             "",
-            "talkinghead COMMAND --help lists a command's flags; talkinghead --version the version.",
+            "talkinghead COMMAND --help lists a command's flags; talkinghead --version the "
+            "version.",
         ]
     )
 

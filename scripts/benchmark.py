@@ -3,7 +3,8 @@
     python -m scripts.benchmark networks --preset=paper
     python -m scripts.benchmark data|train|person|serving|help --preset=demo --json=figures.json
 
-Prints one line per figure. --option=name=value passes a subject's own options; a wrong name lists them.
+Prints one line per figure. --option=name=value passes a subject's own options; a wrong name lists
+them.
 """
 
 import importlib
@@ -49,9 +50,8 @@ def main(argv):
         figures.setdefault("peak_memory_mb", peak.megabytes)
     lines = module.table(figures) if hasattr(module, "table") else []
     for name, value in figures.items():
-        if not (
-            lines and name.startswith(("profile_part_", "profile_kind_"))
-        ):  # those are in the table
+        # those are in the table
+        if not (lines and name.startswith(("profile_part_", "profile_kind_"))):
             print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
     print(*lines, sep="\n", end="\n" if lines else "")
     if _JSON.value:

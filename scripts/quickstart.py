@@ -1,10 +1,12 @@
-"""From pictures of a person to a film of them talking: personalise, publish, serve, drive. One command each.
+"""From pictures of a person to a film of them talking: personalise, publish, serve, drive.
+
+One command each.
 
     python -m scripts.quickstart
     python -m scripts.quickstart --images=me1.jpg,me2.jpg --person=me --driver=clip.mp4
 
-Runs the scripts a user would run, prints each command, and says how long it took. `bash scripts/quickstart.sh` installs
-what is needed first.
+Runs the scripts a user would run, prints each command, and says how long it took. `bash
+scripts/quickstart.sh` installs what is needed first.
 """
 
 import atexit
@@ -53,8 +55,14 @@ def main(argv):
     models, film = folder / "models", folder / "talking_head.mp4"
     took = {}
 
-    personalize = ["personalize", f"--weights={FLAGS.weights}", f"--person={person}", f"--images={','.join(images)}",
-                   f"--models={models}", "--keep_versions=2"]  # fmt: skip
+    personalize = [
+        "personalize",
+        f"--weights={FLAGS.weights}",
+        f"--person={person}",
+        f"--images={','.join(images)}",
+        f"--models={models}",
+        "--keep_versions=2",
+    ]
     if FLAGS.steps is not None:
         personalize.append(f"--steps={FLAGS.steps}")
     _run("personalise and publish", personalize, took)
@@ -80,10 +88,14 @@ def main(argv):
     print(f"{sum(took.values()):7.1f} s  in all")
     print(f"""
 Next:
-  bash scripts/quickstart.sh --images=you1.jpg,you2.jpg --person=you     another person, from photos or a clip
-  bash scripts/quickstart.sh --driver=clip.mp4                           another motion: yours, with its sound
-  .venv/bin/python -m scripts.serve --models={models} --port=8500        serve what was made
-  .venv/bin/python -m scripts.drive --server=localhost:8500 --person={person} --driver=webcam --output=me.mp4
+  another person, from photos or a clip:
+    bash scripts/quickstart.sh --images=you1.jpg,you2.jpg --person=you
+  another motion, with its sound:
+    bash scripts/quickstart.sh --driver=clip.mp4
+  serve the avatar, and drive it from a webcam:
+    .venv/bin/python -m scripts.serve --models={models} --port=8500
+    .venv/bin/python -m scripts.drive --server=localhost:8500 --person={person} --driver=webcam \\
+      --output=me.mp4
 Only with the consent of the people shown.""")
 
 
@@ -102,7 +114,10 @@ def _name_of(path):
 
 
 def _run(step, arguments, took):
-    """Run a script, its progress on this terminal; its stdout. InputError when it fails: it has said why."""
+    """Run a script, its progress on this terminal; its stdout.
+
+    InputError when it fails: it has said why.
+    """
     print(f"\n== {step}\n$ python -m scripts.{shlex.join(arguments)}", flush=True)
     started = time.monotonic()
     done = subprocess.run(

@@ -1,6 +1,7 @@
 """Scores the answers of a user study: how often the fake was found, with 95 % interval and chance.
 
-python -m scripts.score_user_study --key=reports/demo/user_study_key.json --answers=answers-1.json,answers-2.json
+python -m scripts.score_user_study --key=reports/demo/user_study_key.json
+--answers=answers-1.json,answers-2.json
 """
 
 import json

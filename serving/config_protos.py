@@ -1,9 +1,10 @@
-"""TensorFlow Serving's text-file messages that the public stubs package lacks: batching, TLS, monitoring.
+"""TensorFlow Serving's text-file messages that the public stubs package lacks: batching, TLS,
+monitoring.
 
-The package `tensorflow-serving-api` has the protos of the gRPC services and of the model config file, but not those
-of `--batching_parameters_file`, `--ssl_config_file` and `--monitoring_config_file`. Their public field names and
-numbers stand below, the messages are built from them at run time, and text files written for TensorFlow Serving
-parse here:
+The package `tensorflow-serving-api` has the protos of the gRPC services and of the model config
+file, but not those of `--batching_parameters_file`, `--ssl_config_file` and
+`--monitoring_config_file`. Their public field names and numbers stand below, the messages are built
+from them at run time, and text files written for TensorFlow Serving parse here:
 
     batching = parse_file("batching.config", BatchingParameters)
     batching.max_batch_size.value
@@ -49,7 +50,10 @@ MonitoringConfig = _CLASSES["MonitoringConfig"]
 
 
 def parse_file(path, message_class):
-    """The text proto at `path` as a `message_class`; InputError names the file and the line that does not parse."""
+    """The text proto at `path` as a `message_class`.
+
+    InputError names the file and the line that does not parse.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()

@@ -1,8 +1,9 @@
 """Message classes of public protocols, built at run time in a descriptor pool of their own.
 
 A protocol's messages are given as their public field names and numbers. Because the pool and the
-package are private, they stand beside the generated classes of TensorFlow or `tensorflow-serving-api`
-in one process, and need neither: the wire format carries numbers, no names.
+package are private, they stand beside the generated classes of TensorFlow or
+`tensorflow-serving-api` in one process, and need neither: the wire format carries numbers, no
+names.
 
     PACKAGE = "tf_talkinghead.example"
     classes = build("example.proto", PACKAGE, {"Point": (("x", 1, FIELD.TYPE_FLOAT, False),)})
@@ -29,7 +30,8 @@ def build(file_name, package, messages):
       file_name: the file's name in the private pool.
       package: its package, of our own.
       messages: message -> fields as (name, number, kind, repeated). A kind is a `FIELD.TYPE_...`,
-        the full name of a message beginning with ".", or ("map", such a name) for a map from string.
+        the full name of a message beginning with ".", or ("map", such a name) for a map from
+        string.
 
     Returns:
       {message: class}.

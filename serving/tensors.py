@@ -1,7 +1,7 @@
 """numpy arrays to TensorFlow's TensorProto and back, without TensorFlow.
 
-A tensor's values stand either in a field of their type (`float_val`, `string_val`, ...) or packed in
-`tensor_content`; servers send both forms (`tensorflow_model_server
+A tensor's values stand either in a field of their type (`float_val`, `string_val`, ...) or packed
+in `tensor_content`; servers send both forms (`tensorflow_model_server
 --enable_serialization_as_tensor_content` the second), so both are read.
 """
 
@@ -57,7 +57,9 @@ def to_proto(array):
 
 
 def to_array(proto):
-    """The array of a TensorProto, of this module's class or a generated one; strings as bytes objects.
+    """The array of a TensorProto, of this module's class or a generated one.
+
+    Strings as bytes objects.
 
     Raises:
       InputError: an unknown dtype, or a content that does not fit the shape.

@@ -1,7 +1,8 @@
-"""Load and run a SavedModel through TensorFlow's C API, which is how a C++ server loads it: no Python graph code.
+"""Load and run a SavedModel through TensorFlow's C API, which is how a C++ server loads it: no
+Python graph code.
 
-The functions come from the wheel's own libtensorflow_cc. Only what the tests need: float32 or int32 inputs, numeric
-outputs.
+The functions come from the wheel's own libtensorflow_cc. Only what the tests need: float32 or int32
+inputs, numeric outputs.
 """
 
 import ctypes

@@ -1,4 +1,6 @@
-"""A headless Chromium for tests, without a driver or a package: the DevTools protocol over a pipe."""
+"""A headless Chromium for tests, without a driver or a package: the DevTools protocol over a
+pipe.
+"""
 
 import json
 import os
@@ -19,7 +21,8 @@ class Chromium:
         self._binary = next((path for path in map(shutil.which, _NAMES) if path), None)
         if self._binary is None:
             pytest.skip(
-                f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get install chromium)"
+                f"needs a browser: none of {', '.join(_NAMES)} is installed (Debian: apt-get "
+                "install chromium)"
             )
         self.downloads = folder / "downloads"
         self.downloads.mkdir()
@@ -27,12 +30,14 @@ class Chromium:
         self._calls, self._rest = 0, b""
 
     def __enter__(self):
-        # Chromium reads commands from descriptor 3 and answers on 4, each message ended by a zero byte.
+        # Chromium reads commands from descriptor 3 and answers on 4, each message ended by a zero
+        # byte.
         to_child, self._out = os.pipe()
         self._in, from_child = os.pipe()
         arguments = [
-            self._binary, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-            "--remote-debugging-pipe", "--window-size=900,800", "--touch-events=enabled", f"--user-data-dir={self._profile}",
+            self._binary, "--headless=new", "--no-sandbox", "--disable-gpu",
+            "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
+            "--window-size=900,800", "--touch-events=enabled", f"--user-data-dir={self._profile}",
         ]  # fmt: skip
         shell = f'exec "$0" "$@" 3<&{to_child} 4>&{from_child}'
         self._process = subprocess.Popen(
@@ -99,11 +104,12 @@ class Chromium:
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def _middle(self, selector):
-        box = self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        return self.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
+            f"e.scrollIntoView({{block: 'center'}});"
+            " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; "
+            "})()"
         )
-        return box
 
     def call(self, method, **params):
         self._calls += 1

@@ -1,4 +1,5 @@
-"""A service of the user's own: renders one clip both ways, reads the card, and says what it imported.
+"""A service of the user's own: renders one clip both ways, reads the card, and says what it
+imported.
 
     python tests/client_program.py localhost:8500 anna
 

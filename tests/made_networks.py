@@ -41,7 +41,7 @@ def with_attention(network):
 def calls(config):
     """(network, its call's arguments) for every network of the project."""
     x, y = pictures(2, config.image_size)
-    e, psi = embeddings(2, config.embedding_size), embeddings(2, adain_size(config)) * 0.5
+    psi = embeddings(2, adain_size(config)) * 0.5
     return {
         "embedder": (Embedder, (), (x, y)),
         "generator": (Generator, (), (y, psi)),

@@ -16,7 +16,10 @@ PORTRAIT = data.astronaut()[40:216, 136:312]  # what COLLINS is fractions of
 
 @functools.cache
 def clip(frames=90, size=96, tint=0):
-    """A PersonClip of the portrait moving; `tint` makes another "person" of it by turning the colours."""
+    """A PersonClip of the portrait moving.
+
+    `tint` makes another "person" of it by turning the colours.
+    """
     portrait = PORTRAIT if not tint else np.roll(PORTRAIT, tint, axis=-1)
     image = cv2.resize(portrait, (size, size), interpolation=cv2.INTER_AREA)
     landmarks = scripted_motion(COLLINS, frames=frames)

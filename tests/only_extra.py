@@ -2,8 +2,8 @@
 
     python -m tests.only_extra drive scripts.drive --help
 
-Every import of a package that `pip install tf-talkinghead[drive]` would not bring, directly or through
-what it requires, fails as if it were not installed.
+Every import of a package that `pip install tf-talkinghead[drive]` would not bring, directly or
+through what it requires, fails as if it were not installed.
 """
 
 import importlib.abc

@@ -1,4 +1,6 @@
-"""Entry of every Bazel py_test: runs pytest on the files given, so that a test that fails fails its target."""
+"""Entry of every Bazel py_test: runs pytest on the files given, so that a test that fails fails its
+target.
+"""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Runs scripts several times in one fresh process: absl's flags are global, and loading TensorFlow takes seconds.
+"""Runs scripts several times in one fresh process: absl's flags are global, and loading TensorFlow
+takes seconds.
 
 refused, helped = run_script("drive", ["--person=a"], ["--help"])
 assert refused.code == 1 and refused.stderr.startswith("error: ")
@@ -36,7 +37,10 @@ def run_script(name, *runs, timeout=240):
 
 
 def run_scripts(runs, timeout=240):
-    """The same for several scripts, {name: [arguments, ...]} -> {name: [Result, ...]}; each in a fork of its own."""
+    """The same for several scripts, {name: [arguments, ...]} -> {name: [Result, ...]}.
+
+    Each in a fork of its own.
+    """
     command = [sys.executable, "-m", "tests.script_runner", json.dumps(runs)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(

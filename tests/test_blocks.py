@@ -1,4 +1,6 @@
-"""Normalisations, attention and the residual block, against numpy written from their definitions."""
+"""Normalisations, attention and the residual block, against numpy written from their
+definitions.
+"""
 
 import keras
 import numpy as np
@@ -63,7 +65,9 @@ def test_instance_norm_against_keras_group_norm():
 
 
 def test_instance_norm_of_a_large_offset_loses_nothing():
-    """A mean of 1000 beside a deviation of 1: one-pass formulas lose the variance to cancellation."""
+    """A mean of 1000 beside a deviation of 1: one-pass formulas lose the variance to
+    cancellation.
+    """
     h = normal(1, 16, 16, 2)
     layer = InstanceNormalization()
     np.testing.assert_allclose(layer(h + 1000), layer(h), atol=1e-3)
@@ -113,7 +117,9 @@ def test_attention_is_sagans_with_pooled_keys_and_values():
 
 
 def by_hand(block, h, psi=None):
-    """A ResidualBlock from its definition, resampling the skip before its 1x1 convolution or after, as given there."""
+    """A ResidualBlock from its definition, resampling the skip before its 1x1 convolution or after,
+    as given there.
+    """
     splits = [None, None]
     if psi is not None:
         splits = psi[:, : 2 * h.shape[-1]], psi[:, 2 * h.shape[-1] :]
@@ -130,9 +136,8 @@ def by_hand(block, h, psi=None):
     rest = double(rest) if block.resample == "up" else rest
     rest = conv(block.convolution_1, rest)
     rest = conv(block.convolution_2, np.maximum(normalized(rest, block.norm_2, splits[1]), 0))
-    skip = (
-        double(h) if block.resample == "up" else h
-    )  # BigGAN's order: the skip is convolved at the larger size
+    # BigGAN's order: the skip is convolved at the larger size
+    skip = double(h) if block.resample == "up" else h
     skip = skip if block.skip is None else conv(block.skip, skip)
     if block.resample == "down":
         return halve(rest) + halve(skip)

@@ -1,4 +1,5 @@
-"""Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit code 1.
+"""Every script: --help teaches on stdout and ends well, a bad flag is one line on stderr and exit
+code 1.
 
 The same as a subcommand of `talkinghead`.
 """

@@ -1,4 +1,6 @@
-"""scripts.drive against an exported avatar on the embedded server: a film, a refusal, or a clean early end."""
+"""scripts.drive against an exported avatar on the embedded server: a film, a refusal, or a clean
+early end.
+"""
 
 import json
 import re
@@ -51,14 +53,15 @@ def test_films_and_refusals(models, driver, tmp_path):
     (tmp_path / "wall.png").write_bytes(
         cv2.imencode(".png", np.full((99, 99, 3), 90, np.uint8))[1].tobytes()
     )
+    output = f"--output={tmp_path}/a.mp4"
     refusals = {
         "--output=": [*person, "--driver=scripted", f"--output={tmp_path}/a.avi"],
         "no such file": [*person, f"--driver={tmp_path}/none.mp4", f"--output={tmp_path}/a.mp4"],
-        "--side_by_side needs": [*person, "--driver=scripted", "--side_by_side", f"--output={tmp_path}/a.mp4"],
-        "wall.png: no face found": [*person, f"--driver={tmp_path}/wall.png", f"--output={tmp_path}/a.mp4"],
-        "not served there": [address, "--person=nobody", "--driver=scripted", f"--output={tmp_path}/a.mp4"],
-        "is the server running": ["--server=localhost:1", "--timeout=0.5", "--person=collins", "--driver=scripted",
-                                  f"--output={tmp_path}/a.mp4"],
+        "--side_by_side needs": [*person, "--driver=scripted", "--side_by_side", output],
+        "wall.png: no face found": [*person, f"--driver={tmp_path}/wall.png", output],
+        "not served there": [address, "--person=nobody", "--driver=scripted", output],
+        "is the server running": ["--server=localhost:1", "--timeout=0.5", "--person=collins",
+                                  "--driver=scripted", output],
         "--adapt": [*person, "--driver=scripted", "--adapt=both", f"--output={tmp_path}/a.mp4"],
         "unexpected argument": [*person, "--driver=scripted", f"--output={tmp_path}/a.mp4", "more"],
         "--person": ["--driver=scripted", f"--output={tmp_path}/a.mp4"],
@@ -106,8 +109,9 @@ def test_films_and_refusals(models, driver, tmp_path):
 
 def test_a_server_that_dies_half_way_leaves_a_film_that_plays(models, tmp_path):
     server, address = serve(models)
-    command = [sys.executable, "-m", "scripts.drive", address, "--person=collins", "--driver=scripted", "--fps=120",
-               "--timeout=1", f"--output={tmp_path}/out.mp4"]  # fmt: skip
+    command = [sys.executable, "-m", "scripts.drive", address, "--person=collins",
+               "--driver=scripted", "--fps=120", "--timeout=1",
+               f"--output={tmp_path}/out.mp4"]  # fmt: skip
     process = started_rendering(command)
     server.stop(0)
     stdout, stderr = process.communicate(timeout=60)
@@ -129,8 +133,9 @@ def test_a_server_that_comes_back_in_time_is_not_noticed(models, tmp_path):
     """The same port is served again within --timeout: the film is whole."""
     server, address = serve(models)
     port = server.port
-    command = [sys.executable, "-m", "scripts.drive", address, "--person=collins", "--driver=scripted", "--fps=50",
-               "--timeout=30", f"--output={tmp_path}/out.mp4"]  # fmt: skip
+    command = [sys.executable, "-m", "scripts.drive", address, "--person=collins",
+               "--driver=scripted", "--fps=50", "--timeout=30",
+               f"--output={tmp_path}/out.mp4"]  # fmt: skip
     process = started_rendering(command)
     server.stop(5)  # as SIGTERM does: calls under way are answered, others are to come again
     time.sleep(0.5)

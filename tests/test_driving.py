@@ -23,7 +23,9 @@ def mouth_opening(points):
 
 
 def nose_offset(points):
-    """How far the nose tip lies from the middle of the jaw's ends, positive to the picture's right, [T]."""
+    """How far the nose tip lies from the middle of the jaw's ends, positive to the picture's right,
+    [T].
+    """
     return points[:, 30, 0] - (points[:, 0, 0] + points[:, 16, 0]) / 2
 
 
@@ -72,7 +74,10 @@ def test_every_part_does_what_its_name_says():
 
 
 def test_natural_timing():
-    """A blink closes within 0.2 s and is over in 0.4; speech has 3 to 6 openings a second; no point jumps."""
+    """A blink closes within 0.2 s and is over in 0.4; speech has 3 to 6 openings a second.
+
+    No point jumps.
+    """
     motion = scripted_motion(COLLINS, fps=100)
     closed = eye_opening(motion) < 0.6 * eye_opening(motion)[0]
     lengths = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], closed, [0]]))))[::2] / 100
@@ -85,7 +90,10 @@ def test_natural_timing():
 
 
 def test_turned_by_hand():
-    """Two points at the pivot's depth stay in line; nose tip by the rotation formula; angles undo each other."""
+    """Two points at the pivot's depth stay in line; nose tip by the rotation formula.
+
+    Angles undo each other.
+    """
     np.testing.assert_allclose(turned(COLLINS), COLLINS, atol=1e-6)
     unit = np.linalg.norm(COLLINS[16] - COLLINS[0]) / 2
     face = COLLINS - (COLLINS[0] + COLLINS[16]) / 2
@@ -186,14 +194,16 @@ def test_the_motion_arrives_and_the_shape_does_not():
     adapted = adapt(driver, driver[0], COLLINS)
     assert np.abs(adapted - own).max() < 0.03
     assert np.abs(adapted - own).mean() < 0.005 < 0.05 < np.abs(driver - own).mean()
-    np.testing.assert_allclose(
-        eye_opening(adapted).min(), eye_opening(own).min(), atol=0.003
-    )  # closed is closed
+    # closed is closed
+    np.testing.assert_allclose(eye_opening(adapted).min(), eye_opening(own).min(), atol=0.003)
     assert np.corrcoef(mouth_opening(adapted), mouth_opening(own))[0, 1] > 0.97
 
 
 def test_brows_rise_by_the_same_share_of_the_face():
-    """A long-faced driver lifts the brows by a tenth of his face's height; so does the avatar, by a tenth of hers."""
+    """A long-faced driver lifts the brows by a tenth of his face's height.
+
+    So does the avatar, by a tenth of hers.
+    """
     long_face = turned(COLLINS, roll=-np.rad2deg(np.arctan2(*geometry.face_axes(COLLINS)[::-1, 0])))
     round_face = long_face.copy()
     long_face = long_face * [1.0, 1.4]
@@ -220,7 +230,9 @@ def test_neutral_frame_is_at_rest():
 
 
 def test_neutral_frame_is_upright():
-    """A driver who tilts the head most of the time is at rest when upright: else the avatar would lean for ever."""
+    """A driver who tilts the head most of the time is at rest when upright: else the avatar would
+    lean for ever.
+    """
     clip = np.stack([turned(COLLINS, roll=roll) for roll in (12, 14, 2, -13, 15, 13)])
     assert neutral_frame(clip) == 2
 

@@ -17,7 +17,9 @@ from tf_talkinghead.faces.cropping import CropBox
 
 
 def _record(clip, identity, count, size=32, video=None):
-    """Frame t is plain grey of level 10 t (+ 5 for bo), its landmarks all t / 100: both tell the frame."""
+    """Frame t is plain grey of level 10 t (+ 5 for bo), its landmarks all t / 100: both tell the
+    frame.
+    """
     frames = [
         np.full((size, size, 3), 10 * t + (5 if identity == "bo" else 0), np.uint8)
         for t in range(count)

@@ -1,4 +1,6 @@
-"""pyproject.toml's extras: all of requirements.txt, and each of them enough for what it is named after."""
+"""pyproject.toml's extras: all of requirements.txt, and each of them enough for what it is named
+after.
+"""
 
 import ast
 import importlib.metadata

@@ -45,9 +45,8 @@ def test_all_are_taken_where_there_are_not_more(portrait):
     images, landmarks = _clip(portrait, scripted_motion(COLLINS, frames=5))
     assert frame_selection.select_frames(images, landmarks, 5).tolist() == [0, 1, 2, 3, 4]
     assert frame_selection.select_frames(images, landmarks, 9).tolist() == [0, 1, 2, 3, 4]
-    assert (
-        len(frame_selection.select_frames(images, landmarks, 4)) == 4
-    )  # blur and oddness give way to the count
+    # blur and oddness give way to the count
+    assert len(frame_selection.select_frames(images, landmarks, 4)) == 4
     assert len(frame_selection.select_frames(images, landmarks, 1)) == 1
 
 

@@ -1,4 +1,6 @@
-"""Spectral normalisation: against numpy's SVD, its gradient through sigma, and how often it iterates."""
+"""Spectral normalisation: against numpy's SVD, its gradient through sigma, and how often it
+iterates.
+"""
 
 import keras
 import numpy as np
@@ -83,7 +85,9 @@ def test_dense_is_a_plain_one_with_the_divided_kernel():
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_gradient_flows_through_sigma(name):
-    """d/dK of <K / sigma(K), R>: with a converged u, Miyato's closed form and central differences of the SVD."""
+    """d/dK of <K / sigma(K), R>: with a converged u, Miyato's closed form and central differences
+    of the SVD.
+    """
     layer = LAYERS[name]()
     layer.power_iterate(300)
     weights = np.random.default_rng(2).normal(size=layer.kernel.shape)
@@ -127,7 +131,9 @@ class TwoLayers(keras.Model):
 
 
 def test_a_training_step_iterates_once_for_each_update():
-    """Two D updates on real and fake halves, K + 1 embedder calls, micro-batches: u moves once an update, never else."""
+    """Two D updates on real and fake halves, K + 1 embedder calls, micro-batches: u moves once an
+    update, never else.
+    """
     embedder, discriminator, K = TwoLayers(), TwoLayers(), 3
     image = tf.random.stateless_normal([2, 8, 8, 3], (1, 2))
     for network in (embedder, discriminator):
@@ -184,7 +190,9 @@ def test_leading_vector_is_the_svds(shape):
 
 
 def test_u_declares_how_replicas_agree():
-    """Keras's default aggregation is "none": a `u` iterated in replica context would differ between them."""
+    """Keras's default aggregation is "none": a `u` iterated in replica context would differ between
+    them.
+    """
     for name in LAYERS:
         layer = LAYERS[name]()
         assert layer.u.aggregation == "only_first_replica"

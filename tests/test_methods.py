@@ -1,4 +1,6 @@
-"""The model's methods (fine_tune has tests of its own) through personalisation, with small random weights: the wiring, not the quality."""
+"""The model's methods (fine_tune has tests of its own) through personalisation, with small random
+weights: the wiring, not the quality.
+"""
 
 import numpy as np
 import pytest

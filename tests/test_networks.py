@@ -22,7 +22,10 @@ from tf_talkinghead.models.layers import spectral_layers
 
 
 def traced_sizes(parts, shape, psi_sizes=()):
-    """Shapes [h, w, c] after each of the layers `parts`, by tracing alone; attention is written as the text "attention"."""
+    """Shapes [h, w, c] after each of the layers `parts`, by tracing alone.
+
+    Attention is written as the text "attention".
+    """
     sizes, psi = [], iter(psi_sizes)
 
     @tf.function
@@ -50,7 +53,9 @@ def zero_kernels(monkeypatch):
 
 
 def test_paper_sizes_and_parameter_counts(zero_kernels):
-    """METHOD's table: E 14.9 M, V 19.6 M, G 31.4 M + P 6.7 M = 38.1 M, A = 13,056, attention at 32 and 64."""
+    """METHOD's table: E 14.9 M, V 19.6 M, G 31.4 M + P 6.7 M = 38.1 M, A = 13,056, attention at 32
+    and 64.
+    """
     config = preset("paper").model
     E, V, G = (made(kind, config) for kind in (Embedder, RealismNetwork, Generator))
     down = [(128, 128, 64), (64, 64, 128), (32, 32, 256), "attention", (16, 16, 512)]
@@ -146,9 +151,8 @@ def test_every_slice_of_psi_changes_the_output(tiny, folded):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_folded_generator_is_the_same_function_without_sigma_and_p(tiny, policy):
     G = with_attention(made(Generator, tiny.model, dtype=policy))
-    for number, weight in enumerate(
-        G.trainable_weights
-    ):  # nothing may be left at what it began with
+    # nothing may be left at what it began with
+    for number, weight in enumerate(G.trainable_weights):
         weight.assign_add(0.1 * np.random.default_rng(number).normal(size=weight.shape))
     folded = G.folded()
     _, y = pictures(2, 32)

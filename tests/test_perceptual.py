@@ -1,4 +1,6 @@
-"""VGG19 and VGGFace: Caffe's preprocessing, the right activations, and files read or refused by name."""
+"""VGG19 and VGGFace: Caffe's preprocessing, the right activations, and files read or refused by
+name.
+"""
 
 import h5py
 import keras
@@ -110,7 +112,9 @@ def test_files_are_read_and_activations_are_caffes(narrow, tmp_path, write, load
 
 
 def test_vgg19_is_keras_applications_network():
-    """Same weights in both: keras.applications' VGG19 with its own Caffe preprocessing gives the same numbers."""
+    """Same weights in both: keras.applications' VGG19 with its own Caffe preprocessing gives the
+    same numbers.
+    """
     theirs = keras.applications.VGG19(weights=None, include_top=False, input_shape=(32, 32, 3))
     ours = CaffeVGG(VGG19_BLOCKS, perceptual._VGG19_MEAN)
     ours.build()

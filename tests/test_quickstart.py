@@ -1,4 +1,6 @@
-"""The quickstart end to end with untrained `tiny` weights, and what it refuses before it starts anything."""
+"""The quickstart end to end with untrained `tiny` weights, and what it refuses before it starts
+anything.
+"""
 
 import json
 import re
@@ -32,9 +34,8 @@ def quickstart(weights, output):
 
 
 def test_one_command_leaves_a_film_a_sheet_and_a_model_in_one_folder(weights, tmp_path):
-    done = quickstart(
-        weights, tmp_path / "quick start"
-    )  # a space, as newcomers have in their paths
+    # a space, as newcomers have in their paths
+    done = quickstart(weights, tmp_path / "quick start")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "quick start"
     assert frames_of(folder / "talking_head.mp4") == (200, 32, 32)
@@ -45,7 +46,7 @@ def test_one_command_leaves_a_film_a_sheet_and_a_model_in_one_folder(weights, tm
     steps = re.findall(r"^ +[\d.]+ s  (.+)$", done.stdout, re.M)
     assert steps == ["personalise and publish", "start the server", "drive and film", "in all"]
     assert "$ python -m scripts.personalize" in done.stdout and "Next:" in done.stdout
-    assert set(path.name for path in tmp_path.iterdir()) == {"quick start"}
+    assert {path.name for path in tmp_path.iterdir()} == {"quick start"}
     port = int(re.search(r"listening on \S+:(\d+)", done.stdout)[1])
     with pytest.raises(OSError):  # the server left with it
         __import__("socket").create_connection(("localhost", port), timeout=2)

@@ -1,4 +1,6 @@
-"""quickstart.sh and test.sh on machines that lack something: one clear line, no traceback, nothing half made."""
+"""quickstart.sh and test.sh on machines that lack something: one clear line, no traceback, nothing
+half made.
+"""
 
 import os
 import pathlib
@@ -50,7 +52,10 @@ def test_help_teaches_before_anything_is_installed(checkout, script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_python_that_is_too_old_is_named(checkout, tmp_path, script):
-    """Every Python on the PATH is 3.9; the message says which are needed, which was found and what to install."""
+    """Every Python on the PATH is 3.9.
+
+    The message says which are needed, which was found and what to install.
+    """
     (tmp_path / "bin").mkdir()
     for name in ("python3", "python3.11", "python3.12", "python3.13"):
         program(tmp_path / "bin", name, 'case "$2" in *platform*) echo 3.9.2;; *) exit 1;; esac')

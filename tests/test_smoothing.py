@@ -11,10 +11,11 @@ from tf_talkinghead.faces.geometry import LIDS, expressed
 
 
 def test_by_hand():
-    """10 frames a second, one point stepping from (0, 0) to (1, 0): the authors' formulas, written out.
+    """10 frames a second, one point stepping from (0, 0) to (1, 0): the authors' formulas, written
+    out.
 
-    The speed's low pass at 10 / (2 pi) Hz takes half of 10 crop sides a second, that is 5; the cut-off is then
-    (1 + 5 x 0.6) x 10 / (2 pi) Hz, which takes 1 / (1 + 1/4) = 0.8 of the step.
+    The speed's low pass at 10 / (2 pi) Hz takes half of 10 crop sides a second, that is 5; the
+    cut-off is then (1 + 5 x 0.6) x 10 / (2 pi) Hz, which takes 1 / (1 + 1/4) = 0.8 of the step.
     """
     unit = 10 / (2 * np.pi)
     one_euro = OneEuro(fps=10, minimum_cutoff=unit, speed_gain=0.6 * unit, speed_cutoff=unit)

@@ -1,4 +1,6 @@
-"""Tensors and messages of the client's own classes, against TensorFlow's own encoder and decoder."""
+"""Tensors and messages of the client's own classes, against TensorFlow's own encoder and
+decoder.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The built wheel in new environments: the client alone, and the console command with all its flags."""
+"""The built wheel in new environments: the client alone, and the console command with all its
+flags.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ def run(*command, cwd="/"):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The project's wheel, built from a copy of the sources by the build backend that it asks for."""
+    """The project's wheel, built from a copy of the sources by the build backend that it asks
+    for.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     reached = subprocess.run(
@@ -87,7 +91,10 @@ def test_the_command_names_the_extra_that_is_missing(client_only):
 
 
 def test_the_console_command_has_every_script_with_its_flags(wheel, tmp_path):
-    """The wheel without its dependencies, which come from this environment; away from the checkout."""
+    """The wheel without its dependencies, which come from this environment.
+
+    Away from the checkout.
+    """
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", wheel)

@@ -1,6 +1,8 @@
-"""A few updates of preset `tiny` on made-up episodes, in a process of their own: `python -m tests.train_once OUT.npz ...`.
+"""A few updates of preset `tiny` on made-up episodes, in a process of their own: `python -m
+tests.train_once OUT.npz ...`.
 
-Replicas and workers can only be set up before TensorFlow starts, so tests/test_distribution.py runs this.
+Replicas and workers can only be set up before TensorFlow starts, so tests/test_distribution.py runs
+this.
 """
 
 import argparse
@@ -11,7 +13,9 @@ VIDEOS = 6
 
 
 def batch(step, size=4, shots=2, pixels=32):
-    """The global batch of a step: pictures of noise, landmarks of a rough face, rows of W with a repetition."""
+    """The global batch of a step: pictures of noise, landmarks of a rough face, rows of W with a
+    repetition.
+    """
     rng = np.random.default_rng(step)
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     face = np.stack([0.5 + 0.3 * np.cos(angle), 0.5 + 0.3 * np.sin(angle)], -1)

@@ -1,4 +1,6 @@
-"""The errors a user can cause. Scripts print them as one line and exit with 1; the library raises them.
+"""The errors a user can cause.
+
+Scripts print them as one line and exit with 1; the library raises them.
 
 Each message says what was expected, what came, and what to do.
 """

@@ -1,7 +1,8 @@
 """Files on disk: atomic writes, fsync and SHA-256 digests. The only owner of all three.
 
-A file written here is there whole or not at all: it is written beside under a hidden name, flushed to the disk and
-renamed into place, so a reader, a crash or a full disk leaves the old file or the new one.
+A file written here is there whole or not at all: it is written beside under a hidden name, flushed
+to the disk and renamed into place, so a reader, a crash or a full disk leaves the old file or the
+new one.
 """
 
 import contextlib
@@ -37,7 +38,8 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
                 os.unlink(temporary)
         if isinstance(error, OSError):
             raise InputError(
-                f"{path}: cannot write ({error.strerror}); nothing is lost: make room and start again"
+                f"{path}: cannot write ({error.strerror}); nothing is lost: make room and start "
+                "again"
             ) from error
         raise
     fsync(path.parent)

@@ -1,4 +1,6 @@
-"""Pictures as arrays: uint8 at every boundary, float32 in [-1, 1] inside the networks, and sheets of several."""
+"""Pictures as arrays: uint8 at every boundary, float32 in [-1, 1] inside the networks, and sheets
+of several.
+"""
 
 import cv2
 import numpy as np
@@ -14,12 +16,17 @@ def to_float(images):
 
 
 def to_uint8(x_hat) -> np.ndarray:
-    """float array or tensor [..., H, W, 3] in [-1, 1] as uint8, rounded to nearest; values outside are clipped."""
+    """float array or tensor [..., H, W, 3] in [-1, 1] as uint8, rounded to nearest.
+
+    Values outside are clipped.
+    """
     return np.rint(np.clip((np.asarray(x_hat, np.float32) + 1.0) * 127.5, 0, 255)).astype(np.uint8)
 
 
 def grid(rows) -> np.ndarray:
-    """One uint8 picture of `rows`, a list of rows of equal uint8 [H, W, 3] tiles, with white lines between."""
+    """One uint8 picture of `rows`, a list of rows of equal uint8 [H, W, 3] tiles, with white lines
+    between.
+    """
     line = 2
     height, width, _ = rows[0][0].shape
     columns = max(len(row) for row in rows)
@@ -34,7 +41,8 @@ def grid(rows) -> np.ndarray:
 
 
 def telling_frames(frames, count: int) -> set[int]:
-    """Indices of `count` of the frames uint8 [H, W, 3]: of each equal stretch the one least like the rest of it,
+    """Indices of `count` of the frames uint8 [H, W, 3]: of each equal stretch the one least like
+    the rest of it,
 
     so that a blink is not missed.
     """

@@ -1,11 +1,12 @@
-"""How far followed landmarks lie from detected ones, beside how far detected ones move by themselves.
+"""How far followed landmarks lie from detected ones, beside how far detected ones move by
+themselves.
 
-The measure is the mean distance over the 68 points in percent of the distance between the eyes' centres. A
-frame shifted by a few whole pixels is the same picture, so what detected points move then, the shift taken
-off, is a detector's repeatability: the floor of any landmark error, and the bar for following. The detector
-is the one that prepares data, LandmarkModel.detect on the whole frame; dlib's plain answer is measured
-beside it. A face whose points are unsure (landmarks.UNSURE) is in no dataset and in no figure; their
-number is told.
+The measure is the mean distance over the 68 points in percent of the distance between the eyes'
+centres. A frame shifted by a few whole pixels is the same picture, so what detected points move
+then, the shift taken off, is a detector's repeatability: the floor of any landmark error, and the
+bar for following. The detector is the one that prepares data, LandmarkModel.detect on the whole
+frame; dlib's plain answer is measured beside it. A face whose points are unsure (landmarks.UNSURE)
+is in no dataset and in no figure; their number is told.
 """
 
 import itertools
@@ -16,12 +17,8 @@ import numpy as np
 from tf_talkinghead.data import video
 from tf_talkinghead.faces import geometry, landmarks, tracking
 
-_FRAMES, _STEP, _SHIFTS, _REACH = (
-    75,
-    6,
-    3,
-    6,
-)  # frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
+# frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
+_FRAMES, _STEP, _SHIFTS, _REACH = (75, 6, 3, 6)
 
 
 def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
@@ -61,7 +58,9 @@ def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
 
 
 def _repeated(detect, frame, points, shifts):
-    """How far the face by `points` moves in percent when the frame is shifted and detected again, per shift."""
+    """How far the face by `points` moves in percent when the frame is shifted and detected again,
+    per shift.
+    """
     detected = _nearest(detect(frame), points)
     if detected is None:
         return []

@@ -1,13 +1,14 @@
 """The machine a figure was taken on: its name, its own matrix-product rate, and memory in use.
 
-A speed means little without the rate of the machine in the same minute: other work slows both. `describe()` is
-added to every benchmark's result; `median_seconds` is how all of them take a time.
+A speed means little without the rate of the machine in the same minute: other work slows both.
+`describe()` is added to every benchmark's result; `median_seconds` is how all of them take a time.
 """
 
 import ctypes
 import os
 import platform
 import time
+import typing
 
 import tensorflow as tf
 
@@ -18,7 +19,8 @@ def describe():
     """What every result says of its machine.
 
     Returns:
-      dict: `machine` and `device` (texts), `cores`, `matmul_gflops` (float32) and `matmul_bfloat16_gflops`: the best
+      dict: `machine` and `device` (texts), `cores`, `matmul_gflops` (float32) and
+        `matmul_bfloat16_gflops`: the best
       of products of 1024, 2048 and 4096 cubed.
     """
     return {
@@ -83,13 +85,15 @@ def median_seconds(call, repeats=5, warm_up=1):
 class PeakMemory:
     """Most memory in use while the block ran: `with PeakMemory() as peak: ...; peak.megabytes`.
 
-    `peak.extra_megabytes` counts from the block's start. On a GPU both are TensorFlow's own figures of the device, else
-    the process's resident memory; None where the system does not tell. Blocks may nest.
+    `peak.extra_megabytes` counts from the block's start. On a GPU both are TensorFlow's own figures
+    of the device, else the process's resident memory; None where the system does not tell. Blocks
+    may nest.
     """
 
     megabytes = None
     extra_megabytes = None
-    _open = []  # starting a block makes the system forget the peak so far: those around it must be told
+    # starting a block makes the system forget the peak so far: those around it must be told
+    _open: typing.ClassVar[list] = []
 
     def __enter__(self):
         self._highest = 0.0

@@ -1,7 +1,9 @@
-"""The networks' size and the speed of the generator as it is served: folded kernels, landmarks in, pixels out.
+"""The networks' size and the speed of the generator as it is served: folded kernels, landmarks in,
+pixels out.
 
-Times are per frame, drawing and conversion to uint8 included. The share of the machine's rate divides the generator's
-operations a second by those of plain matrix products of the same dtype, measured just before and after.
+Times are per frame, drawing and conversion to uint8 included. The share of the machine's rate
+divides the generator's operations a second by those of plain matrix products of the same dtype,
+measured just before and after.
 """
 
 import numpy as np
@@ -24,7 +26,10 @@ _DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
 def run(preset, options):
-    """Parameters, GFLOP, time and memory by batch of the networks of `preset`; see the module's head."""
+    """Parameters, GFLOP, time and memory by batch of the networks of `preset`.
+
+    See the module's head.
+    """
     batches = [_positive("batches", text) for text in options.get("batches", "1,4,8").split(",")]
     batches.sort()  # memory a batch took is kept by the process: larger ones must come later
     repeats = _positive("repeats", options.get("repeats", "5"))
@@ -39,7 +44,10 @@ def run(preset, options):
 
 
 def parameters(config):
-    """Millions of trainable parameters of each network, and the AdaIN length. P counts within the generator."""
+    """Millions of trainable parameters of each network, and the AdaIN length.
+
+    P counts within the generator.
+    """
     embedder, generator, discriminator = (
         Embedder(config),
         Generator(config),
@@ -63,7 +71,9 @@ def count_parameters(network):
 
 
 def _served(config, dtype, batches, repeats):
-    """GFLOP, ms a frame, share of the machine's rate and memory by batch of the generator in `dtype`."""
+    """GFLOP, ms a frame, share of the machine's rate and memory by batch of the generator in
+    `dtype`.
+    """
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
     generator = FoldedGenerator(config, dtype=policy)
     generator.build()
@@ -90,9 +100,8 @@ def _served(config, dtype, batches, repeats):
             )
         result[f"{dtype}_ms_per_frame_batch_{batch}"] = seconds * 1e3
         result[f"{dtype}_gflops_batch_{batch}"] = gflop / seconds
-        if (
-            peak.megabytes is not None
-        ):  # beyond what the weights and the program took before the first frame
+        # beyond what the weights and the program took before the first frame
+        if peak.megabytes is not None:
             result[f"{dtype}_peak_memory_mb_batch_{batch}"] = peak.megabytes - before.megabytes
     rates.append(matmul_gflops(_DTYPES[dtype]))
     for batch in batches:

@@ -1,6 +1,8 @@
-"""Floating-point operations of a graph's convolutions and matrix products, backward passes included, by kind.
+"""Floating-point operations of a graph's convolutions and matrix products, backward passes
+included, by kind.
 
-A multiply-add is two. Elementwise work is not counted: it is not what the machine's matrix rate is measured by.
+A multiply-add is two. Elementwise work is not counted: it is not what the machine's matrix rate is
+measured by.
 """
 
 import numpy as np
@@ -18,8 +20,9 @@ KINDS = {
 def operations(graph, batch=None, shots=1):
     """{kind: operations} of `graph`, kinds as in `KINDS`.
 
-    Where the graph leaves the first axis open, it is taken from what the network saw: `batch` frames, or
-    `batch` x `shots` where the shape of the context frames' batch is lost; the convolutions' own shapes say the rest.
+    Where the graph leaves the first axis open, it is taken from what the network saw: `batch`
+    frames, or `batch` x `shots` where the shape of the context frames' batch is lost; the
+    convolutions' own shapes say the rest.
     """
     total = dict.fromkeys(KINDS.values(), 0)
     for operation in graph.get_operations():
@@ -31,7 +34,9 @@ def operations(graph, batch=None, shots=1):
 
 
 def _convolution(operation, batch, shots):
-    """Forward and both backward convolutions cost the same: output elements x kernel elements of one output channel."""
+    """Forward and both backward convolutions cost the same: output elements x kernel elements of
+    one output channel.
+    """
     if operation.type == "Conv2D":
         outputs, kernel = operation.outputs[0].shape, operation.inputs[1].shape
     elif operation.type == "Conv2DBackpropInput":

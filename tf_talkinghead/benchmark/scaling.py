@@ -1,14 +1,15 @@
 """What two processes at once make of this machine: the bar for two processes that prepare data.
 
-Two cores need not do twice the work of one: virtual cores may be two threads of one real core, share its
-caches and memory, or slow each other's clock. So the benchmark of data preparation measures the machine's own
-ratio beside its own: plain loops of the libraries that the time goes to, dlib's shape predictor and FFmpeg's
-decoder, in one process and in two, forked as clip processes are.
+Two cores need not do twice the work of one: virtual cores may be two threads of one real core,
+share its caches and memory, or slow each other's clock. So the benchmark of data preparation
+measures the machine's own ratio beside its own: plain loops of the libraries that the time goes to,
+dlib's shape predictor and FFmpeg's decoder, in one process and in two, forked as clip processes
+are.
 
     python -m tf_talkinghead.benchmark.scaling landmarks|decode VIDEO
 
-loads, says `ready`, and for every line `PROCESSES SECONDS` has so many processes work that long at once and
-prints their rounds a second.
+loads, says `ready`, and for every line `PROCESSES SECONDS` has so many processes work that long at
+once and prints their rounds a second.
 """
 
 import multiprocessing
@@ -29,7 +30,10 @@ class Pair:
         self._process.stdout.readline()
 
     def over_one(self, seconds: float) -> float:
-        """Rounds a second of both at once over those of one alone; starting and loading do not count."""
+        """Rounds a second of both at once over those of one alone.
+
+        Starting and loading do not count.
+        """
         return self._rate(2, seconds) / self._rate(1, seconds)
 
     def close(self):
@@ -88,7 +92,9 @@ def _decode(path):
 
 
 def rounds_per_second(work, count: int, seconds: float) -> float:
-    """Rounds of the function `work` a second, of `count` forked processes that start at once, in all."""
+    """Rounds of the function `work` a second, of `count` forked processes that start at once, in
+    all.
+    """
     context = multiprocessing.get_context("fork")
     together, rates = context.Barrier(count), context.Queue()
 

@@ -1,1 +1,3 @@
-"""Motion for an avatar: from a driver's video or from a script, smoothed and adapted to the avatar's face."""
+"""Motion for an avatar: from a driver's video or from a script, smoothed and adapted to the
+avatar's face.
+"""

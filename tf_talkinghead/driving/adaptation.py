@@ -2,9 +2,10 @@
 
     landmarks = adapt(driver, driver[neutral_frame(driver)], card["reference_landmarks"])
 
-The paper drives with a person's own landmarks or, in its "puppeteering" figures, with those of a similar face: points
-carry the shape of the face they were taken from (Sec. 5 names landmark adaptation as what is missing). `adapt` is ours.
-Landmarks are float32 [T, 68, 2] or [68, 2], fractions of the square crop. Pure numpy.
+The paper drives with a person's own landmarks or, in its "puppeteering" figures, with those of a
+similar face: points carry the shape of the face they were taken from (Sec. 5 names landmark
+adaptation as what is missing). `adapt` is ours. Landmarks are float32 [T, 68, 2] or [68, 2],
+fractions of the square crop. Pure numpy.
 """
 
 import numpy as np
@@ -20,16 +21,8 @@ from tf_talkinghead.faces.geometry import (
     similarity,
 )
 
-_UPPER_LIPS = {
-    50: 0.8,
-    51: 1.0,
-    52: 0.8,
-    49: 0.4,
-    53: 0.4,
-    61: 1.0,
-    62: 1.0,
-    63: 1.0,
-}  # what goes with the inner edge, how far
+# what goes with the inner edge, how far
+_UPPER_LIPS = {50: 0.8, 51: 1.0, 52: 0.8, 49: 0.4, 53: 0.4, 61: 1.0, 62: 1.0, 63: 1.0}
 _LOWER_LIPS = {56: 1.0, 57: 1.0, 58: 1.0, 55: 0.6, 59: 0.6, 65: 1.0, 66: 1.0, 67: 1.0}
 LID_RATIOS = (0.33, 3.0)  # a driver or an avatar at rest with lids nearly shut is no measure
 
@@ -37,18 +30,21 @@ LID_RATIOS = (0.33, 3.0)  # a driver or an avatar at rest with lids nearly shut 
 def adapt(driver, driver_reference, avatar_reference, mode="relative"):
     """The driver's motion on the avatar's face: float32 [T, 68, 2].
 
-    driver [T, 68, 2]; driver_reference [68, 2], the driver at rest; avatar_reference [68, 2], the avatar's neutral
-    landmarks. "none" returns the driver's points as they are. "relative" splits each frame into
+    driver [T, 68, 2]; driver_reference [68, 2], the driver at rest; avatar_reference [68, 2], the
+    avatar's neutral landmarks. "none" returns the driver's points as they are. "relative" splits
+    each frame into
 
       head: the similarity that moves the driver's stable points from his reference to this frame;
-      parts: how each facial part's centre then lies off its reference, scaled by the ratio of the faces;
+      parts: how each facial part's centre then lies off its reference, scaled by the ratio of the
+        faces;
       shape: how its points lie off that centre, scaled by the ratio of the parts;
-      gaps: between the lids as a share of each person's own open eye, between the lips in widths of the mouth, so
-        that what the driver closes is closed on the avatar, even one whose reference smiles with its teeth;
+      gaps: between the lids as a share of each person's own open eye, between the lips in widths of
+        the mouth, so that what the driver closes is closed on the avatar, even one whose reference
+        smiles with its teeth;
 
-    and puts all four on the avatar's reference. So the driver's reference gives exactly the avatar's but for lips that
-    part otherwise, a person driving their own reference changes nothing, and where the driver's face lies in his
-    picture has no influence.
+    and puts all four on the avatar's reference. So the driver's reference gives exactly the
+    avatar's but for lips that part otherwise, a person driving their own reference changes nothing,
+    and where the driver's face lies in his picture has no influence.
     """
     driver = checked_landmarks(driver, "driver", 3)
     driver_reference = checked_landmarks(driver_reference, "driver_reference", 2)
@@ -92,16 +88,17 @@ def _inverse(transform):
 
 
 def _ratios(driver, avatar):
-    """Avatar's size over driver's, along the face's axes: of the face [2] and of each part [len(PARTS), 2]."""
+    """Avatar's size over driver's, along the face's axes: of the face [2] and of each part
+    [len(PARTS), 2].
+    """
 
     def ratio(part):
         extents = [np.ptp(face[part], axis=0) for face in (avatar, driver)]
         return np.clip(extents[0] / np.maximum(extents[1], 1e-6), 0.5, 2.0)
 
     parts = np.stack([ratio(part) for part in PARTS])
-    parts[-1, 1] = parts[
-        -1, 0
-    ]  # how far a mouth opens goes by its width: at rest its height says nothing
+    # how far a mouth opens goes by its width: at rest its height says nothing
+    parts[-1, 1] = parts[-1, 0]
     return ratio(slice(0, 68)), parts
 
 
@@ -115,7 +112,10 @@ def _part_motion(motion, face_ratio, part_ratios):
 
 
 def _with_gaps(face, driver, driver_rest, avatar_rest, mouth_ratio):
-    """`face` [68, 2] with the driver's gaps between lids and lips; all along the face's axes, the driver's on the avatar's place."""
+    """`face` [68, 2] with the driver's gaps between lids and lips.
+
+    All along the face's axes, the driver's on the avatar's place.
+    """
 
     def gaps(points, pairs):
         upper, lower = np.transpose(pairs)

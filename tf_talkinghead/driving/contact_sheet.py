@@ -15,8 +15,10 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def write_contact_sheet(path, film, images) -> pathlib.Path:
-    """Write a PNG of up to three inputs (photos, or a video's first frame; folders are opened) above 24 frames of
-    the film, one of each 24th of it and each with its time. Returns its path; InputError for files that cannot be read."""
+    """Write a PNG of up to three inputs (photos, or a video's first frame; folders are opened)
+    above 24 frames of the film, one of each 24th of it and each with its time. Returns its path;
+    InputError for files that cannot be read.
+    """
     path = pathlib.Path(path)
     inputs = [
         next(iter(video.read_video(file, max_frames=1).frames)) for file in _files(images)[:_INPUTS]

@@ -4,8 +4,8 @@
     landmarks = on_avatar(performance, card["reference_landmarks"])  # the avatar's own face shape
     result = film(landmarks, client.stream, "out.mp4", performance.fps, audio_from="driver.mp4")
 
-Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop. Memory does not grow with
-the video but for its landmarks (544 bytes a frame).
+Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop.
+Memory does not grow with the video but for its landmarks (544 bytes a frame).
 """
 
 import pathlib
@@ -29,10 +29,8 @@ from tf_talkinghead.faces.crops import default_landmarks
 from tf_talkinghead.faces.landmarks import square_of
 
 STILL_FPS = 25.0  # of a photo's film
-RETURN_WITHIN, RETURN_SIZE = (
-    1.0,
-    1.5,
-)  # of the face's side: where and how large a face that left may come back
+# of the face's side: where and how large a face that left may come back
+RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ def read_performance(
 ) -> Performance:
     """The main face's landmarks in every frame of a video or photo.
 
-    Frames without a face hold the last pose (before the first face: the first). InputError for a file that cannot be
-    read, NoFaceError when no frame shows a face.
+    Frames without a face hold the last pose (before the first face: the first). InputError for a
+    file that cannot be read, NoFaceError when no frame shows a face.
     """
     clip = video.read_video(path)
     frames = tqdm(
@@ -83,7 +81,9 @@ def read_performance(
 
 
 def _same_face(main, tracks):
-    """The main face's track and those of its returns: never in view together, as large, and near where it was."""
+    """The main face's track and those of its returns: never in view together, as large, and near
+    where it was.
+    """
     chosen, taken = [main], set(main.positions)
     home = square_of(np.median(main.points, axis=0))
     for track in sorted(tracks, key=lambda track: -len(track.points)):
@@ -98,14 +98,19 @@ def _same_face(main, tracks):
 
 
 def on_avatar(performance: Performance, reference_landmarks, mode: str = "relative") -> np.ndarray:
-    """The performance as landmarks of the avatar whose neutral landmarks are given; modes as `driving.adapt`."""
+    """The performance as landmarks of the avatar whose neutral landmarks are given.
+
+    Modes as `driving.adapt`.
+    """
     rest = performance.landmarks[performance.seen]
     rest = rest[geometry.neutral_frame(rest)]
     return adaptation.adapt(performance.landmarks, rest, reference_landmarks, mode)
 
 
 def driver_crops(performance: Performance, size: int) -> Iterator[np.ndarray]:
-    """The driver's own frames in the performance's crop, uint8 [size, size, 3], to show beside the avatar."""
+    """The driver's own frames in the performance's crop, uint8 [size, size, 3], to show beside the
+    avatar.
+    """
     for frame in video.read_video(performance.path).frames:
         yield cropping.crop(frame, performance.box, size)
 
@@ -130,28 +135,30 @@ def film(
     title: str = "",
     progress: bool = True,
 ) -> Film:
-    """Render landmarks [T, 68, 2] through `stream` (frames in order, as AvatarClient's) and write an mp4.
+    """Render landmarks [T, 68, 2] through `stream` (frames in order, as AvatarClient's) and write
+    an mp4.
 
-    beside: gives pictures of the size asked for, shown left of the avatar's. audio_from: whose sound to keep. When the
-    stream fails half-way (a server gone for good), the film ends with what was rendered and says why; when it fails
-    before the first frame, the error is raised and no file appears. The file's metadata says that it is AI-generated.
+    beside: gives pictures of the size asked for, shown left of the avatar's. audio_from: whose
+    sound to keep. When the stream fails half-way (a server gone for good), the film ends with what
+    was rendered and says why; when it fails before the first frame, the error is raised and no file
+    appears. The file's metadata says that it is AI-generated.
     """
     started, failure = time.monotonic(), []
 
     def frames():
         pictures = picture = None
-        count = 0
+        begun = False
         try:
-            for count, frame in enumerate(stream(iter(landmarks)), start=1):
+            for frame in stream(iter(landmarks)):
+                begun = True
                 if beside:
                     pictures = pictures or beside(frame.shape[0])
-                    picture = next(
-                        pictures, picture
-                    )  # should the driver's file end early, its last picture stays
+                    # should the driver's file end early, its last picture stays
+                    picture = next(pictures, picture)
                     frame = np.concatenate([picture, frame], axis=1)
                 yield frame
         except TalkingHeadError as error:
-            if count == 0:
+            if not begun:
                 raise
             failure.append(error)
 
@@ -181,7 +188,10 @@ class _Counted:
 
 
 def record_webcam(path, seconds: float, camera: int = 0, progress: bool = True) -> None:
-    """Write `seconds` of the camera's frames to `path`, at the rate they really came in. InputError without a camera."""
+    """Write `seconds` of the camera's frames to `path`, at the rate they really came in.
+
+    InputError without a camera.
+    """
     capture = cv2.VideoCapture(camera)
     frames, started = [], None
     try:

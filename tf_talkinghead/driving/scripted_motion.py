@@ -9,19 +9,17 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import checked_landmarks, expressed, turned
 
 SCRIPT = {"turn": 2.8, "nod": 1.6, "blink": 0.6, "talk": 3.0}  # seconds each part takes
-BLINK = (
-    (0.0, 0.10, 0.14, 0.32),
-    (0.0, 1.0, 1.0, 0.0),
-)  # seconds, how far closed: lids shut faster than they open
+# seconds, how far closed: lids shut faster than they open
+BLINK = ((0.0, 0.10, 0.14, 0.32), (0.0, 1.0, 1.0, 0.0))
 SYLLABLES_PER_SECOND = 4.2
 
 
 def scripted_motion(reference, frames=None, fps=25, parts=tuple(SCRIPT)):
     """A motion to look at without a driver: the head turns, nods, blinks and talks.
 
-    reference [68, 2]: the avatar's neutral landmarks. Returns float32 [frames, 68, 2]; first and last are the reference.
-    With `frames` None each part takes its natural time (8 s for all four). Fewer frames than that play the same script
-    faster; more repeat it at its natural speed.
+    reference [68, 2]: the avatar's neutral landmarks. Returns float32 [frames, 68, 2]; first and
+    last are the reference. With `frames` None each part takes its natural time (8 s for all four).
+    Fewer frames than that play the same script faster; more repeat it at its natural speed.
     """
     reference = checked_landmarks(reference, "reference", 2)
     unknown = sorted(set(parts) - set(SCRIPT))
@@ -48,7 +46,9 @@ def scripted_motion(reference, frames=None, fps=25, parts=tuple(SCRIPT)):
 
 
 def _script(times, parts):
-    """Curves [T] over the script's seconds: yaw and pitch in degrees, lids closed, mouth opened and widened in 0..1."""
+    """Curves [T] over the script's seconds: yaw and pitch in degrees, lids closed, mouth opened and
+    widened in 0..1.
+    """
     yaw, pitch, closed, opened, widened = np.zeros((5, len(times)))
     start = 0.0
     for part in parts:
@@ -62,22 +62,23 @@ def _script(times, parts):
             pitch[here] = _keys(u, (0.0, 0.3, 0.6, 0.8, 1.0), (0.0, 8.0, -2.0, 4.0, 0.0))
         elif part == "talk":
             level = _keys(u, (0.0, 0.12, 0.88, 1.0), (0.0, 1.0, 1.0, 0.0))
-            stress = (
-                0.6 + 0.25 * np.sin(5.1 * t + 0.7) + 0.15 * np.sin(12.7 * t)
-            )  # no two syllables alike
+            # no two syllables alike
+            stress = 0.6 + 0.25 * np.sin(5.1 * t + 0.7) + 0.15 * np.sin(12.7 * t)
             opened[here] = level * stress * np.sin(np.pi * SYLLABLES_PER_SECOND * t) ** 2
             widened[here] = level * 0.5 * np.sin(7.9 * t + 0.4)
             yaw[here], pitch[here] = 2.0 * level * np.sin(2.3 * t), 1.5 * level * np.sin(3.1 * t)
-        if (
-            "blink" in parts and part != "nod"
-        ):  # one of its own, and those that come with turning and talking
+        # one of its own, and those that come with turning and talking
+        if "blink" in parts and part != "nod":
             closed[here] = _keys(t - (0.14 if part == "blink" else 0.45 * seconds), *BLINK)
         start += seconds
     return yaw, pitch, closed, opened, widened
 
 
 def _keys(u, at, values):
-    """Values at key positions joined without a jerk (speed and acceleration 0 at every key); held outside."""
+    """Values at key positions joined without a jerk (speed and acceleration 0 at every key).
+
+    Held outside.
+    """
     at, values = np.asarray(at), np.asarray(values)
     left = np.clip(np.searchsorted(at, u, side="right") - 1, 0, len(at) - 2)
     s = np.clip((u - at[left]) / (at[left + 1] - at[left]), 0.0, 1.0)

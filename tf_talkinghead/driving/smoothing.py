@@ -1,22 +1,23 @@
 """One-Euro smoothing of landmarks (Casiez, Roussel, Vogel, CHI 2012).
 
-A detector's points tremble by about one per cent of the eye distance from frame to frame. The filter is
-a first-order low pass whose cut-off rises with speed: a still face stops trembling, a blink stays a blink.
-Eyes and mouth follow more quickly than the rest of the face: a blink lasts three to five frames, a syllable six.
-Landmarks are float [68, 2] (or any shape) in fractions of the crop, one frame at a time or [T, 68, 2].
+A detector's points tremble by about one per cent of the eye distance from frame to frame. The
+filter is a first-order low pass whose cut-off rises with speed: a still face stops trembling, a
+blink stays a blink. Eyes and mouth follow more quickly than the rest of the face: a blink lasts
+three to five frames, a syllable six. Landmarks are float [68, 2] (or any shape) in fractions of the
+crop, one frame at a time or [T, 68, 2].
 """
 
 import numpy as np
 
 from tf_talkinghead.errors import InputError
 
-MINIMUM_CUTOFF = (
-    2.0  # Hz at rest; a tremble of one frame keeps a third of its size at 25 frames a second
-)
+# Hz at rest; a tremble of one frame keeps a third of its size at 25 frames a second
+MINIMUM_CUTOFF = 2.0
 SPEED_GAIN = 30.0  # Hz per (crop side / second)
 SPEED_CUTOFF = 4.0  # Hz, low pass of the speed itself
-# The same for the points of eyes and mouth. With the face's own, a blink of three frames kept 79 % of its depth and lips
-# at 5 Hz 67 %; with these 94 and 92 %, and a tremble of one frame keeps two thirds of its size instead of a third.
+# The same for the points of eyes and mouth. With the face's own, a blink of three frames kept 79 %
+# of its depth and lips at 5 Hz 67 %; with these 94 and 92 %, and a tremble of one frame keeps two
+# thirds of its size instead of a third.
 QUICK_SPEED_GAIN = 150.0
 QUICK_SPEED_CUTOFF = 10.0
 QUICK = slice(36, 68)  # eyes and mouth among the 68 points
@@ -37,8 +38,8 @@ FACE = {  # settings of OneEuro for 68 points
 class OneEuro:
     """Smooths a stream of landmarks, one frame at a time.
 
-    The speed is a point's, not a coordinate's, so that the result does not depend on the axes' direction.
-    The settings are numbers, or one for each point: [points, 1], as in FACE.
+    The speed is a point's, not a coordinate's, so that the result does not depend on the axes'
+    direction. The settings are numbers, or one for each point: [points, 1], as in FACE.
     """
 
     def __init__(
@@ -61,12 +62,16 @@ class OneEuro:
         self._velocity = None
 
     def __call__(self, points):
-        """The smoothed frame, float32 of `points`' shape [..., 2]. The first frame passes unchanged."""
+        """The smoothed frame, float32 of `points`' shape [..., 2].
+
+        The first frame passes unchanged.
+        """
         points = np.asarray(points, np.float64)
         if self._position is None:
             self._position, self._velocity = points, np.zeros_like(points)
             return points.astype(np.float32)
-        # As the authors' code: velocity against the last smoothed position, itself smoothed at a fixed cut-off.
+        # As the authors' code: velocity against the last smoothed position, itself smoothed at a
+        # fixed cut-off.
         velocity = (points - self._position) * self.fps
         self._velocity = _blend(self._velocity, velocity, self._share(self.speed_cutoff))
         speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)

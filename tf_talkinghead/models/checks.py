@@ -1,7 +1,7 @@
 """Refusals of the networks' inputs: by name, with what was expected and what came.
 
-Shapes and dtypes are checked whenever they are known, so also while a graph is traced; values only when called
-eagerly, where looking at them is possible.
+Shapes and dtypes are checked whenever they are known, so also while a graph is traced; values only
+when called eagerly, where looking at them is possible.
 """
 
 import numpy as np

@@ -1,9 +1,11 @@
-"""dlib's face-recognition ResNet in Keras: 150x150 RGB faces [B, 150, 150, 3] in 0..255 -> vectors [B, 128].
+"""dlib's face-recognition ResNet in Keras: 150x150 RGB faces [B, 150, 150, 3] in 0..255 -> vectors
+[B, 128].
 
-The weights are those of the `face_recognition_models` package (5.6 M parameters, public domain), read straight from
-dlib's serialised file. The file is a byte stream; each tensor in it is `01 02`, then four integers (samples, k,
-rows, columns; one size byte, then that many little-endian bytes), then raw little-endian float32. A
-convolution's tensor is its filters [out, in, h, w] followed by its biases; an affine's is scales, then shifts.
+The weights are those of the `face_recognition_models` package (5.6 M parameters, public domain),
+read straight from dlib's serialised file. The file is a byte stream; each tensor in it is `01 02`,
+then four integers (samples, k, rows, columns; one size byte, then that many little-endian bytes),
+then raw little-endian float32. A convolution's tensor is its filters [out, in, h, w] followed by
+its biases; an affine's is scales, then shifts.
 """
 
 import functools
@@ -22,7 +24,8 @@ IMAGE_SIZE = 150
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _MEAN = (122.782, 117.001, 104.298)  # RGB
 _SCALE = 256.0
-# Output channels of each residual block; a block that changes them, or repeats after None, halves the size.
+# Output channels of each residual block; a block that changes them, or repeats after None, halves
+# the size.
 _BLOCKS = (
     [(32, 1)] * 3
     + [(64, 2)]
@@ -38,10 +41,12 @@ _VECTOR = 128
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FaceNetwork(keras.Model):
-    """`network(images)` -> vectors [B, 128]; `network.activations(images)` -> what the face loss compares.
+    """`network(images)` -> vectors [B, 128].
 
-    Two faces of one person lie within 0.6 of each other (dlib's threshold). Each affine layer of the file is
-    folded into the convolution before it.
+    `network.activations(images)` -> what the face loss compares.
+
+    Two faces of one person lie within 0.6 of each other (dlib's threshold). Each affine layer of
+    the file is folded into the convolution before it.
     """
 
     image_size = IMAGE_SIZE
@@ -76,7 +81,9 @@ class FaceNetwork(keras.Model):
         return tf.matmul(tf.cast(pooled, tf.float32), tf.convert_to_tensor(self.matrix))
 
     def activations(self, images):
-        """Four activations, one at the end of each size: [B, 35, 35, 32], [B, 17, 17, 64], [B, 8, 8, 128], [B, 4, 4, 256]."""
+        """Four activations, one at the end of each size: [B, 35, 35, 32], [B, 17, 17, 64], [B, 8,
+        8, 128], [B, 4, 4, 256].
+        """
         stages = self._activations(images)
         return [stages[i] for i, (_, stride) in enumerate(_BLOCKS[1:]) if stride == 2]
 
@@ -96,7 +103,9 @@ class FaceNetwork(keras.Model):
 
 
 def _padded(tensors, channels):
-    """The tensors zero-padded, at the bottom, the right and the last channels, to the larger of their sizes."""
+    """The tensors zero-padded, at the bottom, the right and the last channels, to the larger of
+    their sizes.
+    """
     height, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (1, 2))
     sizes = [(height - t.shape[1], width - t.shape[2], channels - t.shape[3]) for t in tensors]
     return [
@@ -116,7 +125,10 @@ def face_network():
 
 
 def weights_path():
-    """Where the `face_recognition_models` package keeps dlib's file; InputError where it is not installed."""
+    """Where the `face_recognition_models` package keeps dlib's file.
+
+    InputError where it is not installed.
+    """
     # importing the package needs pkg_resources, finding it does not
     spec = importlib.util.find_spec("face_recognition_models")
     path = pathlib.Path(spec.origin).parent / "models" / _FILE if spec else None
@@ -144,9 +156,11 @@ def _load(network, path):
 
 
 class TensorReader:
-    """Reads the tensors of a serialised dlib network in file order, each by the number of elements it must have.
+    """Reads the tensors of a serialised dlib network in file order, each by the number of elements
+    it must have.
 
-    Between them lie the layers' settings, in the same encoding; the expected size tells the two apart.
+    Between them lie the layers' settings, in the same encoding; the expected size tells the two
+    apart.
     """
 
     def __init__(self, path):
@@ -163,7 +177,8 @@ class TensorReader:
                 self._position = values + 4 * count
                 return np.frombuffer(self._data, "<f4", count, values)
         raise InputError(
-            f"{self._path}: not dlib's face-recognition network (no tensor of {count} numbers where due)"
+            f"{self._path}: not dlib's face-recognition network (no tensor of {count} numbers "
+            "where due)"
         )
 
     def _integers(self, position, count):

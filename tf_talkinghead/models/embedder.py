@@ -2,8 +2,9 @@
 
     x [B, H, W, 3] in [-1, 1], y [B, H, W, 3] in [0, 1]  ->  e [B, N]
 
-Residual blocks down to 4x4, without normalisation; then ReLU, then the sum over positions (an author's later
-code; the paper's sentence has the two the other way round). The person's e_hat is the mean of e over K frames.
+Residual blocks down to 4x4, without normalisation; then ReLU, then the sum over positions (an
+author's later code; the paper's sentence has the two the other way round). The person's e_hat is
+the mean of e over K frames.
 """
 
 import keras

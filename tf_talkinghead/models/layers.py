@@ -1,12 +1,14 @@
-"""Spectral normalisation, reparametrised (Miyato et al. 2018): layers whose kernel is divided by its norm.
+"""Spectral normalisation, reparametrised (Miyato et al. 2018): layers whose kernel is divided by
+its norm.
 
-The raw kernel is what the optimizer sees; each call divides it by sigma = |K u|, the kernel's largest singular
-value as seen by the stored unit vector `u`, and the gradient flows through sigma. A call never writes.
-`power_iterate(network)` moves every `u` of a network one step towards its kernel's leading singular vector; call it
-once before each optimizer update of that network. A convolution's kernel [h, w, in, out] counts as a matrix
-[h * w * in, out].
+The raw kernel is what the optimizer sees; each call divides it by sigma = |K u|, the kernel's
+largest singular value as seen by the stored unit vector `u`, and the gradient flows through sigma.
+A call never writes. `power_iterate(network)` moves every `u` of a network one step towards its
+kernel's leading singular vector; call it once before each optimizer update of that network. A
+convolution's kernel [h, w, in, out] counts as a matrix [h * w * in, out].
 
-Kernels and `u` stay float32 under a mixed policy (a sigma of eight bits would be no norm); the quotient is cast.
+Kernels and `u` stay float32 under a mixed policy (a sigma of eight bits would be no norm); the
+quotient is cast.
 """
 
 import keras
@@ -26,7 +28,9 @@ class _Spectral(keras.layers.Layer):
         self.eps = eps
 
     def _add_kernel(self, shape):
-        """Creates `kernel` of `shape` (its last dimension is the output's), `u` [out] and `bias` [out]."""
+        """Creates `kernel` of `shape` (its last dimension is the output's), `u` [out] and `bias`
+        [out].
+        """
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer="orthogonal", autocast=False
         )
@@ -36,15 +40,15 @@ class _Spectral(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=shape[-1] ** -0.5),
             trainable=False,
             autocast=False,
-            # every replica computes the same vector from the same kernel; without this they would drift apart
+            # every replica computes the same vector from the same kernel; without this they would
+            # drift apart
             aggregation="only_first_replica",
         )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
-        with (
-            tf.init_scope()
-        ):  # a random u underestimates sigma several times, and the first outputs saturate
+        # a random u underestimates sigma several times, and the first outputs saturate
+        with tf.init_scope():
             if tf.executing_eagerly():
                 self.power_iterate(_FIRST_ITERATIONS)
 
@@ -52,7 +56,10 @@ class _Spectral(keras.layers.Layer):
         return tf.reshape(self.kernel.value, [-1, self.kernel.shape[-1]])
 
     def sigma(self):
-        """The kernel's norm as `u` sees it, float32 scalar; differentiable in the kernel, `u` being a constant."""
+        """The kernel's norm as `u` sees it, float32 scalar.
+
+        Differentiable in the kernel, `u` being a constant.
+        """
         image = tf.linalg.matvec(self._matrix(), tf.stop_gradient(self.u.value))
         return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(image)), self.eps**2))
 
@@ -61,7 +68,9 @@ class _Spectral(keras.layers.Layer):
         return self.kernel.value / self.sigma()
 
     def power_iterate(self, iterations=1):
-        """Moves `u` that many steps of the power method towards the leading right singular vector."""
+        """Moves `u` that many steps of the power method towards the leading right singular
+        vector.
+        """
         matrix, u = tf.stop_gradient(self._matrix()), self.u.value + 0.0
         for _ in range(iterations):
             v = _unit(tf.linalg.matvec(matrix, u), self.eps)
@@ -78,7 +87,9 @@ def _unit(vector, eps):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SpectralConv2D(_Spectral):
-    """A stride-1, zero-padded convolution [B, H, W, in] -> [B, H, W, filters] with spectral normalisation."""
+    """A stride-1, zero-padded convolution [B, H, W, in] -> [B, H, W, filters] with spectral
+    normalisation.
+    """
 
     def __init__(self, filters, kernel_size=3, use_bias=True, eps=1e-4, **kwargs):
         super().__init__(use_bias=use_bias, eps=eps, **kwargs)
@@ -136,16 +147,21 @@ def spectral_layers(network):
 
 
 def power_iterate(network):
-    """One power iteration of every spectral layer of `network`; once before each of its optimizer updates."""
+    """One power iteration of every spectral layer of `network`.
+
+    Once before each of its optimizer updates.
+    """
     for layer in spectral_layers(network):
         layer.power_iterate()
 
 
 def converge_spectral_norms(network):
-    """Sets every `u` of `network` to its kernel's leading singular vector, for kernels no training step has followed.
+    """Sets every `u` of `network` to its kernel's leading singular vector, for kernels no training
+    step has followed.
 
-    Averaged (EMA) kernels need it before they are compared, folded or exported: their `u` belongs to others. Exact
-    rather than iterated, and eager only; the sign of a vector is fixed, so equal kernels give equal `u`.
+    Averaged (EMA) kernels need it before they are compared, folded or exported: their `u` belongs
+    to others. Exact rather than iterated, and eager only; the sign of a vector is fixed, so equal
+    kernels give equal `u`.
     """
     for layer in spectral_layers(network):
         layer.u.assign(
@@ -154,7 +170,9 @@ def converge_spectral_norms(network):
 
 
 def leading_vector(matrix):
-    """The unit right singular vector [out] of `matrix` [rows, out] with the largest singular value."""
+    """The unit right singular vector [out] of `matrix` [rows, out] with the largest singular
+    value.
+    """
     rows, out = matrix.shape
     if out <= rows:  # the smaller of the two Gram matrices
         u = np.linalg.eigh(matrix.T @ matrix)[1][:, -1]
