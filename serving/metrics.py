@@ -1,6 +1,7 @@
 """The server's counters and latency histograms under TensorFlow Serving's Prometheus names.
 
-`prometheus_client` cannot write these: it appends `_total` to every counter, TensorFlow Serving does not.
+`prometheus_client` cannot write these: it appends `_total` to every counter,
+TensorFlow Serving does not.
 """
 
 import bisect
@@ -10,9 +11,8 @@ import threading
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-LATENCY_BUCKETS = tuple(
-    10 * 1.8**power for power in range(33)
-)  # microseconds, TensorFlow Serving's
+# microseconds, TensorFlow Serving's
+LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
 QUEUEING_BUCKETS = tuple(100 * 1.2**power for power in range(52))
 
 

@@ -5,7 +5,9 @@ import socket
 
 
 def check_free(host, port):
-    """OSError where any address of `host` has `port` taken: gRPC is content with one free address of several."""
+    """OSError where any address of `host` has `port` taken: gRPC is content with
+    one free address of several.
+    """
     for family, kind, protocol, _, address in (
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ()
     ):
@@ -14,8 +16,6 @@ def check_free(host, port):
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         except OSError as error:
-            if error.errno in (
-                errno.EADDRINUSE,
-                errno.EACCES,
-            ):  # others: a family this machine does not have
+            # others: a family this machine does not have
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 raise

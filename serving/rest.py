@@ -1,6 +1,7 @@
 """The REST port: model status as JSON and the metrics page, at TensorFlow Serving's addresses.
 
-`GET /v1/models/NAME`, `/v1/models/NAME/versions/V`, `/v1/models/NAME/labels/L`, `/monitoring/prometheus/metrics`.
+`GET /v1/models/NAME`, `/v1/models/NAME/versions/V`, `/v1/models/NAME/labels/L`,
+`/monitoring/prometheus/metrics`.
 """
 
 import http.server

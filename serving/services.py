@@ -1,4 +1,6 @@
-"""The gRPC services over an AvatarServer: each call's answer, or its StatusError as the call's status."""
+"""The gRPC services over an AvatarServer: each call's answer, or its
+StatusError as the call's status.
+"""
 
 import time
 

@@ -1,6 +1,7 @@
 """The error a call ends with: TensorFlow Serving's status code and sentence.
 
-Every refusal of the embedded server is one `StatusError`; `server.py` turns it into the gRPC status.
+Every refusal of the embedded server is one `StatusError`; `server.py`
+turns it into the gRPC status.
 """
 
 import grpc
@@ -10,7 +11,8 @@ Code = grpc.StatusCode
 _CODES = {code.value[0]: code for code in Code}
 
 
-MAX_MESSAGE = 1000  # characters; the sentence travels as a header, of which gRPC takes 8 KB, and may quote the caller
+# characters; the sentence travels as a header, of which gRPC takes 8 KB, and may quote the caller
+MAX_MESSAGE = 1000
 
 
 class StatusError(Exception):

@@ -8,9 +8,12 @@ PLATFORM = "tensorflow"
 
 
 def versions_on_disk(base_path):
-    """version -> path of every folder under `base_path` whose name is a plain integer; empty where it is absent.
+    """version -> path of every folder under `base_path` whose name is a plain integer.
 
-    A version being published lies beside the others under a name beginning with "." and is not seen.
+    Empty where it is absent.
+
+    A version being published lies beside the others under a name beginning
+    with "." and is not seen.
     """
     found = {}
     try:
@@ -24,7 +27,9 @@ def versions_on_disk(base_path):
 
 
 def aspired_versions(policy, on_disk):
-    """The versions of `on_disk` that a ServableVersionPolicy asks for: the newest one where it names nothing."""
+    """The versions of `on_disk` that a ServableVersionPolicy asks for: the newest
+    one where it names nothing.
+    """
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
         return set(on_disk)
@@ -56,7 +61,8 @@ def check_config(config):
             )
         if not os.path.isabs(model.base_path):
             raise invalid_argument(
-                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+                f"Expected model {model.name} to have an absolute path or URI; got "
+                f"base_path()={model.base_path}"
             )
         if (
             model.model_version_policy.HasField("specific")

@@ -50,7 +50,9 @@ print(scaling.rounds_per_second(work, 1, 0.5), scaling.rounds_per_second(work, 2
 
 
 def test_two_at_once_are_counted_together():
-    """By a clock that only a round moves, by 20 ms: one process makes 50 rounds a second, two make 100."""
+    """By a clock that only a round moves, by 20 ms: one process makes 50
+    rounds a second, two make 100.
+    """
     said = subprocess.run(
         [sys.executable, "-c", COUNTED], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,7 @@
-"""`python -m scripts.evaluate` as a user runs it: a folder of videos in, a report out; wrong flags in one line."""
+"""`python -m scripts.evaluate` as a user runs it: a folder of videos in, a report out.
+
+Wrong flags in one line.
+"""
 
 import json
 
@@ -57,9 +60,8 @@ def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
         ("truth", None),
         *((m, T) for m in ("nearest", "warp") for T in (1, 2)),
     }
-    assert (
-        report["problems"] == [] and (output / "user_study" / "index.html").exists()
-    )  # the second run left bob out
+    # the second run left bob out
+    assert report["problems"] == [] and (output / "user_study" / "index.html").exists()
     assert "--shots=1,2" in report["command"] and "nowhere" not in report["command"]
     named = [
         "best",

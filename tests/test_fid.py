@@ -47,7 +47,9 @@ def test_kernel_equals_the_double_sum():
 
 
 def test_both_on_features_of_real_frames(portrait):
-    """Real pixels, small enough to check: blurred frames are farther from the originals than shifted ones."""
+    """Real pixels, small enough to check: blurred frames are farther from the
+    originals than shifted ones.
+    """
     import cv2
 
     rng = np.random.default_rng(2)

@@ -1,4 +1,6 @@
-"""Guidance: the spline against scipy's, sampling against scipy's, and a choice of photos that is continuous."""
+"""Guidance: the spline against scipy's, sampling against scipy's, and a choice of
+photos that is continuous.
+"""
 
 import numpy as np
 import pytest
@@ -117,9 +119,8 @@ def test_one_source_is_enough():
 
 
 def test_stretch_is_the_logarithm_of_the_area():
-    flow = guidance.grid(16)[None] * np.float32(
-        [0.5, 0.25]
-    )  # a pixel comes from an eighth of its area
+    # a pixel comes from an eighth of its area
+    flow = guidance.grid(16)[None] * np.float32([0.5, 0.25])
     np.testing.assert_allclose(guidance.stretch(tf.constant(flow)), np.log(0.125), atol=1e-3)
 
 

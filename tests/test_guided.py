@@ -1,4 +1,6 @@
-"""The guided generator: shapes, gradients, folding, larger pictures, and landmarks nobody can have."""
+"""The guided generator: shapes, gradients, folding, larger pictures, and
+landmarks nobody can have.
+"""
 
 import numpy as np
 import pytest

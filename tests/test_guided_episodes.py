@@ -1,4 +1,6 @@
-"""Episodes of a guided generator: hard pairs, photos with made-up motion, pupils, and the same numbers again."""
+"""Episodes of a guided generator: hard pairs, photos with made-up motion, pupils,
+and the same numbers again.
+"""
 
 import dataclasses
 
@@ -73,7 +75,8 @@ def test_shapes_and_the_same_numbers_from_any_step(folder):
 
 
 def test_the_context_of_a_hard_pair_is_at_the_other_end(folder):
-    # Mouth and lids run with the frame's number; the third measure, yaw, does not change: any order is right there.
+    # Mouth and lids run with the frame's number; the third measure, yaw, does not change:
+    # any order is right there.
     openings = mouth_opening(_record("clip", 40).landmarks)
     low, some, most, high = np.quantile(openings, [0.11, 0.36, 0.64, 0.89])
     config = replace(TINY, {"data.still_share": 0.0})

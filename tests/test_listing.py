@@ -1,4 +1,6 @@
-"""Which files are taken and who is on them: VoxCeleb trees, folders, manifests, and what is left out by name."""
+"""Which files are taken and who is on them: VoxCeleb trees, folders, manifests, and
+what is left out by name.
+"""
 
 import os
 

@@ -1,4 +1,6 @@
-"""The loop with plain functions as steps: it knows nothing of networks, so neither does its test."""
+"""The loop with plain functions as steps: it knows nothing of networks,
+so neither does its test.
+"""
 
 import itertools
 import os
@@ -31,9 +33,18 @@ class Recorder:
 
 
 def loop(recorder, **changes):
-    settings = dict(step=recorder.step, batches=itertools.count(), steps=10, save=recorder.save, checkpoint_every=4,
-                    evaluate=recorder.evaluate, evaluate_every=5, summarise=recorder.summarise, summary_every=2,
-                    progress=False)  # fmt: skip
+    settings = {
+        "step": recorder.step,
+        "batches": itertools.count(),
+        "steps": 10,
+        "save": recorder.save,
+        "checkpoint_every": 4,
+        "evaluate": recorder.evaluate,
+        "evaluate_every": 5,
+        "summarise": recorder.summarise,
+        "summary_every": 2,
+        "progress": False,
+    }
     return Loop(**{**settings, **changes})
 
 

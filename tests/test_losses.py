@@ -22,7 +22,9 @@ def test_l1_terms_are_means_over_elements_summed_over_layers():
 
 
 def test_layers_count_the_same_whatever_their_size():
-    """A mean over elements, not a sum: ten times the pixels of the same difference cost the same."""
+    """A mean over elements, not a sum: ten times the pixels of the same
+    difference cost the same.
+    """
     small, large = tf.zeros([1, 2, 2, 3]), tf.zeros([1, 20, 20, 3])
     assert (
         float(losses.content([small], [small + 0.5]))
@@ -76,16 +78,16 @@ def test_gradient_compares_differences_both_ways():
     x, x_hat = image([0, 1, 0], [0, 0, 0]), image([0, 0, 0], [0, 0, 0])
     # horizontal: 1, -1, 0, 0 -> 2/4; vertical: 0, -1, 0 -> 1/3
     assert float(losses.gradient(x, x_hat)) == pytest.approx(2 / 4 + 1 / 3)
-    assert float(losses.gradient(x, x + 0.7)) == pytest.approx(
-        0, abs=1e-6
-    )  # an offset has no differences
+    # an offset has no differences
+    assert float(losses.gradient(x, x + 0.7)) == pytest.approx(0, abs=1e-6)
 
 
 def test_structure_is_one_minus_ssim():
     random = np.random.default_rng(0)
     x = random.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     assert float(losses.structure(x, x)) == pytest.approx(0, abs=1e-5)
-    # flat pictures of a and b: SSIM is (2ab + c) / (a^2 + b^2 + c) with c = (0.01 L)^2 and L = 2, that of contrast 1
+    # flat pictures of a and b: SSIM is (2ab + c) / (a^2 + b^2 + c) with c = (0.01 L)^2 and L
+    # = 2, that of contrast 1
     a, b, c = 0.5, 0.25, 0.02**2
     flat = [tf.fill([1, 32, 32, 3], value) for value in (a, b)]
     assert float(losses.structure(*flat)) == pytest.approx(
@@ -144,7 +146,9 @@ def test_face_boxes_are_square_around_the_landmarks():
 
 
 def test_crops_are_what_lies_in_the_box():
-    """A picture that is its own coordinates: pixel (i, j) has the fractions of its centre, and so must a crop's."""
+    """A picture that is its own coordinates: pixel (i, j) has the fractions of its
+    centre, and so must a crop's.
+    """
     ticks = (np.arange(64) + 0.5) / 64
     x, y = np.meshgrid(ticks, ticks)
     picture = np.stack([x, y, np.ones_like(x)], axis=-1)[None].astype(np.float32)

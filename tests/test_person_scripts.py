@@ -1,4 +1,6 @@
-"""What `personalize` and `export` refuse at the command line: one line that says what was wrong, exit code 1, nothing made."""
+"""What `personalize` and `export` refuse at the command line: one line that says what was wrong,
+exit code 1, nothing made.
+"""
 
 import json
 

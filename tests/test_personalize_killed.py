@@ -1,4 +1,6 @@
-"""kill -9 at any moment of `scripts.personalize`: nothing half-made is ever visible, and the same command finishes."""
+"""kill -9 at any moment of `scripts.personalize`: nothing half-made is ever visible, and
+the same command finishes.
+"""
 
 import json
 import os
@@ -36,8 +38,8 @@ def weights(tiny, tmp_path_factory):
 
 def _command(weights, photo, models):
     return [
-        sys.executable, "-m", "scripts.personalize", f"--weights={weights}", "--person=ann", f"--images={photo}",
-        f"--models={models}", f"--steps={STEPS}",
+        sys.executable, "-m", "scripts.personalize", f"--weights={weights}", "--person=ann",
+        f"--images={photo}", f"--models={models}", f"--steps={STEPS}",
     ]  # fmt: skip
 
 
@@ -56,9 +58,8 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
     process.wait()
 
     seen = store.versions(models, "ann") if (models / "ann").exists() else []
-    allowed = {"published": [[1]], "publishing": [[], [1]]}.get(
-        moment, [[]]
-    )  # the rename may come before the kill
+    # the rename may come before the kill
+    allowed = {"published": [[1]], "publishing": [[], [1]]}.get(moment, [[]])
     assert seen in allowed
     visible = [path.name for path in models.iterdir() if not path.name.startswith(".")]
     assert set(visible) <= {"ann"}
@@ -74,9 +75,8 @@ def test_killed_at_any_moment(weights, portrait, tmp_path, moment):
     assert card["steps"] == STEPS
     assert not list(models.glob(".publishing-*"))
     tf.saved_model.load(str(models / "ann" / str(newest)))
-    if (
-        begun
-    ):  # it went on from the snapshot: the first step its progress shows is not the first of all
+    # it went on from the snapshot: the first step its progress shows is not the first of all
+    if begun:
         step = int(begun[-1].split("-")[1])
         shown = [
             int(part.split("/")[0].split()[-1])

@@ -1,4 +1,7 @@
-"""The preview shows the images given, the same poses rendered, and a motion; picture and film are marked."""
+"""The preview shows the images given, the same poses rendered, and a motion.
+
+Picture and film are marked.
+"""
 
 import av
 import numpy as np
@@ -38,6 +41,5 @@ def test_preview(tmp_path, count):
     moving = cells[-16:].astype(int)
     assert (np.abs(np.diff(moving, axis=0)).mean((1, 2, 3)) > 0).sum() >= 12
     with av.open(str(film)) as clip:
-        assert (
-            clip.streams.video[0].frames == 100 and "AI-generated" in clip.metadata["comment"]
-        )  # 8 s at 12.5
+        # 8 s at 12.5
+        assert clip.streams.video[0].frames == 100 and "AI-generated" in clip.metadata["comment"]

@@ -1,6 +1,7 @@
 """Each mode's export renders what its training graph renders, by each way of loading it.
 
-The training graph is the learner's own: spectral kernels of the moving averages, drawing, numpy's rounding.
+The training graph is the learner's own: spectral kernels of the moving averages,
+drawing, numpy's rounding.
 """
 
 import dataclasses
@@ -37,7 +38,9 @@ CASES = [("tiny", mode) for mode in MODES] + [
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
 def exported(request, tmp_path_factory):
-    """(folder of the version, frames of the training graph by batch size) of a person learned in one mode."""
+    """(folder of the version, frames of the training graph by batch size) of a
+    person learned in one mode.
+    """
     name, mode = request.param
     whole = preset(name)
     trained = empty(whole)
@@ -56,9 +59,8 @@ def exported(request, tmp_path_factory):
             )
     learner.settle()
     expected = {count: learner.render(_landmarks(count)) for count in BATCHES}
-    assert np.array_equal(untouched, expected[3]) == (
-        mode == "feed_forward"
-    )  # the others did learn something
+    # the others did learn something
+    assert np.array_equal(untouched, expected[3]) == (mode == "feed_forward")
     weights, psi_hat = learner.folded()
     avatar = Avatar(whole, mode, weights, psi_hat, COLLINS, {"images": 2, "steps": UPDATES}, [])
     return export_person(avatar, tmp_path_factory.mktemp("models"), "ann"), expected

@@ -2,8 +2,8 @@
 
     python -m pytest -m slow tests/test_serving_soak.py -s
 
-Three minutes, or SOAK_SECONDS. No client names a version. Every frame must be right, no error may be left after the
-client's own retries, and the server's memory must stay flat.
+Three minutes, or SOAK_SECONDS. No client names a version. Every frame must be right, no error may
+be left after the client's own retries, and the server's memory must stay flat.
 """
 
 import os
@@ -35,13 +35,17 @@ def resident_megabytes(process):
 
 
 def start(models, log):
-    """The serve script in a process of its own, with a config over gRPC; returns (process, address)."""
+    """The serve script in a process of its own, with a config over gRPC.
+
+    Returns (process, address).
+    """
     config = models / "models.config"
     config.write_text(str(reload_request(models, ["anna"]).config))
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "scripts.serve", f"--model_config_file={config}", "--port=0", "--enable_batching",
-            "--enable_per_model_batching_parameters", "--file_system_poll_wait_seconds=0.2",
+            sys.executable, "-m", "scripts.serve", f"--model_config_file={config}", "--port=0",
+            "--enable_batching", "--enable_per_model_batching_parameters",
+            "--file_system_poll_wait_seconds=0.2",
         ],
         stdout=subprocess.PIPE, stderr=log, text=True,
     )  # fmt: skip
@@ -141,7 +145,8 @@ def test_soak(tmp_path):
     third = len(memory) // 3
     early, late = np.median(memory[third : 2 * third]), np.median(memory[2 * third :])
     print(
-        f"\n{SECONDS:.0f} s, {CLIENTS} clients: {clients.frames} frames, {len(clients.wrong)} wrong, "
+        f"\n{SECONDS:.0f} s, {CLIENTS} clients: {clients.frames} frames, {len(clients.wrong)} "
+        "wrong, "
         f"{len(clients.errors)} errors left; {version} versions, {reloads} reloads; "
         f"resident memory {early:.0f} MB in the middle third, {late:.0f} MB in the last; "
         f"over time {[round(value) for value in memory[:: max(1, len(memory) // 15)]]}"

@@ -1,4 +1,6 @@
-"""Made-up motion of a photo: the bent picture shows the face where it was moved to, and nothing else moves."""
+"""Made-up motion of a photo: the bent picture shows the face where it was moved
+to, and nothing else moves.
+"""
 
 import cv2
 import numpy as np

@@ -1,8 +1,10 @@
-"""The loss terms (Sec. 3.2 and 4), each a pure function of tensors; weights are applied by the callers.
+"""The loss terms (Sec. 3.2 and 4), each a pure function of tensors.
 
-Every L1 is the mean over elements, summed over layers, averaged over the batch. All sums run in float32 whatever
-the inputs' dtype. Which variables a term moves follows from what it is given: nothing here reaches a network, except
-`content_loss`, which holds frozen ones.
+Weights are applied by the callers.
+
+Every L1 is the mean over elements, summed over layers, averaged over the batch. All sums run in
+float32 whatever the inputs' dtype. Which variables a term moves follows from what it is given:
+nothing here reaches a network, except `content_loss`, which holds frozen ones.
 """
 
 import tensorflow as tf
@@ -16,12 +18,17 @@ def l1(a, b):
 
 
 def content(real, fake):
-    """L1 between two lists of activations, summed over the list. No gradient reaches the real ones."""
+    """L1 between two lists of activations, summed over the list.
+
+    No gradient reaches the real ones.
+    """
     return tf.add_n([l1(tf.stop_gradient(r), f) for r, f in zip(real, fake, strict=True)])
 
 
 def feature_matching(real, fake):
-    """L1 between V's activations after each block for the real and the rendered frame: weight 10 in the paper."""
+    """L1 between V's activations after each block for the real and the rendered
+    frame: weight 10 in the paper.
+    """
     return content(real, fake)
 
 
@@ -31,7 +38,9 @@ def adversarial(score_fake):
 
 
 def discriminator_hinge(score_real, score_fake):
-    """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)), averaged over the batch: what V, W, w_0 and b minimise."""
+    """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)), averaged over the batch: what
+    V, W, w_0 and b minimise.
+    """
     return tf.reduce_mean(
         tf.nn.relu(1.0 + _float(score_fake)) + tf.nn.relu(1.0 - _float(score_real))
     )
@@ -56,7 +65,10 @@ def gradient(x, x_hat):
 
 
 def structure(x, x_hat):
-    """1 - SSIM (Gaussian window of 11, as everywhere), averaged over the batch; images in [-1, 1]."""
+    """1 - SSIM (Gaussian window of 11, as everywhere), averaged over the batch.
+
+    Images in [-1, 1].
+    """
     return 1.0 - tf.reduce_mean(tf.image.ssim(_float(x), _float(x_hat), max_val=2.0))
 
 
@@ -72,7 +84,8 @@ def face_boxes(landmarks, margin):
 
 
 def part_boxes(landmarks, margin):
-    """Square boxes [B, 3, 4], as `face_boxes`, around the right eye, the left eye and the mouth of [B, 68, 2].
+    """Square boxes [B, 3, 4], as `face_boxes`, around the right eye, the left eye
+    and the mouth of [B, 68, 2].
 
     The eyes' boxes reach up to the brows: lids and their shadows are what a blink is seen by.
     """
@@ -82,14 +95,16 @@ def part_boxes(landmarks, margin):
 
 
 def crop_faces(images, boxes, size):
-    """The boxes of images [B, H, W, 3] resampled to [B, size, size, 3]; differentiable in the images.
+    """The boxes of images [B, H, W, 3] resampled to [B, size, size, 3].
+
+    Differentiable in the images.
 
     Fractions refer to the picture's edges (0 is the left edge of the first pixel), as landmarks do.
     """
     height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
     scale = tf.stack([height, width, height, width])
-    # crop_and_resize counts from pixel centres and puts its first and last samples on the box's edges: move the edges
-    # in by half a sample, then from edge-based to centre-based coordinates.
+    # crop_and_resize counts from pixel centres and puts its first and last samples on the box's
+    # edges: move the edges in by half a sample, then from edge-based to centre-based coordinates.
     inset = (boxes[:, 2:] - boxes[:, :2]) / (2 * size)
     boxes = boxes + tf.concat([inset, -inset], axis=-1)
     boxes = (boxes * scale - 0.5) / (scale - 1.0)

@@ -1,12 +1,15 @@
-"""Landmarks to the drawing `y`: 68 points [..., 68, 2] become coloured lines [..., H, W, 3] in [0, 1].
+"""Landmarks to the drawing `y`: 68 points [..., 68, 2] become coloured lines
+[..., H, W, 3] in [0, 1].
 
-Landmarks are (x, y) fractions of the square crop, and may lie outside 0..1. Each part of the face has its
-colour; lines are `max(1, H / 128)` pixels wide and anti-aliased: a pixel whose centre is `d` pixels from a
-segment is covered by `clip(w/2 + 1/2 - d, 0, 1)`. A channel is the maximum over segments of colour x coverage.
+Landmarks are (x, y) fractions of the square crop, and may lie outside 0..1. Each part of the face
+has its colour; lines are `max(1, H / 128)` pixels wide and anti-aliased: a pixel whose centre is
+`d` pixels from a segment is covered by `clip(w/2 + 1/2 - d, 0, 1)`. A channel is the maximum over
+segments of colour x coverage.
 
-Cost follows the length of the lines, not the picture's area: the picture is cut into tiles, and only the
-(tile, segment) pairs that can touch are evaluated. Everything is standard TensorFlow and differentiable, the
-same eagerly, in `tf.data`, under `tf.function` and in a SavedModel. (XLA needs static shapes: draw outside it.)
+Cost follows the length of the lines, not the picture's area: the picture is cut into tiles, and
+only the (tile, segment) pairs that can touch are evaluated. Everything is standard TensorFlow and
+differentiable, the same eagerly, in `tf.data`, under `tf.function` and in a SavedModel. (XLA needs
+static shapes: draw outside it.)
 """
 
 import numpy as np
@@ -55,8 +58,8 @@ def draw_landmarks(landmarks, size):
     """The drawing `y` of `landmarks`.
 
     Args:
-      landmarks: float [..., 68, 2], (x, y) as fractions of the crop. Non-finite points are refused when called
-        eagerly; inside a graph the segments they belong to are left out.
+      landmarks: float [..., 68, 2], (x, y) as fractions of the crop. Non-finite points are refused
+        when called eagerly; inside a graph the segments they belong to are left out.
       size: H = W of the drawing in pixels, a positive integer.
 
     Returns:
@@ -64,9 +67,8 @@ def draw_landmarks(landmarks, size):
     """
     landmarks = _checked(landmarks, size)
     leading = tf.shape(landmarks)[:-2]
-    points = tf.reshape(landmarks, [-1, LANDMARKS, 2]) * float(
-        size
-    )  # pixels; a pixel's centre is at i + 0.5
+    # pixels; a pixel's centre is at i + 0.5
+    points = tf.reshape(landmarks, [-1, LANDMARKS, 2]) * float(size)
     starts = tf.gather(points, STARTS, axis=1)  # [B, 63, 2]
     spans = tf.gather(points, ENDS, axis=1) - starts
     picture = _draw(starts, spans, size)
@@ -75,21 +77,20 @@ def draw_landmarks(landmarks, size):
 
 
 def _draw(starts, spans, size):
-    """Pictures [B, size, size, 3] of segments given in pixels by start and span, both [B, 63, 2]."""
+    """Pictures [B, size, size, 3] of segments given in pixels by start
+    and span, both [B, 63, 2].
+    """
     batch, tiles = tf.shape(starts)[0], -(-size // _TILE)
     reach = (line_width(size) + 1) / 2  # beyond this distance a pixel stays black
-    pairs = _touching(
-        starts, spans, tiles, reach + (_TILE - 1) / 2 * 2**0.5
-    )  # [P, 3]: row, tile, segment
+    # [P, 3]: row, tile, segment
+    pairs = _touching(starts, spans, tiles, reach + (_TILE - 1) / 2 * 2**0.5)
     row, tile, segment = tf.unstack(pairs, axis=1)
 
     index = tf.stack([row, segment], axis=1)
-    corner = tf.cast(
-        tf.stack([tile % tiles, tile // tiles], axis=1) * _TILE, tf.float32
-    )  # [P, 2], pixels
-    squared = _squared_distance(
-        tf.gather_nd(starts, index) - corner, tf.gather_nd(spans, index)
-    )  # [P, T * T]
+    # [P, 2], pixels
+    corner = tf.cast(tf.stack([tile % tiles, tile // tiles], axis=1) * _TILE, tf.float32)
+    # [P, T * T]
+    squared = _squared_distance(tf.gather_nd(starts, index) - corner, tf.gather_nd(spans, index))
     nearest = (
         tf.math.unsorted_segment_min(  # of each colour; the largest float where nothing is near
             squared,
@@ -98,9 +99,8 @@ def _draw(starts, spans, size):
             tf.cast(batch, tf.int64) * tiles * tiles * len(COLOURS),
         )
     )
-    coverage = tf.clip_by_value(
-        reach - tf.sqrt(tf.maximum(nearest, 1e-12)), 0.0, 1.0
-    )  # 1e-12: no 0 / 0 on a line
+    # 1e-12: no 0 / 0 on a line
+    coverage = tf.clip_by_value(reach - tf.sqrt(tf.maximum(nearest, 1e-12)), 0.0, 1.0)
 
     coverage = tf.reshape(coverage, [-1, len(COLOURS), _TILE * _TILE])
     channels = [_channel(coverage, channel) for channel in range(3)]
@@ -112,24 +112,26 @@ def _draw(starts, spans, size):
 
 
 def _touching(starts, spans, tiles, reach):
-    """int64 [P, 3] (row, tile, segment) of the pairs whose tile centre is within `reach` pixels of the segment."""
+    """int64 [P, 3] (row, tile, segment) of the pairs whose tile centre is within
+    `reach` pixels of the segment.
+    """
     starts, spans = tf.stop_gradient(starts), tf.stop_gradient(spans)
     ticks = (np.arange(tiles) + 0.5) * _TILE
-    centres = (
-        np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, 2).astype(np.float32)
-    )  # [tiles^2, 1, 2]
+    # [tiles^2, 1, 2]
+    centres = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 1, 2).astype(np.float32)
     offset = centres - starts[:, None]  # [B, tiles^2, 63, 2]
     along = _fraction(
         tf.reduce_sum(offset * spans[:, None], -1), tf.reduce_sum(spans * spans, -1)[:, None]
     )
     rest = offset - along[..., None] * spans[:, None]
-    return tf.where(
-        tf.reduce_sum(rest * rest, -1) <= reach * reach
-    )  # NaN compares false: nothing is drawn
+    # NaN compares false: nothing is drawn
+    return tf.where(tf.reduce_sum(rest * rest, -1) <= reach * reach)
 
 
 def _squared_distance(starts, spans):
-    """Squared distance [P, T * T] of a tile's pixel centres to a segment given from the tile's corner, [P, 2]."""
+    """Squared distance [P, T * T] of a tile's pixel centres to a segment given from
+    the tile's corner, [P, 2].
+    """
     y, x = np.divmod(np.arange(_TILE * _TILE), _TILE)
     x, y = (x + 0.5).astype(np.float32), (y + 0.5).astype(np.float32)
     dx, dy = x - starts[:, :1], y - starts[:, 1:]  # [P, T * T]

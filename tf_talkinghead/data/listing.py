@@ -2,8 +2,8 @@
 
 Three rules, the first that applies:
 
-- a manifest says it: a CSV with the columns `file` (relative to the input) and `person_id`, and if wanted
-  `video_id`; only the files it lists are taken;
+- a manifest says it: a CSV with the columns `file` (relative to the input) and `person_id`, and if
+  wanted `video_id`; only the files it lists are taken;
 - a VoxCeleb tree: `[dev/mp4/]idNNNNN/<video>/<utterance>.mp4`;
 - any other folder: one sub-folder per person, and loose files each their own person.
 
@@ -55,7 +55,8 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
     kept, twins = _without_twins(clips)
     if not clips and not rejected:
         raise InputError(
-            f"--input={root}: no video or photo in it (looked for {', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})"
+            f"--input={root}: no video or photo in it (looked for "
+            f"{', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})"
         )
     return kept, sorted(rejected + twins)
 
@@ -98,7 +99,8 @@ def _from_manifest(root, path, where):
         column, equals, value = where.partition("=")
         if not equals or column not in rows[0]:
             raise InputError(
-                f"--where={where}: expected column=value with a column of {path} ({', '.join(rows[0])})"
+                f"--where={where}: expected column=value with a column of {path} "
+                f"({', '.join(rows[0])})"
             )
         rows = [row for row in rows if row[column] == value]
         if not rows:
@@ -133,13 +135,16 @@ def _rows(path):
         raise InputError(f"--manifest={path}: cannot be read ({error})") from error
     if not rows or not {"file", "person_id"} <= set(rows[0]):
         raise InputError(
-            f"--manifest={path}: expected a CSV with the columns file and person_id, and at least one row"
+            f"--manifest={path}: expected a CSV with the columns file and person_id, and at least "
+            "one row"
         )
     return rows
 
 
 def _without_twins(clips):
-    """Leave out files that differ only in their extension: one recording twice, most likely, and no telling which is good."""
+    """Leave out files that differ only in their extension: one recording twice, most likely, and
+    no telling which is good.
+    """
     groups = defaultdict(list)
     for clip in clips:
         groups[clip.name.rpartition(".")[0]].append(clip)

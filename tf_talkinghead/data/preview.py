@@ -24,7 +24,8 @@ def draw(dataset: Dataset) -> bytes:
     axes.imshow(crops)
     axes.set_axis_off()
     axes.set_title(
-        f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files rejected"
+        f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files "
+        "rejected"
     )
     lengths, faces, angles = plots.subplots(1, 3)
     lengths.hist([entry.frames for entry in dataset.clips], bins=30)
@@ -32,9 +33,8 @@ def draw(dataset: Dataset) -> bytes:
     faces.hist([entry.face for entry in dataset.clips], bins=30)
     faces.axvline(dataset.settings["min_face_size"], color="tab:red", linestyle=":")
     faces.set(xlabel="side of the face in the source, pixels")
-    degrees = np.clip(
-        [entry.angles for entry in dataset.clips], -60, 60
-    )  # the outer bars hold what lies beyond
+    # the outer bars hold what lies beyond
+    degrees = np.clip([entry.angles for entry in dataset.clips], -60, 60)
     angles.hist(degrees, bins=np.arange(-60, 61, 6), label=["yaw", "pitch", "roll"])
     angles.set(xlabel="median angle of the head, degrees (rough)")
     angles.legend()

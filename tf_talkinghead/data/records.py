@@ -1,4 +1,6 @@
-"""Records: what a prepared dataset consists of. The writer and the parser stand here and nowhere else.
+"""Records: what a prepared dataset consists of.
+
+The writer and the parser stand here and nowhere else.
 
 A record is one clip, a serialised tf.train.Example in a TFRecord file:
 
@@ -6,14 +8,15 @@ A record is one clip, a serialised tf.train.Example in a TFRecord file:
 |---|---|
 | `frames` | T encoded JPEGs, square |
 | `landmarks` | T x 68 x 2 floats, (x, y) as fractions of the crop |
-| `pupils` | T x 2 x 2 floats likewise, right eye first, NaN where unknown; absent where nobody looked for them |
+| `pupils` | T x 2 x 2 floats likewise, right eye first; NaN: unknown, absent: never looked for |
 | `clip`, `video`, `identity` | names; the clip's is its path relative to the input |
 | `fps` | frames a second of the source, 0 for a photo |
 | `crop` | x, y, side of the crop in the source's pixels |
 | `schema` | RECORD_SCHEMA |
 
-TensorFlow is loaded only where a TFRecord file is read or written: a preparation has a process a core
-that makes records, and each would take 2 seconds and 300 MB for it. tf.train.Example is declared below.
+TensorFlow is loaded only where a TFRecord file is read or written: a preparation has a
+process a core that makes records, and each would take 2 seconds and 300 MB for it.
+tf.train.Example is declared below.
 
 `dataset.py` has the index beside the shards.
 """
@@ -31,10 +34,8 @@ from tf_talkinghead.faces.cropping import CropBox
 
 RECORD_SCHEMA = 2
 READABLE = (1, 2)  # 1: without pupils
-HEADER, FOOTER = (
-    12,
-    4,
-)  # bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
+# bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
+HEADER, FOOTER = (12, 4)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def parse(serialized: bytes) -> Record:
 
 
 def _declare_example():
-    """tf.train.Example as tensorflow/core/example/{example,feature}.proto declare it, under a package of ours."""
+    """tf.train.Example as tensorflow/core/example/{example,feature}.proto declare
+    it, under a package of ours.
+    """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="tf_talkinghead/example.proto", package="tf_talkinghead", syntax="proto3"

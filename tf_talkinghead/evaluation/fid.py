@@ -1,12 +1,14 @@
-"""How far a set of generated frames is from the set of real ones: Frechet and kernel distance of features.
+"""How far a set of generated frames is from the set of real ones: Frechet and
+kernel distance of features.
 
     pair = SetDistance(features=2048)          # memory stays the same however many frames come
     pair.add(real_features, fake_features)     # float [B,D] each
     pair.frechet(), pair.kernel(), pair.count
 
-With InceptionV3's features these are FID (Heusel et al. 2017) and KID (Binkowski et al. 2018). Ours are
-those of `keras.applications`, not of the TensorFlow graph of 2015 the papers used, so compare figures only
-with figures made by the same code. With dlib's face features they are named `face_frechet` and `face_kernel`.
+With InceptionV3's features these are FID (Heusel et al. 2017) and KID (Binkowski et al. 2018). Ours
+are those of `keras.applications`, not of the TensorFlow graph of 2015 the papers used, so compare
+figures only with figures made by the same code. With dlib's face features they are named
+`face_frechet` and `face_kernel`.
 """
 
 import os
@@ -46,7 +48,10 @@ class SetDistance:
         return min(self.real.count, self.fake.count)
 
     def frechet(self):
-        """The Frechet distance; None where fewer vectors than features leave the covariances singular."""
+        """The Frechet distance.
+
+        None where fewer vectors than features leave the covariances singular.
+        """
         if self.count < self.features:
             return None
         return frechet_distance(
@@ -54,7 +59,10 @@ class SetDistance:
         )
 
     def kernel(self):
-        """The squared kernel distance, unbiased (so it can be below 0); None for fewer than two vectors."""
+        """The squared kernel distance, unbiased (so it can be below 0).
+
+        None for fewer than two vectors.
+        """
         if self.count < 2:
             return None
         return kernel_distance(self._real_sample.vectors, self._fake_sample.vectors)
@@ -147,8 +155,9 @@ def cached_inception():
 class InceptionFeatures:
     """InceptionV3's pooled features: `features(images uint8 [B,H,W,3]) -> float32 [B,2048]`.
 
-    weights: a file of `keras.applications` (`inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`),
-    or "imagenet": from Keras's cache, else downloaded. InputError where they cannot be had.
+    weights: a file of `keras.applications`
+    (`inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`), or "imagenet": from Keras's cache,
+    else downloaded. InputError where they cannot be had.
     """
 
     def __init__(self, weights="imagenet"):

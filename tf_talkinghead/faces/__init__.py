@@ -1,1 +1,3 @@
-"""Faces in pictures: 68 landmarks, tracking, square crops, identity vectors and the geometry of the points."""
+"""Faces in pictures: 68 landmarks, tracking, square crops, identity vectors and
+the geometry of the points.
+"""

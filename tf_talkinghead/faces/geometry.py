@@ -1,7 +1,8 @@
-"""Geometry of the 68 landmarks: indices of the facial parts, similarity maps, head turns and expressions.
+"""Geometry of the 68 landmarks: indices of the facial parts, similarity maps,
+head turns and expressions.
 
-Landmarks are float [68, 2] or [T, 68, 2], (x, y) in fractions of the square crop unless a function says
-otherwise, y downwards, in iBUG 300-W order. Pure numpy.
+Landmarks are float [68, 2] or [T, 68, 2], (x, y) in fractions of the square crop unless a function
+says otherwise, y downwards, in iBUG 300-W order. Pure numpy.
 """
 
 import numpy as np
@@ -14,18 +15,11 @@ RIGHT_EYE, LEFT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 PARTS = (JAW, slice(17, 22), slice(22, 27), NOSE, RIGHT_EYE, LEFT_EYE, MOUTH)
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # (upper, lower) points of both eyes
 LIPS = ((61, 67), (62, 66), (63, 65))  # the same of the inner edges of the lips
-STABLE = [
-    27,
-    31,
-    33,
-    35,
-    36,
-    39,
-    42,
-    45,
-]  # hardly moved by expression: bridge, nostrils, eye corners
+# hardly moved by expression: bridge, nostrils, eye corners
+STABLE = [27, 31, 33, 35, 36, 39, 42, 45]
 
-# Depth of the points of an average head, towards the camera, in halves of the face's width (ours, rounded).
+# Depth of the points of an average head, towards the camera, in halves of the
+# face's width (ours, rounded).
 _HALF_JAW = [-0.65, -0.63, -0.61, -0.59, -0.53, -0.42, -0.25, -0.05]
 _BROW = [-0.20, -0.10, 0.00, 0.09, 0.16]
 DEPTH = np.array(
@@ -44,14 +38,8 @@ DEPTH = np.array(
 )
 PIVOT_DEPTH = -0.9  # the head turns about the neck, which lies behind every point of the face
 
-NOTICED = {
-    "roll": 0.05,
-    "ahead": 0.06,
-    "eyes": 0.015,
-    "level": 0.03,
-    "mouth": 0.03,
-    "place": 0.15,
-}  # see neutral_frame
+# see neutral_frame
+NOTICED = {"roll": 0.05, "ahead": 0.06, "eyes": 0.015, "level": 0.03, "mouth": 0.03, "place": 0.15}
 
 JAW_DROP = 0.18  # of half the face's width, at the widest syllable
 LIDS_MEET = 0.85  # a detector never sees a closed eye as a line
@@ -69,7 +57,8 @@ _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED
     + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
     + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )
-_LEVEL_NOSE = 0.65  # where the nose's base lies between eyes and mouth when a head is level; median of 38 clips
+# where the nose's base lies between eyes and mouth when a head is level; median of 38 clips
+_LEVEL_NOSE = 0.65
 
 
 def expressed(points, closed, opened, widened):
@@ -88,16 +77,17 @@ def expressed(points, closed, opened, widened):
 
 
 def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
-    """The face [68, 2] turned by degrees: yaw to the picture's right, pitch downwards, roll clockwise.
+    """The face [68, 2] turned by degrees: yaw to the picture's right, pitch
+    downwards, roll clockwise.
 
-    The points get an average head's depth, turn about the neck in three dimensions, and lose the depth again.
+    The points get an average head's depth, turn about the neck in three dimensions,
+    and lose the depth again.
     """
     points = checked_landmarks(points, "points", 2)
     unit = np.linalg.norm(points[16] - points[0]) / 2.0
     axes, centre = face_axes(points), (points[0] + points[16]) / 2.0
-    x, y = (
-        (points - centre) @ axes / unit
-    ).T  # along the eye line and down the face, in halves of its width
+    # along the eye line and down the face, in halves of its width
+    x, y = ((points - centre) @ axes / unit).T
     z = DEPTH - PIVOT_DEPTH
     a, b, c = np.deg2rad([yaw, pitch, roll])
     x, z = x * np.cos(a) + z * np.sin(a), z * np.cos(a) - x * np.sin(a)
@@ -107,9 +97,11 @@ def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
 
 
 def neutral_frame(points):
-    """Index of the frame [T, 68, 2] nearest to a face at rest: upright, looking ahead, eyes as open as usual, mouth closed.
+    """Index of the frame [T, 68, 2] nearest to a face at rest: upright, looking ahead, eyes as
+    open as usual, mouth closed.
 
-    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are shares of the face's width.
+    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are
+    shares of the face's width.
     """
     points = checked_landmarks(points, "points", 3)
     width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1)
@@ -118,13 +110,11 @@ def neutral_frame(points):
         / width[:, None, None]
     )
     roll = [np.arctan2(*face_axes(face)[::-1, 0]) for face in points]
-    ahead = flat[:, [27, 30], 0].sum(1) - flat[:, [0, 16], 0].sum(
-        1
-    )  # nose off the middle of the jaw's ends
+    # nose off the middle of the jaw's ends
+    ahead = flat[:, [27, 30], 0].sum(1) - flat[:, [0, 16], 0].sum(1)
     eyes = np.mean([flat[:, lower, 1] - flat[:, upper, 1] for upper, lower in LIDS], axis=0)
-    level = flat[:, 33, 1] - flat[:, [39, 42], 1].mean(
-        1
-    )  # the nose's length as seen, which a nod changes
+    # the nose's length as seen, which a nod changes
+    level = flat[:, 33, 1] - flat[:, [39, 42], 1].mean(1)
     mouth = np.mean(flat[:, [65, 66, 67], 1] - flat[:, [63, 62, 61], 1], axis=1)
     place = points.mean(1) / width.mean()
     departures = {
@@ -141,7 +131,9 @@ def neutral_frame(points):
 
 
 def similarity(source, target):
-    """Least-squares rotation, scale and shift (Umeyama, PAMI 1991) from points [P, 2] to [P, 2]: (matrix, offset)."""
+    """Least-squares rotation, scale and shift (Umeyama, PAMI 1991) from points [P, 2] to
+    [P, 2]: (matrix, offset).
+    """
     source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = source - source_mean, target - target_mean
     # In the plane the best rotation and scale is one complex number: sum(conj(a) b) / sum(|a|^2).
@@ -164,7 +156,9 @@ def eye_distance(points: np.ndarray) -> np.ndarray:
 
 
 def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
-    """Points [..., 68, 2] of the mirrored picture, relabelled so that the left eye is again the left eye."""
+    """Points [..., 68, 2] of the mirrored picture, relabelled so that the left
+    eye is again the left eye.
+    """
     flipped = points[..., _RELABELLED, :].copy()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
@@ -173,9 +167,9 @@ def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
 def head_angles(points: np.ndarray) -> np.ndarray:
     """Rough yaw, pitch and roll of heads in degrees, float32 [..., 3], from landmarks [..., 68, 2].
 
-    Yaw from where the nose tip lies between the jaw's ends, pitch from where the nose's base lies between
-    eyes and mouth, roll from the line of the eyes: good for a histogram, not for measuring. Yaw is positive
-    towards the picture's right, pitch downwards, roll clockwise.
+    Yaw from where the nose tip lies between the jaw's ends, pitch from where the nose's base lies
+    between eyes and mouth, roll from the line of the eyes: good for a histogram, not for measuring.
+    Yaw is positive towards the picture's right, pitch downwards, roll clockwise.
     """
     eyes = np.stack([points[..., 36:42, :].mean(-2), points[..., 42:48, :].mean(-2)], axis=-2)
     across = eyes[..., 1, :] - eyes[..., 0, :]

@@ -1,8 +1,10 @@
-"""Does the result move as it was driven to? Landmarks found on rendered frames against those that drove them.
+"""Does the result move as it was driven to? Landmarks found on rendered frames
+against those that drove them.
 
-Landmarks are float [B,68,2], fractions of the crop; a frame where no face is found has NaN. Distances are
-shares of the driving face's eye distance, so that image size does not matter. dlib's own points move by 1-2 %
-of it when a frame is merely shifted: `landmark_floor` in a report is this same measure on the true frames.
+Landmarks are float [B,68,2], fractions of the crop; a frame where no face is found has NaN.
+Distances are shares of the driving face's eye distance, so that image size does not matter. dlib's
+own points move by 1-2 % of it when a frame is merely shifted: `landmark_floor` in a report is this
+same measure on the true frames.
 """
 
 import numpy as np
@@ -15,7 +17,9 @@ _UPPER_LIP, _LOWER_LIP = (61, 62, 63), (67, 66, 65)
 
 
 def find_landmarks(images, model):
-    """Landmarks found anew on each of uint8 [B,H,W,3] by a LandmarkModel: float64 [B,68,2], NaN where no face is."""
+    """Landmarks found anew on each of uint8 [B,H,W,3] by a LandmarkModel: float64
+    [B,68,2], NaN where no face is.
+    """
     found = np.full((len(images), 68, 2), np.nan)
     for row, image in enumerate(images):
         faces = model.detect(image)
@@ -25,7 +29,10 @@ def find_landmarks(images, model):
 
 
 def landmark_error(found, driving):
-    """Mean distance of the 68 points as a share of the eye distance, [B]; NaN where no face was found."""
+    """Mean distance of the 68 points as a share of the eye distance, [B].
+
+    NaN where no face was found.
+    """
     distance = np.linalg.norm(np.asarray(found, np.float64) - driving, axis=-1).mean(-1)
     return distance / eye_distance(np.asarray(driving, np.float64))
 
@@ -51,7 +58,9 @@ def mouth_opening(points):
 
 
 def agreement(result, driving):
-    """Lin's concordance of two courses [B]: 1 equal, 0 unrelated; lower too where size or level differ.
+    """Lin's concordance of two courses [B]: 1 equal, 0 unrelated.
+
+    Lower too where size or level differ.
 
     Frames without a face are left out; None with fewer than three, or where neither moves.
     """
@@ -69,10 +78,11 @@ def agreement(result, driving):
 
 
 def landmark_jitter(found, driving, consecutive):
-    """How much the found points tremble beyond the driving motion, mean over frames, a share of the eye distance.
+    """How much the found points tremble beyond the driving motion, mean over frames, a
+    share of the eye distance.
 
-    Between two `consecutive` frames (bool [B-1]) each point should move as the driving one does; this is how
-    far it ends up elsewhere. None without two such frames that show a face.
+    Between two `consecutive` frames (bool [B-1]) each point should move as the driving one does;
+    this is how far it ends up elsewhere. None without two such frames that show a face.
     """
     found, driving = np.asarray(found, np.float64), np.asarray(driving, np.float64)
     steps = np.linalg.norm(np.diff(found, axis=0) - np.diff(driving, axis=0), axis=-1).mean(-1)
@@ -82,10 +92,11 @@ def landmark_jitter(found, driving, consecutive):
 
 
 def flicker(result, truth, mask, consecutive):
-    """How much pixels change otherwise than the true ones do, inside `mask` bool [B,H,W]: a share of full range.
+    """How much pixels change otherwise than the true ones do, inside `mask` bool
+    [B,H,W]: a share of full range.
 
-    uint8 [B,H,W,3] twice. 0 for a result whose error stays the same from frame to frame. None without
-    two consecutive frames.
+    uint8 [B,H,W,3] twice. 0 for a result whose error stays the same from frame to frame. None
+    without two consecutive frames.
     """
     error = result.astype(np.float64) - truth
     change = np.abs(np.diff(error, axis=0)).mean(-1)

@@ -1,7 +1,9 @@
-"""What the networks are made of: instance norm, AdaIN, self-attention and the pre-activation residual block.
+"""What the networks are made of: instance norm, AdaIN, self-attention and the
+pre-activation residual block.
 
-All tensors are NHWC. `spectral=False` builds the same layers with plain kernels: the form that is served.
-Normalised parts carry no biases: a normalisation removes them, and a weight that cannot act has no place here.
+All tensors are NHWC. `spectral=False` builds the same layers with plain kernels: the form that
+is served. Normalised parts carry no biases: a normalisation removes them, and a weight that
+cannot act has no place here.
 """
 
 import keras
@@ -20,7 +22,10 @@ def convolution(filters, kernel_size, use_bias, spectral, eps, dtype, name):
 
 
 def normalize_instance(h, scale, shift, eps):
-    """`scale * instance_norm(h) + shift`, h [B, H, W, C]; scale and shift float32, broadcast against [B, 1, 1, C]."""
+    """`scale * instance_norm(h) + shift`, h [B, H, W, C].
+
+    Scale and shift float32, broadcast against [B, 1, 1, C].
+    """
     mean, variance = tf.nn.moments(tf.cast(h, tf.float32), axes=[1, 2], keepdims=True)
     factor = scale * tf.math.rsqrt(variance + eps)
     return h * tf.cast(factor, h.dtype) + tf.cast(shift - mean * factor, h.dtype)
@@ -28,7 +33,9 @@ def normalize_instance(h, scale, shift, eps):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class InstanceNormalization(keras.layers.Layer):
-    """Zero mean and unit variance over each image's channel, then a learned scale and shift. [B, H, W, C]."""
+    """Zero mean and unit variance over each image's channel, then a learned
+    scale and shift. [B, H, W, C].
+    """
 
     def __init__(self, eps=1e-5, **kwargs):
         super().__init__(**kwargs)
@@ -52,7 +59,9 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AdaptiveInstanceNormalization(keras.layers.Layer):
-    """AdaIN: `(1 + scale) * instance_norm(h) + shift` with h [B, H, W, C] and psi [B, 2C] = (scale, shift)."""
+    """AdaIN: `(1 + scale) * instance_norm(h) + shift` with h [B, H, W, C] and psi
+    [B, 2C] = (scale, shift).
+    """
 
     def __init__(self, eps=1e-5, **kwargs):
         super().__init__(autocast=False, **kwargs)  # psi stays float32 under a mixed policy
@@ -72,8 +81,8 @@ class AdaptiveInstanceNormalization(keras.layers.Layer):
 class SelfAttention(keras.layers.Layer):
     """SAGAN's self-attention with a residual gain that starts at 0, [B, H, W, C] -> the same.
 
-    Queries and keys have C/8 channels, values C/2; keys and values are max-pooled 2x2. No biases (the softmax
-    removes a key's, and the others' effect is that of the convolutions around).
+    Queries and keys have C/8 channels, values C/2; keys and values are max-pooled 2x2. No biases
+    (the softmax removes a key's, and the others' effect is that of the convolutions around).
     """
 
     def __init__(self, spectral=True, eps=1e-4, **kwargs):
@@ -102,12 +111,10 @@ class SelfAttention(keras.layers.Layer):
     def call(self, h):
         height, width = h.shape[1], h.shape[2]
         query = tf.reshape(self.query(h), [-1, height * width, self.narrow])  # [B, HW, C/8]
-        key = tf.reshape(
-            _max_pool(self.key(h)), [-1, height * width // 4, self.narrow]
-        )  # [B, HW/4, C/8]
-        value = tf.reshape(
-            _max_pool(self.value(h)), [-1, height * width // 4, self.half]
-        )  # [B, HW/4, C/2]
+        # [B, HW/4, C/8]
+        key = tf.reshape(_max_pool(self.key(h)), [-1, height * width // 4, self.narrow])
+        # [B, HW/4, C/2]
+        value = tf.reshape(_max_pool(self.value(h)), [-1, height * width // 4, self.half])
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True))  # [B, HW, HW/4]
         attended = tf.reshape(tf.matmul(weights, value), [-1, height, width, self.half])
         return h + tf.convert_to_tensor(self.gain) * self.output_convolution(attended)
@@ -118,7 +125,10 @@ class SelfAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Gain(keras.layers.Layer):
-    """A learned scalar factor: `gain * h`. Spectral normalisation bounds a convolution; this lets its output grow or rest."""
+    """A learned scalar factor: `gain * h`.
+
+    Spectral normalisation bounds a convolution; this lets its output grow or rest.
+    """
 
     def __init__(self, start=0.0, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -140,15 +150,18 @@ class Gain(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ResidualBlock(keras.layers.Layer):
-    """norm - ReLU - (nearest up) - conv3 - norm - ReLU - conv3 - (average-pool down), plus the skip.
+    """norm - ReLU - (nearest up) - conv3 - norm - ReLU - conv3 -
+    (average-pool down), plus the skip.
 
-    The skip has a 1x1 convolution where channels or size change; it runs at the smaller of the two sizes, which
-    gives the same numbers as at the larger (a 1x1 convolution commutes with both kinds of resampling).
+    The skip has a 1x1 convolution where channels or size change; it runs at the smaller of the
+    two sizes, which gives the same numbers as at the larger (a 1x1 convolution commutes with
+    both kinds of resampling).
 
     Args:
       channels: output channels.
       resample: "down" halves the size, "up" doubles it, "none" keeps it.
-      norm: "none", "instance", or "adaptive" (the call then takes `psi` [B, 2 * (input + output channels)]).
+      norm: "none", "instance", or "adaptive" (the call then takes `psi` [B, 2 *
+        (input + output channels)]).
       opening: False leaves out the opening norm and ReLU, which would cut raw pixels.
       spectral, eps, norm_eps: see `convolution` and `normalize_instance`.
     """
@@ -164,9 +177,8 @@ class ResidualBlock(keras.layers.Layer):
         norm_eps=1e-5,
         **kwargs,
     ):
-        super().__init__(
-            autocast=False, **kwargs
-        )  # the layers inside cast for themselves, psi stays float32
+        # the layers inside cast for themselves, psi stays float32
+        super().__init__(autocast=False, **kwargs)
         self.channels = channels
         self.resample = resample
         self.norm = norm

@@ -1,8 +1,10 @@
-"""The discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and its form for one new person.
+"""The discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and
+its form for one new person.
 
-V has the embedder's architecture and one more residual block at 4x4. W holds one row per training video and is
-not spectrally normalised: its rows must be able to meet e_hat (the match term), and its norm would cost
-time in proportion to the number of videos. W, w_0 and b stay float32 under every dtype policy.
+V has the embedder's architecture and one more residual block at 4x4. W holds one row per
+training video and is not spectrally normalised: its rows must be able to meet e_hat (the match
+term), and its norm would cost time in proportion to the number of videos. W, w_0 and b stay
+float32 under every dtype policy.
 """
 
 import keras
@@ -80,7 +82,8 @@ class Discriminator(Network):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PersonalDiscriminator(Network):
-    """D of one new person (Sec. 3.3): `discriminator(x, y)` -> (score [B] = v^T w' + b, activations of V).
+    """D of one new person (Sec. 3.3): `discriminator(x, y)` -> (score [B] = v^T
+    w' + b, activations of V).
 
     Attributes: V (model), w [N] (the paper's w' = w_0 + e_NEW), b [].
     """

@@ -3,8 +3,8 @@
     y [B, H, W, 3] in [0, 1], psi_hat [B, A]  ->  x_hat [B, H, W, 3] in [-1, 1]
 
 Down blocks with instance norm to H/16, residual blocks there and up blocks to H with AdaIN, then
-AdaIN - ReLU - conv3 - tanh. psi_hat = P e_hat holds the scales and shifts of every AdaIN, in the order in
-which the forward pass meets them, each as (scale, shift). `paper`: A = 13,056.
+AdaIN - ReLU - conv3 - tanh. psi_hat = P e_hat holds the scales and shifts of every AdaIN, in the
+order in which the forward pass meets them, each as (scale, shift). `paper`: A = 13,056.
 """
 
 import keras
@@ -24,7 +24,10 @@ from tf_talkinghead.models.network import Network, add_attention, add_block, dow
 
 
 def adain_sizes(config):
-    """Length of psi_hat's part for each block with AdaIN, in forward order; the last is the closing norm's."""
+    """Length of psi_hat's part for each block with AdaIN, in forward order.
+
+    The last is the closing norm's.
+    """
     channels = config.generator_channels
     widest = channels[-1]
     sizes = [2 * (widest + widest)] * config.generator_residual_blocks
@@ -96,9 +99,8 @@ class _Body(Network):
         for layer in self.down:
             h = layer(h)  # ... [B, H/16, W/16, 512]
         for layer in self.up:
-            h = (
-                layer(h) if isinstance(layer, SelfAttention) else layer(h, next(parts))
-            )  # ... [B, H, W, 64]
+            # ... [B, H, W, 64]
+            h = layer(h) if isinstance(layer, SelfAttention) else layer(h, next(parts))
         h = self.closing(tf.nn.relu(self.closing_norm(h, next(parts))))
         return tf.tanh(tf.cast(h, tf.float32))
 
@@ -107,7 +109,10 @@ class _Body(Network):
 
 
 class Projection:
-    """P of a generator: psi_hat = P e_hat, and the generator without it. Mixed into a trainable `Network`."""
+    """P of a generator: psi_hat = P e_hat, and the generator without it.
+
+    Mixed into a trainable `Network`.
+    """
 
     def _build_projection(self):
         eps = self.config.spectral_norm_eps
@@ -119,7 +124,10 @@ class Projection:
         return self.P(checked("e_hat", e_hat, (self.config.embedding_size,)))
 
     def _psi(self, psi_hat, e_hat):
-        """psi_hat [B, A], given as such or as e_hat; InputError unless it is exactly one of them."""
+        """psi_hat [B, A], given as such or as e_hat.
+
+        InputError unless it is exactly one of them.
+        """
         if (psi_hat is None) == (e_hat is None):
             raise InputError(
                 "generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither"
@@ -128,7 +136,10 @@ class Projection:
 
 
 def copy_folded(generator, folded):
-    """Set the plain kernels of `folded` to those of `generator`, each divided by its sigma; both of one config."""
+    """Set the plain kernels of `folded` to those of `generator`, each divided by its sigma.
+
+    Both of one config.
+    """
     for source, target in zip(generator._leaves(), folded._leaves(), strict=True):
         if isinstance(source, SpectralConv2D):
             target.kernel.assign(source.normalized_kernel())
@@ -144,7 +155,8 @@ def copy_folded(generator, folded):
 class Generator(Projection, _Body):
     """G with P. Either `generator(y, psi_hat=psi_hat)` or `generator(y, e_hat=e_hat)`.
 
-    Both give x_hat float32 [B, H, W, 3]; the second is the first with `psi_hat = generator.project(e_hat)`.
+    Both give x_hat float32 [B, H, W, 3]; the second is the first with `psi_hat =
+    generator.project(e_hat)`.
     """
 
     def build(self, input_shape=None):
@@ -156,7 +168,10 @@ class Generator(Projection, _Body):
         return self._render(checked_drawing("y", y, self.config.image_size), psi_hat)
 
     def folded(self, dtype=None):
-        """The same function of (y, psi_hat) with plain kernels and without P; dtype: its policy, this one's by default."""
+        """The same function of (y, psi_hat) with plain kernels and without P.
+
+        Dtype: its policy, this one's by default.
+        """
         result = FoldedGenerator(self.config, dtype=dtype or self.dtype_policy)
         result.build()
         copy_folded(self, result)
@@ -165,7 +180,9 @@ class Generator(Projection, _Body):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FoldedGenerator(_Body):
-    """G as it is served: `folded(y, psi_hat)` -> x_hat, plain convolutions, no P. See `Generator.folded`."""
+    """G as it is served: `folded(y, psi_hat)` -> x_hat, plain convolutions, no
+    P. See `Generator.folded`.
+    """
 
     spectral = False
 

@@ -1,4 +1,7 @@
-"""Which generator a configuration names: the paper's, or the guided one. Built, trainable or as it is served."""
+"""Which generator a configuration names: the paper's, or the guided one.
+
+Built, trainable or as it is served.
+"""
 
 from tf_talkinghead.models.generator import FoldedGenerator, Generator
 from tf_talkinghead.models.guided import FoldedGuidedGenerator, GuidedGenerator

@@ -1,15 +1,19 @@
-"""Guidance of the guided generator: a person's own photos, bent by landmarks towards the pose asked for.
+"""Guidance of the guided generator: a person's own photos, bent by landmarks
+towards the pose asked for.
 
     landmarks l_t [B, 68, 2], sources x_s [N, S, S, 3] with l_s [N, 68, 2]
       choose          the sources nearest to l_t, two of them blended, continuously in l_t
-      spline          thin-plate spline (Bookstein, PAMI 1989) through the points, target -> source, on a coarse grid
+      spline          thin-plate spline (Bookstein, PAMI 1989) through the points, target ->
+                      source, on a coarse grid
       sample          the sources' pixels under that flow
 
-Everything is standard TensorFlow, batched, and runs the same eagerly, in a training step and in a SavedModel. Points and
-flows are (x, y) in fractions of the square picture, y downwards; 0.5, 0.5 is its centre.
+Everything is standard TensorFlow, batched, and runs the same eagerly, in a training step
+and in a SavedModel. Points and flows are (x, y) in fractions of the square picture, y
+downwards; 0.5, 0.5 is its centre.
 
-After Zakharov et al., ECCV 2020 (a warped texture under a predicted picture) and thin-plate-spline motion models (Zhao and
-Zhang, CVPR 2022); the 68 landmarks of both sides take the place of learned key points.
+After Zakharov et al., ECCV 2020 (a warped texture under a predicted picture) and
+thin-plate-spline motion models (Zhao and Zhang, CVPR 2022); the 68 landmarks of both sides take
+the place of learned key points.
 """
 
 import numpy as np
@@ -18,14 +22,17 @@ import tensorflow as tf
 LANDMARKS, PUPILS = 68, 2
 BLENDED = 2  # sources that share a frame
 STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
-_BLEND_WITHIN = 0.15  # two sources are blended where their distances differ by less than this share of the nearer one
+# two sources are blended where their distances differ by less than this share of the nearer one
+_BLEND_WITHIN = 0.15
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
-STIFFNESS = 2e-5  # the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
+# the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
+STIFFNESS = 2e-5
 _GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
 
-# The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the skull. Its place follows
-# from the similarity that takes the mean face's rigid points to the landmarks. Units: distances between the eyes'
-# centres from the middle between them; a mean over the training clips.
+# The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the
+# skull. Its place follows from the similarity that takes the mean face's rigid points to the
+# landmarks. Units: distances between the eyes' centres from the middle between them; a mean
+# over the training clips.
 _RIGID = (0, 16, 27, 31, 33, 35, 36, 39, 42, 45)
 _RIGID_PLACES = np.array(
     [(-1.146, 0.061), (1.146, 0.061), (0.0, -0.043), (-0.227, 0.679), (0.0, 0.754), (0.227, 0.679)]
@@ -57,8 +64,8 @@ def distances(landmarks, source_landmarks):
       landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
 
     Returns:
-      float32 [B, N]: root mean square distance of the aligned points (eyes and mouth weighed double) over the target's
-      eye distance.
+      float32 [B, N]: root mean square distance of the aligned points (eyes and mouth weighed
+      double) over the target's eye distance.
     """
     target = tf.complex(landmarks[..., 0], landmarks[..., 1])[:, None]  # [B, 1, 68]
     source = tf.complex(source_landmarks[..., 0], source_landmarks[..., 1])
@@ -76,10 +83,13 @@ def distances(landmarks, source_landmarks):
 
 
 def choose(landmarks, source_landmarks, allowed=None):
-    """The sources to use for each frame, and their shares; the shares are continuous in the landmarks.
+    """The sources to use for each frame, and their shares.
 
-    The nearest source has the frame to itself unless the second is almost as near. The share of the second is one half
-    where both are equally near and falls to 0 at `_BLEND_WITHIN`, and before a third comes as near as the second.
+    The shares are continuous in the landmarks.
+
+    The nearest source has the frame to itself unless the second is almost as near. The share of the
+    second is one half where both are equally near and falls to 0 at `_BLEND_WITHIN`, and before a
+    third comes as near as the second.
 
     Args:
       landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
@@ -102,7 +112,9 @@ def choose(landmarks, source_landmarks, allowed=None):
 
 
 def control_points(landmarks):
-    """The spline's points [..., 92, 2]: the landmarks, the head's outline above the brows, the picture's border."""
+    """The spline's points [..., 92, 2]: the landmarks, the head's outline above the
+    brows, the picture's border.
+    """
     rigid = tf.gather(landmarks, _RIGID, axis=-2)
     matrix, offset = _similarity(_RIGID_PLACES, rigid)
     outline = tf.einsum("...ij,pj->...pi", matrix, tf.constant(_OUTLINE)) + offset
@@ -113,26 +125,28 @@ def control_points(landmarks):
 
 
 def spline(landmarks, source_landmarks, size):
-    """Where each place of the target lies in the sources: thin-plate splines through `control_points`.
+    """Where each place of the target lies in the sources: thin-plate splines
+    through `control_points`.
 
     Args:
       landmarks: float32 [B, 68, 2]. source_landmarks: float32 [B, M, 68, 2]. size: of the grid.
 
     Returns:
-      float32 [B, M, size, size, 2], fractions of the source; the grid's cells have their centres at (i + 1/2) / size.
-      No gradient passes: the flow is an input of the generator, not a result of it.
+      float32 [B, M, size, size, 2], fractions of the source; the grid's cells have their
+      centres at (i + 1/2) / size. No gradient passes: the flow is an input of the
+      generator, not a result of it.
     """
     target = control_points(tf.stop_gradient(landmarks))  # [B, P, 2]
     source = control_points(tf.stop_gradient(source_landmarks))  # [B, M, P, 2]
     points, sources = target.shape[1], source.shape[1]
-    # The displacement is solved for, so that far from all points the map tends to an affine one near the identity.
+    # The displacement is solved for, so that far from all points the map tends to an
+    # affine one near the identity.
     shift = tf.transpose(source - target[:, None], [0, 2, 1, 3])
     shift = tf.pad(tf.reshape(shift, [-1, points, sources * 2]), [[0, 0], [0, 3], [0, 0]])
     affine = tf.concat([tf.ones_like(target[..., :1]), target], -1)  # [B, P, 3]
     kernel = _radial(target, target) + STIFFNESS * tf.eye(points)
-    corner = -1e-6 * tf.eye(
-        3, batch_shape=[tf.shape(target)[0]]
-    )  # no zero pivot if points coincide
+    # no zero pivot if points coincide
+    corner = -1e-6 * tf.eye(3, batch_shape=[tf.shape(target)[0]])
     system = tf.concat(
         [tf.concat([kernel, affine], 2), tf.concat([_transposed(affine), corner], 2)], 1
     )
@@ -146,10 +160,13 @@ def spline(landmarks, source_landmarks, size):
 
 
 def sample(pictures, rows, flow):
-    """Pixels of `pictures` at the places of `flow`, bilinear; places outside take the nearest pixel of the border.
+    """Pixels of `pictures` at the places of `flow`, bilinear.
+
+    Places outside take the nearest pixel of the border.
 
     Args:
-      pictures: [N, H, W, C], uint8 or floats. rows: int32 [B], the picture of each flow. flow: float32 [B, h, w, 2].
+      pictures: [N, H, W, C], uint8 or floats. rows: int32 [B], the picture of each flow.
+        flow: float32 [B, h, w, 2].
 
     Returns:
       float32 [B, h, w, C] in the pictures' units. Gradients pass to `flow`, and to float pictures.
@@ -175,16 +192,19 @@ def sample(pictures, rows, flow):
 
 
 def inside(flow):
-    """1 where `flow` [..., 2] points into the picture, 0 where it points outside, float32 [..., 1]."""
+    """1 where `flow` [..., 2] points into the picture, 0 where it points
+    outside, float32 [..., 1].
+    """
     within = tf.reduce_all((flow >= 0.0) & (flow <= 1.0), -1, keepdims=True)
     return tf.cast(within, tf.float32)
 
 
 def stretch(flow):
-    """Logarithm of the area that a pixel comes from over its own, float32 [B, h, w, 1], for `flow` [B, h, w, 2].
+    """Logarithm of the area that a pixel comes from over its own, float32
+    [B, h, w, 1], for `flow` [B, h, w, 2].
 
-    Negative where the source is stretched (a mouth pulled open), positive where it is squeezed; -`STRETCH_LIMIT` where
-    the map folds over.
+    Negative where the source is stretched (a mouth pulled open), positive where it is squeezed;
+    -`STRETCH_LIMIT` where the map folds over.
     """
     size = float(flow.shape[1])
     right = (flow[:, :, 1:] - flow[:, :, :-1]) * size
@@ -200,8 +220,8 @@ def gaze_spots(pupils, places):
     """Pupils as Gaussian spots; nothing is drawn for one that is not finite (unknown).
 
     Args:
-      pupils: float32 [B, 2, 2]. places: float32 [B, h, w, 2] or [h, w, 2], where each pixel lies in the pupils' picture:
-        the target's grid for target pupils, a flow for source pupils.
+      pupils: float32 [B, 2, 2]. places: float32 [B, h, w, 2] or [h, w, 2], where each pixel lies in
+        the pupils' picture: the target's grid for target pupils, a flow for source pupils.
 
     Returns:
       float32 [B, h, w, 1] in [0, 1].
@@ -221,7 +241,9 @@ def _radial(a, b):
 
 
 def _similarity(places, points):
-    """Least-squares similarity from constant `places` [P, 2] to `points` [..., P, 2]: (matrix [..., 2, 2], offset [..., 1, 2])."""
+    """Least-squares similarity from constant `places` [P, 2] to `points` [..., P, 2]: (matrix
+    [..., 2, 2], offset [..., 1, 2]).
+    """
     middle, mean = places.mean(0), tf.reduce_mean(points, -2, keepdims=True)
     a = (places - middle) / np.square(places - middle).sum()
     b = points - mean

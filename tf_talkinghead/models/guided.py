@@ -2,14 +2,14 @@
 
     y [B, w, w, 3], guide of photos, psi_hat [B, A]  ->  x_hat [B, S, S, 3] in [-1, 1]
 
-E, P, psi_hat and D stay the paper's; G's blocks with AdaIN work at w = S / 2 and give, instead of a picture alone, how to
-correct the bent photo:
+E, P, psi_hat and D stay the paper's; G's blocks with AdaIN work at w = S / 2 and give, instead of a
+picture alone, how to correct the bent photo:
 
     x_hat = mask * sample(photos, flow + residual) + (1 - mask) * colour + detail
 
-flow is the thin-plate spline of guidance.py, residual a learned displacement (64 x 64, bounded), mask and colour are of
-size w and upsampled, detail comes from a small head at S. What the body learns to draw is what photos cannot give: the
-inside of a mouth, shut lids, what a turn uncovers.
+flow is the thin-plate spline of guidance.py, residual a learned displacement (64 x 64, bounded),
+mask and colour are of size w and upsampled, detail comes from a small head at S. What the body
+learns to draw is what photos cannot give: the inside of a mouth, shut lids, what a turn uncovers.
 """
 
 import keras
@@ -22,9 +22,8 @@ from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes,
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
 
-_GUIDANCE = (
-    3 + 3 + 2 + 1 + 1 + 2
-)  # y, bent photo, displacement, stretch, inside, gaze of target and photo
+# y, bent photo, displacement, stretch, inside, gaze of target and photo
+_GUIDANCE = 3 + 3 + 2 + 1 + 1 + 2
 _LIFTED = 8  # channels of the body's output that the detail head sees
 _TRUSTED = 2.0  # of the mask before the sigmoid: at first the photo is believed
 _FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the picture becomes 1
@@ -47,12 +46,14 @@ def make_guide(
       config: ModelConfig.
       landmarks: float32 [B, 68, 2], the pose asked for.
       photos: uint8 [N, S', S', 3]; photo_landmarks: float32 [N, 68, 2].
-      rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up to 1 (`guidance.choose`).
+      rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up
+        to 1 (`guidance.choose`).
       pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
       small: the photos at the working size, [N, w, w, 3] in 0..255; None: they are made.
 
     Returns:
-      A dict of tensors: photos; small, the photos at the working size; rows; shares; flow [B, M, F, F, 2]; gaze
+      A dict of tensors: photos; small, the photos at the working size; rows; shares;
+        flow [B, M, F, F, 2]; gaze
       [B, w, w, 2], where the target's pupils are and where the first photo's lie under its flow.
     """
     size = config.working_size
@@ -112,9 +113,8 @@ class _GuidedBody(Network):
         self.closing_gain = self._gain(1.0, "closing_gain")
         widths = list(reversed(channels))
         sizes = [config.working_size >> (len(channels) - 1 - n) for n in range(len(channels))]
-        self.flow_level = min(
-            range(len(sizes)), key=lambda n: abs(sizes[n] - config.flow_size)
-        )  # where the residual flow is read
+        # where the residual flow is read
+        self.flow_level = min(range(len(sizes)), key=lambda n: abs(sizes[n] - config.flow_size))
         self.flow = self._convolution(2, 3, widths[self.flow_level], "flow")
         self.flow_gain = self._gain(0.0, "flow_gain")
         self.lift = self._convolution(config.detail_channels, 3, _LIFTED + 3 + 3, "lift")
@@ -154,7 +154,9 @@ class _GuidedBody(Network):
         return tf.clip_by_value(x_hat + self._detail(lifted, x_hat, photo), -1.0, 1.0)
 
     def _body(self, y, guide, psi_hat):
-        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], residual flow [B, f, f, 2])."""
+        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3],
+        residual flow [B, f, f, 2]).
+        """
         config, size = self.config, self.config.working_size
         parts = iter(tf.split(psi_hat, adain_sizes(config), axis=-1))
         h = self._guidance(y, guide, size)  # [B, w, w, 12]
@@ -209,7 +211,8 @@ class _GuidedBody(Network):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GuidedGenerator(Projection, _GuidedBody):
-    """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide, e_hat=...)` -> x_hat [B, S, S, 3].
+    """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide,
+    e_hat=...)` -> x_hat [B, S, S, 3].
 
     y: drawing [B, S/2, S/2, 3] in [0, 1]; guide: of `make_guide`.
     """
@@ -223,7 +226,10 @@ class GuidedGenerator(Projection, _GuidedBody):
         return self._render(y, guide, self._psi(psi_hat, e_hat), self.config.image_size)
 
     def folded(self, dtype=None):
-        """The same function with plain kernels and without P; dtype: its policy, this one's by default."""
+        """The same function with plain kernels and without P.
+
+        Dtype: its policy, this one's by default.
+        """
         result = FoldedGuidedGenerator(self.config, dtype=dtype or self.dtype_policy)
         result.build()
         copy_folded(self, result)
@@ -234,8 +240,8 @@ class GuidedGenerator(Projection, _GuidedBody):
 class FoldedGuidedGenerator(_GuidedBody):
     """The guided G as it is served: `folded(y, guide, psi_hat)` -> x_hat, plain convolutions, no P.
 
-    size: pixels of the result, `config.image_size` by default; larger ones take no training, since flow, mask and colour
-    are upsampled, and are as sharp as the photos are.
+    size: pixels of the result, `config.image_size` by default; larger ones take no training, since
+    flow, mask and colour are upsampled, and are as sharp as the photos are.
     """
 
     spectral = False
@@ -249,7 +255,9 @@ class FoldedGuidedGenerator(_GuidedBody):
 
 
 def _bent(photos, guide, flow, size):
-    """The photos under their flows, blended by their shares: float32 [B, size, size, 3] in [-1, 1]."""
+    """The photos under their flows, blended by their shares: float32
+    [B, size, size, 3] in [-1, 1].
+    """
     total = 0.0
     for m in range(flow.shape[1]):
         places = _resized(flow[:, m], size)

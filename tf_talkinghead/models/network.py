@@ -1,4 +1,6 @@
-"""What E, G and D have in common: a Keras model made from a `ModelConfig` that can be saved and rebuilt."""
+"""What E, G and D have in common: a Keras model made from a `ModelConfig` that
+can be saved and rebuilt.
+"""
 
 import dataclasses
 
@@ -9,7 +11,8 @@ from tf_talkinghead.models.blocks import ResidualBlock, SelfAttention
 
 
 class Network(keras.Model):
-    """A model that knows all its shapes from `config`, so it builds without an input: `network.build()`.
+    """A model that knows all its shapes from `config`, so it builds without an
+    input: `network.build()`.
 
     Inputs and outputs are float32 under every dtype policy; what lies between follows the policy.
     """
@@ -64,7 +67,8 @@ def add_attention(network, shape, name, spectral=True):
 
 
 def down_part(network, inputs, channels, norm="none", spectral=True):
-    """The layers from the picture down: a block per entry of `channels`, attention where its size exists.
+    """The layers from the picture down: a block per entry of `channels`,
+    attention where its size exists.
 
     The first block has no opening norm and ReLU: they would cut raw pixels.
     """

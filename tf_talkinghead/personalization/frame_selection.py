@@ -1,7 +1,8 @@
 """Which frames of a clip to make an avatar from: sharp ones that differ in pose and expression.
 
-The first T frames of a clip are nearly the same picture; what an avatar needs to have seen is the range of what the
-face does. So the blurred frames go, then each choice is the frame that adds most to those chosen.
+The first T frames of a clip are nearly the same picture; what an avatar needs to have seen is
+the range of what the face does. So the blurred frames go, then each choice is the frame that
+adds most to those chosen.
 """
 
 import cv2
@@ -15,7 +16,8 @@ _SKIP_OUTLIERS = 0.02  # the share of frames farthest from all others: often lan
 def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.ndarray:
     """Positions, ascending, of `count` diverse sharp frames; all of them where there are not more.
 
-    images uint8 [T, H, W, 3], landmarks [T, 68, 2] in fractions. The same input gives the same choice.
+    images uint8 [T, H, W, 3], landmarks [T, 68, 2] in fractions. The same
+    input gives the same choice.
     """
     total = len(images)
     if count >= total:
@@ -37,7 +39,9 @@ def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.n
 
 
 def sharpness(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Variance of the Laplacian over each face, relative to its contrast: [T], higher is sharper."""
+    """Variance of the Laplacian over each face, relative to its
+    contrast: [T], higher is sharper.
+    """
     values = []
     for image, points in zip(images, landmarks):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -50,9 +54,11 @@ def sharpness(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def describe(landmarks: np.ndarray) -> np.ndarray:
-    """What two frames differ by, [T, D]: place and pose of the whole, and the shapes of eyes, brows and mouth.
+    """What two frames differ by, [T, D]: place and pose of the whole, and the shapes
+    of eyes, brows and mouth.
 
-    Mouths and eyes are small against the head's motion, so their shapes, each about its own centre, count more.
+    Mouths and eyes are small against the head's motion, so their shapes, each about
+    its own centre, count more.
     """
     landmarks = np.asarray(landmarks, np.float64)
     width = np.median(np.linalg.norm(landmarks[:, 16] - landmarks[:, 0], axis=-1))
@@ -71,7 +77,9 @@ def central(landmarks: np.ndarray) -> int:
 
 
 def _spread(points, count):
-    """`count` rows of `points`, far from one another: the central one, then always the farthest from those chosen."""
+    """`count` rows of `points`, far from one another: the central one, then always the
+    farthest from those chosen.
+    """
     distances = np.linalg.norm(points - points.mean(0), axis=-1)
     chosen = [int(distances.argmin())]
     nearest = np.linalg.norm(points - points[chosen[0]], axis=-1)

@@ -1,8 +1,8 @@
 """Something to look at before an avatar is served: preview.png and preview.mp4.
 
-The picture: the images it was made from, the same poses rendered (beside them where there are few, else below), and
-telling frames of a scripted motion. The film: that motion (the head turns, nods, blinks and talks). Both say that they
-are AI-generated.
+The picture: the images it was made from, the same poses rendered (beside them where there are few,
+else below), and telling frames of a scripted motion. The film: that motion (the head turns, nods,
+blinks and talks). Both say that they are AI-generated.
 """
 
 import os
