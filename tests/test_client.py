@@ -23,7 +23,7 @@ class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self):
         self.script, self.requests, self.delay = [], [], lambda request: 0.0
-        self.ok = True
+        self.ok, self.damage = True, lambda response: None
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
@@ -40,6 +40,7 @@ class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
         frames = np.broadcast_to(np.uint8(x * 255)[:, None, None, None], [len(x), 2, 2, 3])
         response.outputs["frames"].CopyFrom(tf.make_tensor_proto(frames))
         response.outputs["ok"].CopyFrom(tf.make_tensor_proto([self.ok] * len(x)))
+        self.damage(response)
         return response
 
     def stop(self):
@@ -188,6 +189,20 @@ def test_a_row_the_server_could_not_use_is_an_error(fake, avatar):
     fake.ok = False
     with pytest.raises(AvatarError, match="row 0"):
         avatar.render(landmarks(0.5))
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(fake, avatar):
+    def cut_off(response):
+        response.outputs["frames"].tensor_content = b"short"
+
+    def leave_out(response):
+        del response.outputs["ok"]
+
+    for damage, message in ((cut_off, "expected 12 bytes, got 5"), (leave_out, "type 0")):
+        fake.damage = damage
+        with pytest.raises(AvatarError, match=f"the answer cannot be read: .*{message}") as error:
+            avatar.render(landmarks(0.5))
+        assert error.value.code == Code.INTERNAL
 
 
 def test_a_closed_client_says_so(fake):
