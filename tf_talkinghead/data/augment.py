@@ -1,8 +1,9 @@
-"""Variation of an episode: one mirror, one affine map and one colour change for all its frames alike.
+"""Variation of an episode: one mirror, one affine map and one colour change
+for all its frames alike.
 
-What differs between frames of one clip (pose, expression) is what the networks learn from, and what does
-not (whose face, which camera, which light) is what they must not memorise: so all frames of an episode are
-varied in the same way, and their landmarks with them.
+What differs between frames of one clip (pose, expression) is what the networks learn from, and what
+does not (whose face, which camera, which light) is what they must not memorise: so all frames of an
+episode are varied in the same way, and their landmarks with them.
 """
 
 from dataclasses import dataclass
@@ -14,18 +15,10 @@ from tf_talkinghead.config import AugmentConfig
 from tf_talkinghead.faces.geometry import mirrored
 
 # The largest changes, at strength 1.
-_SCALE, _ASPECT, _DEGREES, _SHIFT = (
-    0.20,
-    0.10,
-    15.0,
-    0.08,
-)  # log of size and of width/height; of the picture's side
-_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = (
-    0.15,
-    0.30,
-    0.50,
-    12.0,
-)  # of 255; shares; shares; degrees
+# log of size and of width/height; of the picture's side
+_SCALE, _ASPECT, _DEGREES, _SHIFT = (0.20, 0.10, 15.0, 0.08)
+# of 255; shares; shares; degrees
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = (0.15, 0.30, 0.50, 12.0)
 _LUMA = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 
@@ -35,9 +28,8 @@ class Variation:
     """What is done to one episode."""
 
     flip: bool
-    place: (
-        np.ndarray
-    )  # float64 [2, 3], from fractions of the (mirrored) picture to those of the varied one
+    # float64 [2, 3], from fractions of the (mirrored) picture to those of the varied one
+    place: np.ndarray
     colour: np.ndarray  # float64 [3, 4], RGB 0..255 and 1 to RGB
 
     def image(self, image: np.ndarray) -> np.ndarray:
@@ -74,7 +66,10 @@ UNVARIED = Variation(False, _IDENTITY, np.eye(3, 4))
 
 
 def draw(random: np.random.Generator, config: AugmentConfig) -> Variation:
-    """A variation within `config`'s strengths. Always takes the same number of draws from `random`."""
+    """A variation within `config`'s strengths.
+
+    Always takes the same number of draws from `random`.
+    """
     flip = random.random() < 0.5
     size, aspect, angle, right, down, bright, contrast, saturation, hue = random.uniform(-1, 1, 9)
     return Variation(

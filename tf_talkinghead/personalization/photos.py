@@ -1,4 +1,6 @@
-"""The photos that a guided avatar carries: which of the T images, and their pixels, landmarks and pupils."""
+"""The photos that a guided avatar carries: which of the T images, and their
+pixels, landmarks and pupils.
+"""
 
 import dataclasses
 
@@ -23,7 +25,8 @@ def choose_photos(images, landmarks, most: int, pupils=None) -> Photos:
     """At most `most` of the images: sharp ones that differ most in pose and expression.
 
     Args:
-      images: uint8 [T, S', S', 3]. landmarks: float32 [T, 68, 2]. pupils: float32 [T, 2, 2] or None.
+      images: uint8 [T, S', S', 3]. landmarks: float32 [T, 68, 2]. pupils:
+        float32 [T, 2, 2] or None.
     """
     chosen = select_frames(images, landmarks, most)
     if pupils is None:

@@ -1,5 +1,6 @@
-"""One frame from landmarks: drawing, guide and generator, the same for a preview, an evaluation and an exported graph."""
-
+"""One frame from landmarks: drawing, guide and generator, the same for a preview, an
+evaluation and an exported graph.
+"""
 
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.models import guidance
@@ -17,7 +18,8 @@ def render_guided(network, landmarks, psi_hat, photos, small, photo_landmarks, p
 
     Args:
       landmarks: float32 [B, 68, 2], finite. psi_hat: float32 [B, A].
-      photos: uint8 [N, S', S', 3]; small: the same at the working size; photo_landmarks: float32 [N, 68, 2].
+      photos: uint8 [N, S', S', 3]; small: the same at the working size;
+        photo_landmarks: float32 [N, 68, 2].
       pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
       size: pixels of the result, by default the configuration's.
     """

@@ -1,6 +1,7 @@
 """From a batch to x_hat and to what D sees, for both generators: the paper's and the guided one.
 
-A batch (or micro-batch) `part` is one of data/episodes.py; y is the target's drawing at `config.working_size`.
+A batch (or micro-batch) `part` is one of data/episodes.py; y is the target's drawing
+at `config.working_size`.
 """
 
 import tensorflow as tf
@@ -18,7 +19,9 @@ def target_drawing(part, config):
 
 
 def synthesise(E, G, part, y):
-    """(x_hat [B, S, S, 3], e_hat [B, N]): e_hat is the mean of E over K context frames, x_hat = G(y, e_hat) (Sec. 3.2)."""
+    """(x_hat [B, S, S, 3], e_hat [B, N]): e_hat is the mean of E over K context frames, x_hat
+    = G(y, e_hat) (Sec. 3.2).
+    """
     config = G.config
     e_hat = embed_context(E, part["context_images"], part["context_landmarks"])
     if config.generator == "direct":
@@ -36,10 +39,12 @@ def embed_context(E, images, landmarks):
 
 
 def discriminated(x, y, part, config):
-    """What D sees of x [B, S, S, 3] and y: all of it, or for a guided generator a window at the full size.
+    """What D sees of x [B, S, S, 3] and y: all of it, or for a guided generator
+    a window at the full size.
 
-    The body of a guided generator works at half the size, where L1 and SSIM hold the whole; sharpness is decided in the
-    pixels of the full size. The window is half the picture wide, near the face, its place from `part["window"]`.
+    The body of a guided generator works at half the size, where L1 and SSIM hold the whole;
+    sharpness is decided in the pixels of the full size. The window is half the picture wide, near
+    the face, its place from `part["window"]`.
 
     Returns:
       (x, y), both [B, w, w, 3].
@@ -60,7 +65,10 @@ def discriminated(x, y, part, config):
 
 
 def _guide(part, config):
-    """The guide of a batch: the context frames are the photos; of them the first `part["sources"]` may be used."""
+    """The guide of a batch: the context frames are the photos.
+
+    Of them the first `part["sources"]` may be used.
+    """
     images, landmarks = part["context_images"], part["context_landmarks"]
     shots = images.shape[1]
     rows, shares = guidance.choose(part["landmarks"], landmarks, part["sources"])
