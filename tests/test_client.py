@@ -23,7 +23,8 @@ class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(self):
         self.script, self.requests, self.delay = [], [], lambda request: 0.0
-        self.ok, self.damage = True, lambda response: None
+        self.ok, self.size, self.damage = True, 2, lambda response: None
+        self.seconds_left = []  # of each call's deadline, when it came in
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
         self.address = f"localhost:{self._server.add_insecure_port('localhost:0')}"
@@ -31,13 +32,15 @@ class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):
         self.requests.append(request)
+        self.seconds_left.append(context.time_remaining())
         if self.script:
             code, details = self.script.pop(0)
             context.abort(code, details)
         time.sleep(self.delay(request))
         x = tf.make_ndarray(request.inputs["landmarks"])[:, 0, 0]
         response = predict_pb2.PredictResponse()
-        frames = np.broadcast_to(np.uint8(x * 255)[:, None, None, None], [len(x), 2, 2, 3])
+        shape = [len(x), self.size, self.size, 3]
+        frames = np.broadcast_to(np.uint8(x * 255)[:, None, None, None], shape)
         response.outputs["frames"].CopyFrom(tf.make_tensor_proto(frames))
         response.outputs["ok"].CopyFrom(tf.make_tensor_proto([self.ok] * len(x)))
         self.damage(response)
@@ -92,14 +95,34 @@ def test_a_message_over_the_limit_is_not_sent_again(fake, avatar):
     assert len(fake.requests) == 1
 
 
-def test_retries_end_with_the_deadline(fake):
-    fake.script = [(Code.UNAVAILABLE, "busy")] * 1000
-    with AvatarClient(fake.address, "anna", jpeg=False, timeout=0.5) as avatar:
-        start = time.monotonic()
+class Clock:
+    """Stands in for the module `time` in the client: sleeping takes no time, and moves it on."""
+
+    def __init__(self):
+        self.now, self.pauses = 1000.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def test_retries_wait_longer_and_longer_and_end_with_the_deadline(fake, monkeypatch):
+    """Of 6 seconds: 0.02, 0.04 ... 0.64, then 1 at a time while another fits in (5.26 in all)."""
+    clock = Clock()
+    monkeypatch.setattr(client_module, "time", clock)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)  # the longest pauses
+    fake.script = [(Code.UNAVAILABLE, "busy")] * 100
+    with AvatarClient(fake.address, "anna", jpeg=False, timeout=6.0) as avatar:
         with pytest.raises(AvatarError, match="is the server running"):
             avatar.render(landmarks(0.5))
-        assert time.monotonic() - start <= 0.6
-    assert 3 < len(fake.requests) < 60  # it waited longer and longer
+    assert clock.pauses == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1, 1])
+    assert len(fake.requests) == len(clock.pauses) + 1
+    # Each call may take what is left of the deadline, not the whole again (gRPC rounds it up).
+    remaining = 6.0 - np.cumsum([0.0, *clock.pauses])
+    assert (np.array(fake.seconds_left) <= remaining + 0.2).all()
 
 
 def test_no_server_is_said_so():
@@ -224,8 +247,12 @@ def test_the_bank_file_is_checked(tmp_path):
         AvatarClient("localhost:1", "dan", bank=tmp_path / "absent.npz")
 
 
-def test_the_limits_are_above_grpcs_defaults():
-    assert client_module.MAX_MESSAGE_BYTES > 4 << 20
+def test_a_response_over_grpcs_default_of_4_mb_is_received(fake):
+    fake.size = 512
+    with AvatarClient(fake.address, "anna", jpeg=False, rows_per_request=8) as avatar:
+        frames = avatar.render(landmarks(0.5, rows=8))
+    assert frames.nbytes > 4 << 20 and len(fake.requests) == 1
+    assert (frames == 127).all()
 
 
 def test_label_and_version_exclude_each_other():
