@@ -1,29 +1,39 @@
-"""How near a result is to the truth, per frame: SSIM, PSNR and L1 over the whole frame or over the face.
+"""Per-frame image metrics: SSIM, PSNR and L1, over the whole frame or over the face.
 
 Images are uint8 RGB [B,H,W,3] in pairs of equal shape; every function returns float64 [B].
 
     ssim(x, x_hat)                                   # structural similarity, 1 for equal images
     ssim(x, x_hat, face_mask(landmarks, size))       # the same over the face only
 
-What compares whole sets of frames (FID, KID) is in `distances.py`; who a face belongs to in
-`face_recognition.py`; how it moves in `motion.py`.
+SSIM and PSNR are scikit-image's. Distances of whole sets of frames (FID, KID) are in `evaluation/fid.py`,
+face similarity in `faces/recognition.py`, motion in `faces/motion.py`.
 """
 
 import cv2
 import numpy as np
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tf_talkinghead.errors import InputError
 
-SSIM_WINDOW = 11  # pixels; Wang et al. 2004
-SSIM_SIGMA = 1.5
+SSIM_WINDOW = 11  # pixels; Wang et al. 2004: a Gaussian of sigma 1.5
 FACE_MARGIN = 0.10  # the landmarks' hull grown by this share about its centre
+_RANGE = 255  # of uint8
 
 
 def ssim(a, b, mask=None):
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian of sigma 1.5, per RGB channel, range 255.
+    """Structural similarity (Wang et al. 2004), mean over positions and RGB channels.
 
-    Only positions where the whole window lies inside the image count, as in skimage. `mask` bool [B,H,W]
-    restricts the mean to the windows centred on it.
+    Only positions whose whole window lies inside the image count.
+
+    Args:
+      a, b: uint8 RGB [B,H,W,3], at least 11 pixels high and wide.
+      mask: bool [B,H,W], the windows' centres that count; all by default.
+
+    Returns:
+      float64 [B], at most 1; NaN where the mask holds no window.
+
+    Raises:
+      InputError: wrong shapes or types.
     """
     a, b = _pair(a, b)
     if min(a.shape[1:3]) < SSIM_WINDOW:
@@ -31,59 +41,86 @@ def ssim(a, b, mask=None):
             f"ssim: expected images of at least {SSIM_WINDOW} pixels, got {list(a.shape[1:3])}"
         )
     edge = SSIM_WINDOW // 2
-    maps = np.stack(
-        [_ssim_map(x, y)[edge:-edge, edge:-edge].mean(-1) for x, y in zip(a, b, strict=True)]
-    )
-    return _mean(maps, None if mask is None else np.asarray(mask)[:, edge:-edge, edge:-edge])
+    inside = np.s_[:, edge:-edge, edge:-edge]
+    maps = np.stack([_ssim_map(x, y).mean(-1) for x, y in zip(a, b, strict=True)])
+    return _mean(maps[inside], None if mask is None else np.asarray(mask)[inside])
 
 
 def psnr(a, b, mask=None):
-    """Peak signal to noise ratio in dB, range 255; infinite for equal images."""
+    """Peak signal-to-noise ratio in dB, range 255.
+
+    Args:
+      a, b: uint8 RGB [B,H,W,3].
+      mask: bool [B,H,W], the pixels that count; all by default.
+
+    Returns:
+      float64 [B]; infinite for equal images, NaN where the mask is empty.
+
+    Raises:
+      InputError: wrong shapes or types.
+    """
     a, b = _pair(a, b)
-    error = _mean(((a.astype(np.float64) - b) ** 2).mean(-1), mask)
+    chosen = np.ones(a.shape[:3], bool) if mask is None else np.asarray(mask, bool)
+    values = np.full(len(a), np.nan)
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(255**2 / error)
+        for row, where in enumerate(chosen):
+            if where.any():
+                pair = (a[row][where], b[row][where])
+                values[row] = peak_signal_noise_ratio(*pair, data_range=_RANGE)
+    return values
 
 
 def l1(a, b, mask=None):
-    """Mean absolute difference as a share of the full range, 0..1."""
+    """Mean absolute difference as a share of the full range.
+
+    Args and raises as `psnr`.
+
+    Returns:
+      float64 [B], 0..1; NaN where the mask is empty.
+    """
     a, b = _pair(a, b)
-    return _mean(np.abs(a.astype(np.float64) - b).mean(-1), mask) / 255
+    return _mean(np.abs(a.astype(np.float64) - b).mean(-1), mask) / _RANGE
 
 
 def face_mask(landmarks, size, margin=FACE_MARGIN):
-    """Where the face is: landmarks [B,68,2] in fractions -> bool [B,size,size], their convex hull grown by `margin`."""
+    """Face region: the convex hull of the landmarks, grown by `margin` about its centre.
+
+    Args:
+      landmarks: [B,68,2], fractions of the crop.
+      size: pixels of the crop's side.
+      margin: share of the hull's size.
+
+    Returns:
+      bool [B,size,size].
+    """
     masks = []
     for points in np.asarray(landmarks, np.float64) * size:
         hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
         middle = (hull.min(0) + hull.max(0)) / 2
         grown = middle + (hull - middle) * (1 + margin)
         mask = np.zeros((size, size), np.uint8)
-        # fillConvexPoly takes fixed-point corners (here 1/16 pixel) that count from the first pixel's centre.
+        # fillConvexPoly takes corners in 1/16 pixel, counted from the first pixel's centre.
         cv2.fillConvexPoly(mask, np.round((grown - 0.5) * 16).astype(np.int32), 1, shift=4)
         masks.append(mask.astype(bool))
     return np.stack(masks)
 
 
 def _ssim_map(a, b):
-    """uint8 [H,W,3] twice -> SSIM of each window, float64 [H,W,3]."""
-    blur = _window_mean
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    likeness = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return likeness / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-
-
-def _window_mean(image):
-    window = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA, cv2.CV_64F)
-    return cv2.sepFilter2D(image, cv2.CV_64F, window, window)
+    """SSIM of the window round each pixel of uint8 [H,W,3] twice, float64 [H,W,3]."""
+    return structural_similarity(
+        a,
+        b,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=_RANGE,
+        channel_axis=-1,
+        full=True,
+    )[1]
 
 
 def _mean(maps, mask):
-    """Mean of [B,h,w] over positions, or over those where `mask` bool [B,h,w] is set (NaN where none is)."""
+    """Mean of [B,h,w] over positions, or over `mask` bool [B,h,w]; NaN where that is empty."""
     if mask is None:
         return maps.mean((1, 2))
     mask = np.asarray(mask, bool)
