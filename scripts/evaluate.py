@@ -1,4 +1,4 @@
-"""Measures weights as the paper does (Sec. 4), baselines in the same table, on people they never saw.
+"""Evaluates weights by the paper's protocol (Sec. 4), beside model-free baselines, on unseen people.
 
     python -m scripts.evaluate --weights=demo --data=datasets/held_out --limit=8 --output=reports/demo
     python -m scripts.evaluate --weights=runs/mine --data=clips --manifest=clips/people.csv --output=reports/mine
@@ -40,15 +40,15 @@ _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Chooses the frames.", lower
 _STEPS = flags.DEFINE_integer(
     "steps",
     None,
-    "Of learning a person; default: as the weights' configuration says.",
+    "Fine-tuning steps per person; default: the weights' configuration.",
     lower_bound=1,
 )
 _SIZE = flags.DEFINE_integer(
     "size", None, "Pixels, where there are no weights to say so; 128.", lower_bound=16
 )
-_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames judged.", lower_bound=1)
+_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames scored.", lower_bound=1)
 _GAP = flags.DEFINE_integer(
-    "gap", _DEFAULT.gap, "Frames between those learned from and those judged.", lower_bound=0
+    "gap", _DEFAULT.gap, "Frames between those learned from and those scored.", lower_bound=0
 )
 _CROSS = flags.DEFINE_integer(
     "cross_shots",
@@ -108,8 +108,8 @@ def main(argv):
         allow_trained=_ALLOW_TRAINED.value,
         command=shlex.join(["python", "-m", "scripts.evaluate", *_given()]),
     )
-    measured = len({row["person"] for row in report["results"]})
-    print(f"{_OUTPUT.value}/report.md: {measured} people, {len(report['problems'])} problems")
+    measured = len({row.person for row in report.results})
+    print(f"{_OUTPUT.value}/report.md: {measured} people, {len(report.problems)} problems")
     return 0 if measured else 1
 
 

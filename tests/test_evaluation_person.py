@@ -1,4 +1,4 @@
-"""A whole evaluation of synthetic people by the baselines and some methods that misbehave, and its report."""
+"""A whole evaluation of synthetic people by the baselines and some methods that misbehave."""
 
 import dataclasses
 import json
@@ -13,7 +13,9 @@ from tf_talkinghead import metrics
 from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
 from tf_talkinghead.evaluation import methods, person, report, run
-from tf_talkinghead.evaluation.sheets import leading, person_folder
+from tf_talkinghead.evaluation.markdown import markdown
+from tf_talkinghead.evaluation.results import SELF, About, Report, Row, person_folder
+from tf_talkinghead.evaluation.summary import leading
 
 CONFIG = EvaluationConfig(shots=(1, 3, 30), holdout=8, gap=3, cross_shots=3, pictures=4)
 FRAMES = 36  # too few for T = 30
@@ -50,9 +52,8 @@ METHODS = methods.build(["nearest", "warp"]) | {
 
 def numbers(images, landmarks):
     """A cheap embedding, so that these tests do not wait for the face network."""
-    assert np.isfinite(
-        landmarks
-    ).all()  # where no face was found, the driving landmarks say where to look
+    # Where no face was found, the driving landmarks say where to look.
+    assert np.isfinite(landmarks).all()
     return np.float64([image[::16, ::16].mean((0, 1)) for image in images]).reshape(-1, 3)
 
 
@@ -73,56 +74,51 @@ def task(output, **changes):
 def done(tmp_path_factory):
     output = tmp_path_factory.mktemp("evaluation")
     results = person.evaluate(task(output))
-    return output, results, report.write_report(results, output, {"weights": "none", "size": SIZE})
+    return output, results, report.write_report(results, output, About(size=SIZE, protocol=CONFIG))
 
 
 def rows(results, person, protocol="self"):
-    (result,) = [result for result in results if result["person"] == person]
-    return {
-        (row["method"], row["T"]): row for row in result["results"] if row["protocol"] == protocol
-    }
+    (result,) = [result for result in results if result.person == person]
+    return {(row.method, row.T): row for row in result.results if row.protocol == protocol}
 
 
 def test_figures_are_those_of_the_listed_frames(done):
     """Anybody can repeat a figure from the frames the report lists."""
     _, results, _ = done
     made = clip(FRAMES, SIZE)
-    (ann,) = [result for result in results if result["person"] == "ann"]
+    (ann,) = [result for result in results if result.person == "ann"]
     for T in (1, 3):
         row = rows(results, "ann")["nearest", T]
-        learn, truth = ann["learn"][:T], made.images[ann["judge"]]
-        expected = methods.baseline("nearest")(made.images[learn], made.landmarks[learn])(
-            made.landmarks[ann["judge"]]
-        )
-        assert row["ssim"] == pytest.approx(metrics.ssim(truth, expected).mean(), abs=1e-4)
-        assert row["l1"] == pytest.approx(metrics.l1(truth, expected).mean(), abs=1e-4)
+        learn, truth = ann.learn[:T], made.images[ann.holdout]
+        renderer = methods.baseline("nearest")(made.images[learn], made.landmarks[learn])
+        expected = renderer(made.landmarks[ann.holdout])
+        assert row.ssim == pytest.approx(metrics.ssim(truth, expected).mean(), abs=1e-4)
+        assert row.l1 == pytest.approx(metrics.l1(truth, expected).mean(), abs=1e-4)
 
 
 def test_a_perfect_method_scores_perfectly_and_beats_the_nearest(done):
     _, results, written = done
     row = rows(results, "ann")["fine_tune", 3]
-    assert row["ssim"] == pytest.approx(1) and row["l1"] == 0 and row["psnr"] is None
-    assert row["flicker"] == 0 and row["faces_found"] == 1
+    assert row.ssim == pytest.approx(1) and row.l1 == 0 and row.psnr is None
+    assert row.flicker == 0 and row.faces_found == 1
     floor = rows(results, "ann")["truth", None]
-    assert row["landmark_error"] == floor["landmark_error"] < 0.05
-    assert row["blink"] == floor["blink"] and row["jitter"] == floor["jitter"]
-    summary = {
-        (row["method"], row["T"]): row for row in written["summary"] if row["protocol"] == "self"
-    }
-    assert summary["fine_tune", 3]["beats_nearest"] == "1/2"  # it knows ann's clip, not bob's
-    assert summary["feed_forward", 3]["beats_nearest"] == "0/2"
-    assert summary["fine_tune", 3]["people"] == 2 and summary["truth", None]["people"] == 2
+    assert row.landmark_error == floor.landmark_error < 0.05
+    assert row.blink == floor.blink and row.jitter == floor.jitter
+    summary = {(row.method, row.T): row for row in written.summary if row.protocol == SELF}
+    assert summary["fine_tune", 3].beats_nearest == "1/2"  # it knows ann's clip, not bob's
+    assert summary["feed_forward", 3].beats_nearest == "0/2"
+    assert summary["fine_tune", 3].people == 2 and summary["truth", None].people == 2
 
 
 def test_what_cannot_be_had_is_listed_and_the_rest_goes_on(done):
     _, results, written = done
-    problems = {(item["person"], item["problem"].split(":")[0]) for item in written["problems"]}
-    texts = " | ".join(item["problem"] for item in written["problems"])
+    problems = {(item.person, item.problem.split(":")[0]) for item in written.problems}
+    texts = " | ".join(item.problem for item in written.problems)
     assert ("tiny", "tiny.mp4") in problems and "it has 10" in texts
     assert ("ann", "T = 30") in problems and ("bob", "vector, T = 1") in problems
     assert "no face found in any result" in texts and "32, 32" in texts
     blank = rows(results, "ann")["feed_forward", 1]
-    assert blank["faces_found"] == 0 and blank["landmark_error"] is None and blank["ssim"] > 0
+    assert blank.faces_found == 0 and blank.landmark_error is None and blank.ssim > 0
     assert ("vector", 1) not in rows(results, "ann") and ("warp", 3) in rows(results, "bob")
 
 
@@ -134,8 +130,8 @@ def test_a_method_that_refuses_is_a_problem_of_that_person(tmp_path):
             sources=[source("ann", FRAMES, SIZE)],
         )
     )
-    assert "fine_tune, T = 1: no face in the images" in results[0]["problems"]
-    assert [row["method"] for row in results[0]["results"]] == ["truth", "warp", "warp"]
+    assert "fine_tune, T = 1: no face in the images" in results[0].problems
+    assert [row.method for row in results[0].results] == ["truth", "warp", "warp"]
 
 
 def test_an_interruption_ends_the_run_and_leaves_the_person_to_be_done_again(tmp_path):
@@ -150,37 +146,26 @@ def test_an_interruption_ends_the_run_and_leaves_the_person_to_be_done_again(tmp
 def test_cross_person_driving_has_face_and_landmarks_only(done):
     _, results, _ = done
     row = rows(results, "ann", "cross")["warp", 3]
-    assert row["driver"] == "bob" and "ssim" not in row
-    assert row["landmark_error"] < 0.1 and row["csim"] > 0.5
-    assert rows(results, "ann", "cross_unadapted")["warp", 3]["driver"] == "bob"
+    assert row.driver == "bob" and row.ssim is None
+    assert row.landmark_error < 0.1 and row.csim > 0.5
+    assert rows(results, "ann", "cross_unadapted")["warp", 3].driver == "bob"
 
 
 def test_the_report_says_what_adaptation_does(done):
     output, _, written = done
-    crossed = {
-        (row["method"], row["adapt"]): row
-        for row in written["summary"]
-        if row["protocol"] != "self"
-    }
-    assert (
-        crossed["warp", "relative"]["pairs"] == crossed["warp", "none"]["pairs"] == 2
-    )  # ann by bob, bob by ann
-    assert (
-        crossed["warp", "relative"]["csim_wins"].endswith("/2")
-        and "csim_wins" not in crossed["warp", "none"]
-    )
-    assert crossed["feed_forward", "relative"]["landmark_wins"] is None  # no face is found in grey
+    crossed = {(row.method, row.adapt): row for row in written.summary if row.protocol != SELF}
+    relative, none = crossed["warp", "relative"], crossed["warp", "none"]
+    assert relative.pairs == none.pairs == 2  # ann by bob, bob by ann
+    assert relative.csim_wins.endswith("/2") and none.csim_wins is None
+    assert crossed["feed_forward", "relative"].landmark_wins is None  # no face is found in grey
     text = (output / "report.md").read_text().split("## Driven by another person")[1]
-    assert (
-        "| 3 | warp | 2 | relative | 2 |" in text
-        and "| 3 | warp | 2 | none | 2 |" in text
-        and "CSIM wins" in text
-    )
+    assert "| 3 | warp | 2 | relative | 2 |" in text and "| 3 | warp | 2 | none | 2 |" in text
+    assert "CSIM wins" in text
 
 
 def test_rank_needs_enough_other_people(done, tmp_path):
     _, results, _ = done
-    assert rows(results, "ann")["warp", 3]["rank_1"] is None
+    assert rows(results, "ann")["warp", 3].rank_1 is None
     few = dataclasses.replace(CONFIG, gallery_people=1, shots=(1,))
     result = person.evaluate(
         task(
@@ -190,78 +175,112 @@ def test_rank_needs_enough_other_people(done, tmp_path):
             sources=task(tmp_path).sources[:1],
         )
     )
-    assert rows(result, "ann")["warp", 1]["rank_1"] == 1
+    assert rows(result, "ann")["warp", 1].rank_1 == 1
+
+
+def warp_counting(calls):
+    """METHODS with a warp that notes how many images it was given."""
+
+    def counting(images, landmarks):
+        calls.append(len(images))
+        return METHODS["warp"](images, landmarks)
+
+    return METHODS | {"warp": counting}
+
+
+def without_time(result):
+    return [dataclasses.replace(row, learn_seconds=None) for row in result.results]
 
 
 def test_resume_keeps_finished_people_and_redoes_what_changed(done, tmp_path):
     output, results, _ = done
     shutil.copytree(output / "people", tmp_path / "people")
     calls = []
-
-    def counting(images, landmarks):
-        calls.append(len(images))
-        return METHODS["warp"](images, landmarks)
-
-    again = task(tmp_path, methods=METHODS | {"warp": counting})
+    again = task(tmp_path, methods=warp_counting(calls))
     assert person.evaluate(again) == results and not calls
     (person_folder(tmp_path, "bob") / "result.json").unlink()
     redone = person.evaluate(again)
     assert calls == [1, 3] and redone[0] == results[0]
-    without_time = [
-        {k: v for k, v in row.items() if k != "learn_seconds"} for row in redone[1]["results"]
-    ]
-    assert without_time == [
-        {k: v for k, v in row.items() if k != "learn_seconds"} for row in results[1]["results"]
-    ]
+    assert without_time(redone[1]) == without_time(results[1])
     calls.clear()
-    person.evaluate(
-        task(
-            tmp_path,
-            methods=METHODS | {"warp": counting},
-            config=dataclasses.replace(CONFIG, seed=1),
-        )
-    )
-    assert calls == [1, 3, 1, 3]  # other frames: nothing of the old is used
+    other_frames = dataclasses.replace(CONFIG, seed=1)
+    person.evaluate(task(tmp_path, methods=warp_counting(calls), config=other_frames))
+    assert calls == [1, 3, 1, 3]  # nothing of the old is used
+
+
+def test_resume_takes_the_files_of_the_release_before(done, tmp_path):
+    """They name the scored frames "judge", and leave out the keys that do not apply to a row."""
+    output, results, _ = done
+    shutil.copytree(output / "people", tmp_path / "people")
+    for path in tmp_path.glob("people/*/result.json"):
+        tree = json.loads(path.read_text())
+        tree["judge"] = tree.pop("holdout")
+        for row in tree["results"]:
+            missing = [key for key in row if row[key] is None and key not in ("T", "rank_1")]
+            for key in missing:
+                del row[key]
+        path.write_text(json.dumps(tree))
+    calls = []
+    assert person.evaluate(task(tmp_path, methods=warp_counting(calls))) == results
+    assert not calls
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"key": 1}', "row", "schema"])
+def test_a_result_that_cannot_be_read_is_evaluated_again(done, tmp_path, broken):
+    output, results, _ = done
+    shutil.copytree(output / "people", tmp_path / "people")
+    path = person_folder(tmp_path, "bob") / "result.json"
+    tree = json.loads(path.read_text())
+    if broken == "row":
+        del tree["results"][1]["method"]
+    elif broken == "schema":
+        tree["schema"] += 1
+    path.write_text(json.dumps(tree) if broken in ("row", "schema") else broken)
+    calls = []
+    redone = person.evaluate(task(tmp_path, methods=warp_counting(calls)))
+    assert calls == [1, 3] and without_time(redone[1]) == without_time(results[1])
 
 
 def test_report_files_and_fields(done):
     output, _, written = done
     stored = json.loads((output / "report.json").read_text())
-    assert stored == json.loads(json.dumps(written))
-    fields = {"person", "T", "method", "ssim", "l1", "csim", "landmark_error"}
-    assert all(
-        fields <= row.keys() for row in stored["results"] if row["protocol"] == "self" and row["T"]
-    )
+    fields = {"person", "T", "method", "protocol", "ssim", "l1", "csim", "landmark_error"}
+    assert all(fields <= row.keys() for row in stored["results"])
+    own = [row for row in stored["results"] if row["protocol"] == "self" and row["T"]]
+    assert own and all(isinstance(row["ssim"], float) for row in own)
     text = (output / "report.md").read_text()
-    for wanted in (
-        "| 3 | nearest | 2 |",
-        "| 3 | fine_tune | 2 |",
-        "SSIM face",
-        "## Problems",
-        "## Frames used",
-        "No FID or KID",
-        "truth",
-    ):
+    tables = ["| 3 | nearest | 2 |", "| 3 | fine_tune | 2 |", "SSIM face", "truth"]
+    for wanted in (*tables, "## Problems", "## Frames used", "No FID or KID"):
         assert wanted in text
-    for name in (
-        "worst.png",
-        "curves_T.png",
-        "curves_steps.png",
-        *stored["pictures"]["sheets"].values(),
-    ):
+    curves = ("worst.png", "curves_T.png", "curves_steps.png")
+    for name in (*curves, *stored["pictures"]["sheets"].values()):
         assert (output / name).stat().st_size > 1000 and name in text
     # Worst first: bob, whose clip the leading method does not know.
     people = text.split("worst first")[1]
     assert people.index("| bob |") < people.index("| ann |")
-    assert "learn " + " ".join(map(str, written["people"][0]["learn"])) in text
+    assert "learn " + " ".join(map(str, written.people[0].learn)) in text
+
+
+def test_report_json_round_trip(done):
+    """Nothing is lost on the way to disk; another schema is refused by its number."""
+    output, _, written = done
+    stored = json.loads((output / "report.json").read_text())
+    assert Report.from_json(stored) == written
+    assert Report.from_json(stored).to_json() == stored
+    with pytest.raises(InputError, match="expected schema 2, got 1"):
+        Report.from_json(stored | {"schema": 1})
+    with pytest.raises(InputError, match="expected schema 2, got list"):
+        Report.from_json([])
+    with pytest.raises(InputError, match="not a result of an evaluation .*'method'"):
+        Report.from_json(stored | {"summary": [{"T": 8}]})
 
 
 def test_set_distances_join_people_and_methods(done):
     output, results, written = done
-    found = {(row["method"], row["T"]): row for row in written["set_distances"]}
-    assert found["warp", 3]["n"] == 16
-    assert found["warp", 3]["face_kernel"] < found["feed_forward", 3]["face_kernel"]
-    assert found["fine_tune", 3]["face_frechet"] is not None  # 16 frames, 3 features
+    found = {(row.method, row.T): row for row in written.set_distances}
+    assert found["warp", 3].n == 16
+    assert found["warp", 3].face_kernel < found["feed_forward", 3].face_kernel
+    assert found["fine_tune", 3].face_frechet is not None  # 16 frames, 3 features
 
 
 def test_inception_features_are_used_where_given(tmp_path):
@@ -273,31 +292,27 @@ def test_inception_features_are_used_where_given(tmp_path):
         task(tmp_path, sources=people, methods=methods.build(["warp"]), inception=features)
     )
     written = report.write_report(results, tmp_path)
-    row = next(row for row in written["set_distances"] if "kid" in row)
-    assert row["fid"] is None and math.isfinite(row["kid"]) and row["n"] == 8  # too few for FID
+    row = written.set_distances[0]
+    assert row.fid is None and math.isfinite(row.kid) and row.n == 8  # too few for FID
     assert "(n < 2048)" in (tmp_path / "report.md").read_text()
 
 
 def test_figures_by_a_network_that_was_a_loss_are_marked(done):
-    _, results, written = done
-    marked = report.markdown(written | {"face_network_in_loss": "losses.face = 1"}, results)
+    _, _, written = done
+    about = dataclasses.replace(written.about, face_network_in_loss="losses.face = 1")
+    marked = markdown(dataclasses.replace(written, about=about))
     assert "| CSIM* | distance* |" in marked and "flatter the model" in marked
-    assert "*" not in report.markdown(written, results).split("## Motion")[0]
+    assert "*" not in markdown(written).split("## Motion")[0]
 
 
 def test_leading_method():
     def row(method, T, ssim):
-        return {"method": method, "T": T, "ssim": ssim, "protocol": "self"}
+        return Row(person="ann", method=method, T=T, ssim=ssim)
 
-    assert leading(
-        [
-            row("warp", 8, 0.9),
-            row("vector", 8, 0.5),
-            row("fine_tune", 8, 0.6),
-            row("vector", 32, 0.8),
-        ]
-    ) == ("fine_tune", 8)
+    of_model = [row("vector", 8, 0.5), row("fine_tune", 8, 0.6), row("vector", 32, 0.8)]
+    assert leading([row("warp", 8, 0.9), *of_model]) == ("fine_tune", 8)
     assert leading([row("warp", 1, 0.9), row("nearest", 1, 0.5)]) == ("warp", 1)
+    assert leading([]) == ("warp", 0)
 
 
 def test_choosing_people():

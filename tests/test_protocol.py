@@ -16,13 +16,13 @@ CONFIG = EvaluationConfig()
 
 
 @pytest.mark.parametrize("frames", [74, 75, 96, 200, 600])
-def test_split_keeps_learning_and_judging_apart(frames):
+def test_split_keeps_learned_and_scored_frames_apart(frames):
     chosen = split(frames, CONFIG, "a clip")
     assert chosen.shots == [1, 8, 32]
-    assert len(set(chosen.learn)) == 32 and len(set(chosen.judge)) == 32
-    assert min(chosen.judge) - max(chosen.learn) > CONFIG.gap
-    assert 0 <= min(chosen.learn) and max(chosen.judge) < frames
-    assert chosen.judge == sorted(chosen.judge)
+    assert len(set(chosen.learn)) == 32 and len(set(chosen.holdout)) == 32
+    assert min(chosen.holdout) - max(chosen.learn) > CONFIG.gap
+    assert 0 <= min(chosen.learn) and max(chosen.holdout) < frames
+    assert chosen.holdout == sorted(chosen.holdout)
     # Stretches of four: at least three of every four steps go to the very next frame.
     assert chosen.consecutive.sum() >= 24
 
@@ -34,9 +34,9 @@ def test_split_is_seeded_by_seed_and_clip_alone():
     assert split(200, dataclasses.replace(CONFIG, seed=1), "a clip") != first
 
 
-def test_judged_frames_are_spread_over_all_that_may_be_judged():
-    judged = [split(400, dataclasses.replace(CONFIG, seed=seed), "a") for seed in range(40)]
-    numbers = np.concatenate([chosen.judge for chosen in judged])
+def test_scored_frames_are_spread_over_all_that_may_be_scored():
+    splits = [split(400, dataclasses.replace(CONFIG, seed=seed), "a") for seed in range(40)]
+    numbers = np.concatenate([chosen.holdout for chosen in splits])
     assert numbers.min() < 400 * 0.6 + 30 and numbers.max() == 399
 
 
@@ -44,7 +44,7 @@ def test_a_short_clip_does_what_it_can():
     assert split(73, CONFIG, "a").shots == [1, 8]
     assert split(43, CONFIG, "a").shots == [1]
     with pytest.raises(
-        InputError, match="1 to learn from .* 10 between .* 32 to judge = 43, it has 42"
+        InputError, match="1 to learn from .* 10 between .* 32 to score = 43, it has 42"
     ):
         split(42, CONFIG, "a")
 

@@ -13,9 +13,23 @@ from tests.chromium import Chromium
 from tests.script_runner import run_script
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import user_study
-from tf_talkinghead.evaluation.sheets import person_folder
+from tf_talkinghead.evaluation.results import (
+    About,
+    PersonResult,
+    Pictures,
+    Report,
+    Row,
+    person_folder,
+)
 
 ROWS = [0, 4, 9, 13]
+
+
+def report(pictures, *methods):
+    """A Report of one person by some methods at T = 8."""
+    rows = [Row(person="ann", method=method, T=8) for method in methods]
+    ann = PersonResult(person="ann", clip="ann.mp4", pictures=pictures, results=rows)
+    return Report(about=About(), people=[ann], summary=[], set_distances=[], pictures=Pictures())
 
 
 @pytest.fixture
@@ -29,12 +43,7 @@ def study(tmp_path):
             cv2.imwrite(
                 str(folder / f"{label}_{row:03d}.png"), np.full((64, 64, 3), (0, 0, 200), np.uint8)
             )
-    rows = [
-        {"person": "ann", "method": method, "T": 8, "protocol": "self"}
-        for method in ("nearest", "warp", "fine_tune")
-    ]
-    results = [{"person": "ann", "pictures": ROWS, "results": rows}]
-    page = user_study.make({"results": rows}, results, tmp_path, trials=3)
+    page = user_study.make(report(ROWS, "nearest", "warp", "fine_tune"), tmp_path, trials=3)
     return page, tmp_path / "user_study_key.json"
 
 
@@ -182,10 +191,4 @@ def test_the_script_prints_chance_and_interval(study, tmp_path):
 
 
 def test_without_pictures_there_is_no_study(tmp_path):
-    rows = [{"person": "ann", "method": "warp", "T": 1, "protocol": "self"}]
-    assert (
-        user_study.make(
-            {"results": rows}, [{"person": "ann", "pictures": [0, 1], "results": rows}], tmp_path
-        )
-        is None
-    )
+    assert user_study.make(report([0, 1], "warp"), tmp_path) is None

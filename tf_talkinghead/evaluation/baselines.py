@@ -1,7 +1,7 @@
-"""What a model has to beat: methods without one, driven by the same landmarks from the same T images.
+"""Model-free baselines: nearest reference frame and piecewise-affine warp.
 
-    nearest(images, landmarks, driving)      # the image whose landmarks are nearest, as it is
-    warp(images, landmarks, driving)         # the same, bent piecewise-affinely onto the driving landmarks
+    nearest(images, landmarks, driving)      # the image whose landmarks are nearest, unchanged
+    warp(images, landmarks, driving)         # the same, warped onto the driving landmarks
 
 `images` uint8 [T,H,W,3], `landmarks` float32 [T,68,2] and `driving` float32 [B,68,2] in fractions of the
 crop -> uint8 [B,H,W,3].
@@ -15,19 +15,29 @@ BORDER_STEPS = 4  # fixed points along each side of the frame
 
 
 def nearest_index(landmarks, driving):
-    """Which of the T images is nearest to each driving pose: [T,68,2], [B,68,2] -> int [B], by mean point distance."""
+    """Index of the reference image nearest to each driving pose, by mean distance of the points.
+
+    Args:
+      landmarks: float [T,68,2]. driving: float [B,68,2].
+
+    Returns:
+      int [B], 0..T-1.
+    """
     landmarks, driving = np.asarray(landmarks, np.float64), np.asarray(driving, np.float64)
     distance = np.linalg.norm(landmarks[None] - driving[:, None], axis=-1).mean(-1)
     return distance.argmin(1)
 
 
 def nearest(images, landmarks, driving):
-    """The image nearest by landmarks for each driving pose."""
+    """The reference image nearest to each driving pose, uint8 [B,H,W,3]."""
     return np.asarray(images)[nearest_index(landmarks, driving)]
 
 
 def warp(images, landmarks, driving):
-    """The nearest image, warped so that its landmarks fall on the driving ones; the frame's border stays put."""
+    """The nearest reference image, warped onto the driving landmarks, uint8 [B,H,W,3].
+
+    The frame's border stays in place.
+    """
     images, landmarks = np.asarray(images), np.asarray(landmarks)
     chosen = nearest_index(landmarks, driving)
     return np.stack(

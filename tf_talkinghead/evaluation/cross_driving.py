@@ -1,26 +1,35 @@
-"""Driven by another person: the second protocol of an evaluation, with landmark adaptation and without.
+"""Cross-person driving: the second protocol of an evaluation, with landmark adaptation and without.
 
-There are no true frames, so a row has the face (CSIM against the person's T images) and landmarks only. Every pair of
-avatar and driver is judged twice, with the driver's landmarks adapted to the avatar's face shape ("cross") and as they
-are ("cross_unadapted"); the report counts for how many pairs adaptation wins.
+There are no true frames, so a row has identity (CSIM against the person's T images) and landmarks only.
+Every pair of avatar and driver is scored twice: with the driver's landmarks adapted to the avatar's face
+shape, and as they are. The summary counts for how many pairs adaptation wins.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from tf_talkinghead.driving.adaptation import adapt
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.evaluation.protocol import split
+from tf_talkinghead.evaluation.results import CROSS, CROSS_UNADAPTED, Row
 from tf_talkinghead.faces.geometry import neutral_frame
 
 DRIVERS = 2  # other people who drive each avatar: eight people make sixteen pairs
-PROTOCOLS = {
-    "relative": "cross",
-    "none": "cross_unadapted",
-}  # how landmarks are adapted -> the rows' protocol
+PROTOCOLS = {"relative": CROSS, "none": CROSS_UNADAPTED}  # mode of `adapt` -> the rows' protocol
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Another person's motion."""
+
+    person: str
+    landmarks: np.ndarray  # float32 [n,68,2], of the held-out frames, fractions of the crop
+    reference: np.ndarray  # float32 [68,2], of their most neutral frame
 
 
 def drivers(sources, size, config):
-    """The first DRIVERS of `sources` whose clips are long enough: [{"driver", "landmarks" of the judged frames, "reference"}]."""
+    """The first DRIVERS of `sources` whose clips are long enough, a list of Driver."""
     found = []
     for source in sources:
         if len(found) == DRIVERS:
@@ -31,49 +40,58 @@ def drivers(sources, size, config):
         except (InputError, NoFaceError):
             continue
         learned = clip.landmarks[chosen.learn]
-        found.append(
-            {
-                "driver": source.person,
-                "landmarks": clip.landmarks[chosen.judge],
-                "reference": learned[neutral_frame(learned)],
-            }
-        )
+        reference = learned[neutral_frame(learned)]
+        found.append(Driver(source.person, clip.landmarks[chosen.holdout], reference))
     return found
 
 
-def cross_rows(renderer, judge, reference, driven_by):
-    """Rows of one avatar, whose neutral landmarks are `reference` [68,2], driven by each of `drivers`, both ways."""
+def cross_rows(renderer, scorer, reference, driven_by, **of_row):
+    """Rows of one avatar driven by each of some drivers, with adaptation and without.
+
+    Args:
+      renderer: landmarks float32 [n,68,2] -> frames uint8 [n,H,W,3].
+      scorer: a Scorer.
+      reference: float32 [68,2], the avatar's neutral landmarks.
+      driven_by: list of Driver.
+      of_row: the rows' person, T and method.
+
+    Returns:
+      list of Row, two for each driver.
+    """
     rows = []
     for driver in driven_by:
         for mode, protocol in PROTOCOLS.items():
-            driving = np.float32(adapt(driver["landmarks"], driver["reference"], reference, mode))
-            measured = judge.cross_row(renderer(driving), driving)
-            rows.append(
-                {"protocol": protocol, "adapt": mode, "driver": driver["driver"], **measured}
-            )
+            driving = np.float32(adapt(driver.landmarks, driver.reference, reference, mode))
+            measured = scorer.driven_by_another(renderer(driving), driving)
+            of_pair = {"protocol": protocol, "adapt": mode, "driver": driver.person}
+            rows.append(Row(**of_row, **of_pair, **measured))
     return rows
 
 
 def wins(members, rows):
-    """What adaptation does for `members`, "cross" rows of one method and T: {"pairs", "csim_wins", "landmark_wins"}.
+    """(CSIM wins, landmark wins) of adaptation: "9/10" is nine of ten pairs, None is no pair.
 
-    A pair counts where both ways have the figure; "9/10" is nine of ten pairs.
+    Args:
+      members: the adapted rows of one method and T.
+      rows: rows with the unadapted ones among them. A pair counts where both have the figure.
     """
-    unadapted = {_pair(row): row for row in rows if row["protocol"] == PROTOCOLS["none"]}
-    counts = {"pairs": len(members)}
-    for name, measure, sign in (("csim_wins", "csim", 1), ("landmark_wins", "landmark_error", -1)):
-        gains = [
-            sign * (row[measure] - other[measure])
-            for row in members
-            if _both(row, other := unadapted.get(_pair(row)), measure)
-        ]
-        counts[name] = f"{sum(gain > 0 for gain in gains)}/{len(gains)}" if gains else None
-    return counts
+    unadapted = {_pair(row): row for row in rows if row.protocol == CROSS_UNADAPTED}
+    pairs = [(row, unadapted[_pair(row)]) for row in members if _pair(row) in unadapted]
+    return (
+        _share(_above(plain.csim, adapted.csim) for adapted, plain in pairs),
+        _share(_above(adapted.landmark_error, plain.landmark_error) for adapted, plain in pairs),
+    )
+
+
+def _above(low, high):
+    """Whether `high` is above `low`; None where either is missing."""
+    return None if low is None or high is None else high > low
+
+
+def _share(answers):
+    known = [answer for answer in answers if answer is not None]
+    return f"{sum(known)}/{len(known)}" if known else None
 
 
 def _pair(row):
-    return row["person"], row["driver"], row["method"], row["T"]
-
-
-def _both(row, other, measure):
-    return other is not None and row.get(measure) is not None and other.get(measure) is not None
+    return row.person, row.driver, row.method, row.T

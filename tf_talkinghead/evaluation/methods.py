@@ -1,9 +1,9 @@
-"""The methods an evaluation compares, behind one call: learn from T images, then render driving landmarks.
+"""Methods that an evaluation compares, with one interface: learn from T images, then render.
 
-render = METHODS["warp"](images, landmarks)          # baselines need nothing else
+render = baseline("warp")(images, landmarks)         # baselines need nothing else
 render = model_method("fine_tune", trained, seed=0)(images, landmarks)
 frames = render(driving)                             # [B,68,2] -> uint8 [B,H,W,3]
-render.history                                       # looks at a held-out image while it learned, if any
+render.history                                       # figures during fine-tuning, if any
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ ALL = BASELINES + MODEL_METHODS
 
 @dataclasses.dataclass
 class Renderer:
-    """What has learned a person: `renderer(driving float32 [B,68,2]) -> uint8 [B,H,W,3]`."""
+    """A method that has learned a person: `renderer(driving float32 [B,68,2]) -> uint8 [B,H,W,3]`."""
 
     function: Callable
     history: list = dataclasses.field(default_factory=list)
@@ -37,7 +37,7 @@ def baseline(name):
 
 
 def model_method(mode, trained, seed=0, steps=None):
-    """`personalize` in one of its modes as a method; `steps` overrides the configuration's number."""
+    """`personalize` in one of its modes as a method; `steps` replaces the configuration's number."""
     from tf_talkinghead.personalization.avatar import render
     from tf_talkinghead.personalization.personalize import personalize, recipe
 
@@ -65,11 +65,20 @@ def choose(mode):
 
 
 def build(names, trained=None, seed=0, steps=None):
-    """{name: method} for `names`; the model's need `trained` (`weights.store.load_trained`)."""
+    """{name: method} for `names`.
+
+    Args:
+      trained: of `weights.store.load_trained`; the baselines need none.
+      seed, steps: of fine-tuning; None is the configuration's number of steps.
+
+    Raises:
+      InputError: methods of the model without `trained`.
+    """
     wanting = [name for name in names if name in MODEL_METHODS]
     if wanting and trained is None:
         raise InputError(
-            f"--mode: {', '.join(wanting)} need trained weights: give --weights=demo or a run directory"
+            f"--mode: {', '.join(wanting)} need trained weights: "
+            "give --weights=demo or a run directory"
         )
     return {
         name: baseline(name) if name in BASELINES else model_method(name, trained, seed, steps)

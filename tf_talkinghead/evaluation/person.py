@@ -1,18 +1,17 @@
-"""The paper's evaluation (Sec. 4): every method on the same frames of people never trained on, one person at a time.
+"""The evaluation loop (Sec. 4): every method on the same frames of people never trained on.
 
-    evaluate(Task(sources, methods, config, size=128, output="reports/demo"))
+    people = evaluate(Task(sources, methods, config, size=128, output="reports/demo"))
 
-writes, for each person as soon as it is done, `people/<person>/result.json`, its feature vectors and some
-pictures; a run that was stopped goes on after the last finished person. `report.py` makes the report of them.
-Results that cannot be had (too few frames, no face in a result, a wrong size) are listed as problems of
-that person, and the rest goes on.
+writes for each person, as soon as they are done, `people/<person>/result.json`, their feature vectors and
+some pictures; a run that was stopped goes on after the last finished person. `report.py` makes the report.
+What cannot be measured (too few frames, no face in a result, a wrong size) is listed as a problem of that
+person, and the rest goes on.
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -24,128 +23,129 @@ from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.evaluation.cross_driving import cross_rows, drivers
 from tf_talkinghead.evaluation.protocol import Source, split
-from tf_talkinghead.evaluation.scoring import Judge
-from tf_talkinghead.evaluation.sheets import person_folder, save_pictures
+from tf_talkinghead.evaluation.results import (
+    TRUTH,
+    About,
+    PersonResult,
+    Row,
+    method_label,
+    person_folder,
+)
+from tf_talkinghead.evaluation.scoring import Scorer
+from tf_talkinghead.evaluation.sheets import save_pictures
 from tf_talkinghead.faces import crops, recognition
 from tf_talkinghead.faces.geometry import neutral_frame
+from tf_talkinghead.files import write_atomically
 
-RESULT_SCHEMA = 2
-# What is listed and passed over. An interruption (SIGTERM while a person is learned) is none: that person is not done.
+RESULT_SCHEMA = 2  # of `result.json`, beside PersonResult's own fields
+# What is listed and passed over. An interruption (SIGTERM while a person is learned) is none of
+# these: that person is not done.
 PROBLEMS = (InputError, NoFaceError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Everything one evaluation is about."""
+    """Everything an evaluation needs."""
 
     sources: list[Source]  # the people to evaluate
     methods: dict[str, Callable]  # of methods.build
     config: EvaluationConfig
     size: int  # pixels of the frames compared
     output: pathlib.Path
-    gallery: list[Source] = dataclasses.field(
-        default_factory=list
-    )  # whom rank-1 identification picks from
+    # Whom rank-1 identification picks from.
+    gallery: list[Source] = dataclasses.field(default_factory=list)
     embed: Callable = recognition.face_vectors  # (images, landmarks) -> [B,D]; what CSIM compares
-    centre: np.ndarray | None = None  # taken off the vectors; None: the shipped mean
+    centre: np.ndarray | None = None  # subtracted from the vectors; None: the shipped mean
     inception: Callable | None = None  # images -> [B,2048], for FID and KID
-    about: dict = dataclasses.field(default_factory=dict)  # of the weights; goes into the report
+    about: About = dataclasses.field(default_factory=About)
 
 
 def evaluate(task, landmark_model=None):
-    """Evaluates every person not done yet; the results of all, a list of dicts as in `result.json`."""
+    """Evaluates every person not done yet.
+
+    Args:
+      task: a Task.
+      landmark_model: finds the landmarks of rendered frames; dlib's by default.
+
+    Returns:
+      list of PersonResult, in the order of `task.sources`.
+    """
     model = landmark_model or crops.default_landmarks()
     gallery = functools.cache(lambda: _gallery(task))
-    results = []
+    people = []
     bar = tqdm.tqdm(task.sources, desc="people", unit="person", dynamic_ncols=True)
     for number, source in enumerate(bar):
         bar.set_postfix_str(source.person)
-        folder = person_folder(task.output, source.person)
+        path = person_folder(task.output, source.person) / "result.json"
         key = _key(task, source)
-        result = _finished(folder, key)
+        result = _finished(path, key)
         if result is None:
             others = [*task.sources[number + 1 :], *task.sources[:number]]
-            result = {
-                "schema": RESULT_SCHEMA,
-                "key": key,
-                **_evaluate_person(task, source, others, gallery, model, folder),
-            }
-            _write_json(folder / "result.json", result)
-        results.append(result)
-    return results
+            result = _evaluate_person(task, source, others, gallery, model)
+            tree = {"schema": RESULT_SCHEMA, "key": key, **result.to_json()}
+            text = json.dumps(tree, indent=1, allow_nan=False) + "\n"
+            write_atomically(path, text.encode())
+        people.append(result)
+    return people
 
 
-def _evaluate_person(task, source, others, gallery, model, folder):
-    """One person by all methods and T; {"person", "clip", "learn", "judge", "results", "problems", ...}."""
+def _evaluate_person(task, source, others, gallery, model):
+    """The PersonResult of one person by all methods and T; writes their pictures and features."""
     started = time.time()
-    result = {
-        "person": source.person,
-        "clip": source.clip,
-        "results": [],
-        "problems": [],
-        "history": {},
-    }
+    result = PersonResult(person=source.person, clip=source.clip)
     try:
         clip = source.load(task.size, task.config.max_frames)
         chosen = split(len(clip.images), task.config, source.clip)
     except PROBLEMS as error:
-        return result | {"problems": [str(error)], "seconds": time.time() - started}
-    result |= {
-        "frames": len(clip.images),
-        "learn": chosen.learn,
-        "judge": chosen.judge,
-        "shots": chosen.shots,
-    }
+        result.problems.append(str(error))
+        return result
+    result.frames = len(clip.images)
+    result.learn, result.holdout, result.shots = chosen.learn, chosen.holdout, chosen.shots
     for T in sorted(set(task.config.shots) - set(chosen.shots)):
-        result["problems"].append(f"T = {T}: too few frames ({len(clip.images)})")
-    judge = Judge(task, clip, chosen, model, _others(gallery(), source, task))
-    vectors = {"real": judge.vectors}
-    frames = {("truth", 0): judge.truth}
-    result["results"].append(
-        {"person": source.person, "T": None, "method": "truth", "protocol": "self", **judge.floor()}
-    )
-    cross = (
-        drivers(others, task.size, task.config) if task.config.cross_shots in chosen.shots else []
-    )
+        result.problems.append(f"T = {T}: too few frames ({len(clip.images)})")
+    scorer = Scorer(task, clip, chosen, model, _others(gallery(), source, task))
+    result.results.append(Row(person=source.person, T=None, method=TRUTH, **scorer.true_frames()))
+    cross = task.config.cross_shots in chosen.shots
+    driven_by = drivers(others, task.size, task.config) if cross else []
+    frames, features = {TRUTH: scorer.truth}, {"real": scorer.vectors}
     for T in chosen.shots:
         for name, method in task.methods.items():
-            label = f"{name}, T = {T}"
+            label = method_label(name, T)
             try:
-                row, vectors[f"{name}_{T}"], frames[name, T], history = _one(
-                    task, judge, clip, chosen, method, T, cross, result, name
+                frames[label], features[label] = _evaluate_method(
+                    task, scorer, clip, chosen, name, method, T, driven_by, result
                 )
             except PROBLEMS as error:
-                result["problems"].append(f"{label}: {error}")
-                continue
-            if history:
-                result["history"][f"{name}_{T}"] = history
-            result["results"].append(
-                {"person": source.person, "T": T, "method": name, "protocol": "self", **row}
-            )
-    result |= save_pictures(folder, clip, chosen, frames, task.config.pictures)
-    features = vectors | _inception(task, frames)
-    np.savez_compressed(folder / "features.npz", **features)
-    return result | {"seconds": round(time.time() - started, 1)}
+                result.problems.append(f"{name}, T = {T}: {error}")
+    folder = person_folder(task.output, source.person)
+    result.pictures, result.worst = save_pictures(
+        folder, clip, chosen, frames, task.config.pictures
+    )
+    np.savez_compressed(folder / "features.npz", **features, **_inception(task, frames))
+    result.seconds = round(time.time() - started, 1)
+    return result
 
 
-def _one(task, judge, clip, chosen, method, T, cross, result, name):
-    """One method at one T: (row, face vectors, frames, history); the cross-person rows go into `result`."""
+def _evaluate_method(task, scorer, clip, chosen, name, method, T, driven_by, result):
+    """(frames, face vectors) of one method at one T; its rows are added to `result`."""
     learn = chosen.learn[:T]
     started = time.time()
     renderer = method(clip.images[learn], clip.landmarks[learn])
-    learning = time.time() - started
-    rendered = renderer(judge.driving)
-    row, vectors = judge.row(rendered)
-    row["learn_seconds"] = round(learning, 2)
-    if row["faces_found"] == 0:
-        result["problems"].append(f"{name}, T = {T}: no face found in any result")
+    seconds = round(time.time() - started, 2)
+    rendered = renderer(scorer.driving)
+    figures, per_frame_ssim, vectors = scorer.driven_by_themselves(rendered)
+    of_row = {"person": result.person, "T": T, "method": name}
+    row = Row(**of_row, **figures, per_frame_ssim=per_frame_ssim, learn_seconds=seconds)
+    if row.faces_found == 0:
+        result.problems.append(f"{name}, T = {T}: no face found in any result")
+    rows = [row]
     if T == task.config.cross_shots:
         reference = clip.landmarks[learn][neutral_frame(clip.landmarks[learn])]
-        crossed = cross_rows(renderer, judge, reference, cross)
-        result["results"] += [
-            {"person": result["person"], "T": T, "method": name, **one} for one in crossed
-        ]
-    return row, vectors, rendered, renderer.history
+        rows += cross_rows(renderer, scorer, reference, driven_by, **of_row)
+    if renderer.history:
+        result.history[row.label] = renderer.history
+    result.results += rows
+    return rendered, vectors
 
 
 def _gallery(task):
@@ -161,46 +161,41 @@ def _gallery(task):
 
 
 def _others(gallery, source, task):
-    """The other people's vectors [P,D], or None where they are too few for rank-1 to mean anything."""
+    """Vectors of the other people [P,D]; None where they are too few for rank-1 to mean anything."""
     others = [vector for person, vector in gallery.items() if person != source.person]
     return np.stack(others) if len(others) >= task.config.gallery_people else None
 
 
 def _inception(task, frames):
+    """{name in `features.npz`: InceptionV3's features} of the frames of each label."""
     if task.inception is None:
         return {}
-    named = {
-        "real" if name == "truth" else f"{name}_{T}": images for (name, T), images in frames.items()
-    }
+    named = {"real" if label == TRUTH else label: images for label, images in frames.items()}
     return {f"inception_{name}": task.inception(images) for name, images in named.items()}
 
 
 def _key(task, source):
-    """What a finished result must have been made with to be kept."""
+    """Digest of everything a finished result depends on."""
     parts = {
         "config": dataclasses.asdict(task.config),
         "methods": list(task.methods),
         "size": task.size,
         "clip": source.clip,
-        "weights": task.about.get("sha256"),
-        "steps": task.about.get("steps"),
-        "embedding": task.about.get("embedding"),
+        "weights": task.about.sha256,
+        "steps": task.about.steps,
+        "embedding": task.about.embedding,
         "inception": task.inception is not None,
         "gallery": sorted(person.person for person in task.gallery),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _finished(folder, key):
+def _finished(path, key):
+    """The PersonResult at `path` if it is whole and made with the same settings, else None."""
     try:
-        result = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
+        tree = json.loads(path.read_text("utf-8"))
+        if tree["key"] != key or tree["schema"] != RESULT_SCHEMA:
+            return None
+        return PersonResult.from_json(tree)
+    except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
-    return result if result.get("key") == key and result.get("schema") == RESULT_SCHEMA else None
-
-
-def _write_json(path, tree):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(tree, indent=1, allow_nan=False) + "\n")
-    os.replace(beside, path)

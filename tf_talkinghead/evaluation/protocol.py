@@ -1,12 +1,12 @@
-"""Whom and which frames an evaluation uses: the paper's protocol (Sec. 4), with a time gap, from one seed.
+"""Protocol of an evaluation (Sec. 4): the people, and which of their frames are learned from and scored.
 
-    people = sources("datasets/held_out")            # or a folder of videos, with or without a manifest
-    clip = people[0].load(size=128, config=DataConfig(), limit=600)
+    people = sources("datasets/held_out")            # or a folder of videos
+    clip = people[0].load(128, 600)
     chosen = split(len(clip.images), config, name=people[0].clip)
 
-A clip is split in time: T images come from its beginning, the judged frames from its end, and some frames
-between them belong to neither, since neighbouring frames are nearly equal. The T images of a smaller T are
-among those of a larger. Every index is written into the report.
+A clip is split in time, by a seed: the T images come from its beginning, the scored frames from its end,
+and some frames between belong to neither, since neighbouring frames are nearly equal. The T images of a
+smaller T are among those of a larger. Every index is written into the report.
 """
 
 import dataclasses
@@ -27,21 +27,21 @@ from tf_talkinghead.faces import crops
 
 @dataclasses.dataclass(frozen=True)
 class PersonClip:
-    """uint8 RGB [n,size,size,3] and float32 [n,68,2] of one person, in order of time."""
+    """Frames of one person in order of time."""
 
-    images: np.ndarray
-    landmarks: np.ndarray
+    images: np.ndarray  # uint8 RGB [n,size,size,3]
+    landmarks: np.ndarray  # float32 [n,68,2], fractions of the crop
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A person and where to get the frames: `load(size, limit)`, the first `limit`; `few(size, n)`, n spread over the clip."""
+    """A person, and functions that load their frames at `size` pixels."""
 
     person: str
     clip: str
     frames: int  # of the whole clip; 1 is a photo
-    load: Callable[[int, int], PersonClip]
-    few: Callable[[int, int], PersonClip]
+    load: Callable[[int, int], PersonClip]  # (size, limit): the first `limit` frames
+    few: Callable[[int, int], PersonClip]  # (size, count): `count` frames spread over the clip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,39 +49,48 @@ class Split:
     """Frame numbers within the clip."""
 
     learn: list[int]  # in the order drawn: the first T are the T images
-    judge: list[int]  # ascending
+    holdout: list[int]  # scored, ascending
     shots: list[int]  # the T for which the clip is long enough
 
     @property
     def consecutive(self) -> np.ndarray:
-        """Whether each judged frame but the first follows right upon the one before, bool [judged - 1]."""
-        return np.diff(self.judge) == 1
+        """Whether each scored frame but the first follows right upon the one before, bool [n - 1]."""
+        return np.diff(self.holdout) == 1
 
 
 def split(frames: int, config: EvaluationConfig, name: str) -> Split:
-    """Which of a clip's frames are learned from and which judged; InputError where it is too short even for the smallest T.
+    """Which of a clip's frames are learned from and which are scored.
 
-    `name` goes into the seed, so that a clip's frames do not depend on which others are evaluated.
+    Args:
+      frames: number of frames of the clip.
+      config: shots, holdout, gap, learn_share, consecutive and seed are used.
+      name: of the clip; goes into the seed, so that a clip's frames do not depend on the others.
+
+    Raises:
+      InputError: too few frames even for the smallest T.
     """
     usable = frames - config.gap - config.holdout
     shots = sorted(T for T in config.shots if T <= usable)
     if not shots:
         least = min(config.shots)
         raise InputError(
-            f"{name}: too few frames: {least} to learn from + {config.gap} between + {config.holdout} to judge = "
-            f"{least + config.gap + config.holdout}, it has {frames}"
+            f"{name}: too few frames: {least} to learn from + {config.gap} between + "
+            f"{config.holdout} to score = {least + config.gap + config.holdout}, it has {frames}"
         )
     learnable = round((frames - config.gap) * config.learn_share)
     learnable = int(np.clip(learnable, shots[-1], usable))
     rng = np.random.default_rng([config.seed, zlib.crc32(name.encode())])
     learn = rng.permutation(learnable)[: shots[-1]].tolist()
     first = learnable + config.gap
-    judge = _stretches(frames - first, config.holdout, config.consecutive, rng)
-    return Split(learn, [first + index for index in judge], shots)
+    scored = _stretches(frames - first, config.holdout, config.consecutive, rng)
+    return Split(learn, [first + index for index in scored], shots)
 
 
 def _stretches(length, count, consecutive, rng):
-    """`count` of 0..length-1, ascending, in seeded places but in stretches of `consecutive` (the last may be shorter)."""
+    """`count` of 0..length-1, ascending: stretches of `consecutive` numbers in seeded places.
+
+    The last stretch may be shorter.
+    """
     pieces = [min(consecutive, count - start) for start in range(0, count, consecutive)]
     spare = length - count
     # Where the spare frames fall: each of the places before, between and after the pieces gets a seeded share.
@@ -96,12 +105,25 @@ def _stretches(length, count, consecutive, rng):
 def sources(
     data, data_config: DataConfig = DataConfig(), manifest=None, where=None
 ) -> list[Source]:
-    """One source a person, its longest clip, sorted by person: of a prepared dataset or of a folder of videos and photos."""
+    """People to evaluate, each by their longest clip, sorted by name.
+
+    Args:
+      data: folder of a prepared dataset, or of videos and photos.
+      data_config: how faces are cropped from videos.
+      manifest, where: choose among videos, as in `listing.list_clips`.
+
+    Returns:
+      list of Source.
+
+    Raises:
+      InputError: no readable clip, or a manifest with a prepared dataset.
+    """
     data = pathlib.Path(data)
     if (data / INDEX_NAME).is_file():
         if manifest or where:
             raise InputError(
-                f"--data={data}: a prepared dataset has its people already; --manifest and --where choose among videos"
+                f"--data={data}: a prepared dataset has its people already; "
+                "--manifest and --where choose among videos"
             )
         return _from_dataset(load_dataset(data))
     return _from_videos(data, data_config, manifest, where)
@@ -168,7 +190,7 @@ def _from_videos(folder, data_config, manifest, where):
 
 
 def resized(image, size):
-    """A square uint8 image at `size` pixels; landmarks are fractions and stay as they are."""
+    """A square uint8 image [S,S,3] resampled to [size,size,3]."""
     if image.shape[0] == size:
         return np.ascontiguousarray(image)
     how = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC

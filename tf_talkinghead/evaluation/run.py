@@ -1,9 +1,8 @@
-"""One evaluation from names to report: what `scripts.evaluate` calls.
+"""A whole evaluation, from names to report: what `scripts.evaluate` calls.
 
 report = run_evaluation("datasets/held_out", "reports/demo", weights="demo", limit=8)
 """
 
-import dataclasses
 import importlib
 import pathlib
 
@@ -14,7 +13,10 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, person, protocol, user_study
 from tf_talkinghead.evaluation.fid import InceptionFeatures, cached_inception
 from tf_talkinghead.evaluation.report import write_report
+from tf_talkinghead.evaluation.results import About
 from tf_talkinghead.faces import recognition
+
+DEFAULT_SIZE = 128  # pixels, where there are no weights to say so
 
 
 def run_evaluation(
@@ -35,14 +37,31 @@ def run_evaluation(
     allow_trained=False,
     command=None,
 ):
-    """Evaluates `mode`'s methods on the people of `data` and writes `output`; the report as a dict.
+    """Evaluates methods on the people of `data` and writes the report into `output`.
 
-    weights: "demo" or a run directory, None for the baselines alone (then `size` in pixels may be given).
-    people: names to keep. limit: at most so many. steps: of learning a person, instead of the configuration's.
-    gallery: another folder of people for rank-1. face_embedding: "package.module:function" with
-    `function(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]` instead of dlib's network.
-    inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where there is one.
-    People the weights were trained on are left out unless `allow_trained`.
+    Args:
+      data: folder of a prepared dataset, or of videos.
+      output: folder of the report; finished people in it are kept.
+      weights: "demo" or a run directory; None for the baselines alone.
+      mode: "all" or a comma-separated list of methods.
+      config: EvaluationConfig.
+      people: names to keep; all by default. limit: at most so many of them.
+      size: pixels, only without weights; 128 by default.
+      steps: of fine-tuning; the configuration's by default.
+      manifest, where: choose among videos, as in `listing.list_clips`.
+      gallery: folder of other people for rank-1; `data` by default.
+      face_embedding: "package.module:function" in place of dlib's network, a function
+        `(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]`.
+      inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where
+        there is one.
+      allow_trained: evaluate people the weights were trained on too.
+      command: written into the report.
+
+    Returns:
+      The Report.
+
+    Raises:
+      InputError: an argument that cannot be used, or nobody left to evaluate.
     """
     names = methods.choose(mode)
     trained = _load(weights, names, size)
@@ -52,41 +71,52 @@ def run_evaluation(
     everybody = protocol.sources(data, data_config, manifest, where)
     known = set(trained.provenance.get("identities") or ()) if trained else set()
     chosen, notes = choose_people(everybody, people, limit, set() if allow_trained else known)
-    about = _about(trained, weights, data, command, embed_name=face_embedding) | {
-        "protocol": dataclasses.asdict(config),
-        "steps": steps,
-        "notes": notes,
-        "inception": inception_note,
-    }
+    size = trained.config.model.image_size if trained else size or DEFAULT_SIZE
+    others = protocol.sources(gallery, data_config) if gallery else everybody
+    about = About(
+        weights=str(weights or "none"),
+        data=str(data),
+        command=command,
+        embedding=face_embedding or "dlib, centred by the shipped mean",
+        inception=inception_note,
+        gallery=f"{len(others)} people",
+        size=size,
+        steps=steps,
+        protocol=config,
+        notes=notes,
+        **(_about_weights(trained, chosen, known, not face_embedding) if trained else {}),
+    )
     task = person.Task(
         sources=chosen,
         methods=methods.build(names, trained, config.seed, steps),
         config=config,
-        size=trained.config.model.image_size if trained else size or 128,
+        size=size,
         output=pathlib.Path(output),
-        gallery=protocol.sources(gallery, data_config) if gallery else everybody,
+        gallery=others,
         embed=embed,
         centre=centre,
         inception=features,
         about=about,
     )
-    if known and allow_trained:
-        about["people_trained_on"] = (
-            ", ".join(sorted(known & {source.person for source in chosen})) or "none of these"
-        )
-    elif trained:
-        about["people_trained_on"] = "none of these" if known else "unknown: the weights do not say"
     results = person.evaluate(task)
-    report = write_report(
-        results, task.output, about | {"size": task.size, "gallery": f"{len(task.gallery)} people"}
-    )
-    if any(len(result["results"]) > 1 for result in results):
-        user_study.make(report, results, task.output, seed=config.seed)
+    report = write_report(results, task.output, about)
+    user_study.make(report, task.output, seed=config.seed)
     return report
 
 
 def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
-    """(sources to evaluate, notes on who was left out); InputError where nobody is left or a name is unknown."""
+    """Who is evaluated.
+
+    Args:
+      everybody: list of Source. people: names to keep. limit: at most so many.
+      trained_on: names to leave out.
+
+    Returns:
+      (sources to evaluate, notes on who was left out).
+
+    Raises:
+      InputError: nobody is left, or a name is unknown.
+    """
     notes = []
     if people:
         unknown = sorted(set(people) - {source.person for source in everybody})
@@ -106,7 +136,8 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
         chosen = [source for source in chosen if source.frames > 1]
     if not chosen:
         raise InputError(
-            f"--data: nobody left to evaluate ({'; '.join(notes) or 'no people in it'}); --allow_trained keeps the first"
+            f"--data: nobody left to evaluate ({'; '.join(notes) or 'no people in it'}); "
+            "--allow_trained keeps the first"
         )
     return chosen[:limit], notes
 
@@ -127,7 +158,7 @@ def _load(weights, names, size):
 
 
 def _embedding(name):
-    """(function, what to take off its vectors; None for the shipped mean)."""
+    """(function, mean to subtract from its vectors; None for the shipped mean)."""
     if not name:
         return recognition.face_vectors, None
     module, _, function = name.partition(":")
@@ -143,27 +174,24 @@ def _inception(weights):
     if weights == "auto":
         weights = cached_inception() or "none"
     if weights == "none":
-        return (
-            None,
-            "no InceptionV3 weights (--inception=imagenet downloads them, --inception=FILE names them)",
-        )
+        note = "--inception=imagenet downloads them, --inception=FILE names them"
+        return None, f"no InceptionV3 weights ({note})"
     features = InceptionFeatures(weights)
     return features, f"keras.applications InceptionV3, {weights}"
 
 
-def _about(trained, weights, data, command, embed_name):
-    about = {
-        "weights": weights or "none",
-        "data": str(data),
-        "command": command,
-        "embedding": embed_name or "dlib, centred by the shipped mean",
+def _about_weights(trained, chosen, known, by_dlib):
+    """Fields of About that tell of the weights."""
+    if known:
+        both = sorted(known & {source.person for source in chosen})
+        trained_on = ", ".join(both) or "none of these"
+    else:
+        trained_on = "unknown: the weights do not say"
+    losses = trained.config.losses
+    flattered = by_dlib and losses.perceptual == "dlib" and losses.face > 0
+    return {
+        "step": trained.provenance.get("step"),
+        "sha256": trained.provenance.get("sha256"),
+        "people_trained_on": trained_on,
+        "face_network_in_loss": f"losses.face = {losses.face:g}" if flattered else None,
     }
-    if trained:
-        about |= {
-            "step": trained.provenance.get("step"),
-            "sha256": trained.provenance.get("sha256"),
-        }
-        losses = trained.config.losses
-        if not embed_name and losses.perceptual == "dlib" and losses.face > 0:
-            about["face_network_in_loss"] = f"losses.face = {losses.face:g}"
-    return about

@@ -1,7 +1,7 @@
-"""The paper's user study (Sec. 4): three pictures of a person, two real, find the fake; 1/3 is chance.
+"""The paper's user study (Sec. 4): of three pictures of a person two are real; find the fake. 1/3 is chance.
 
-    make(report, results, output)            # output/user_study/index.html and output/user_study_key.json
-    score([answers, ...], key)               # what the files saved by the page add up to
+    make(report, output)                     # user_study/index.html and user_study_key.json
+    score([answers, ...], key)               # from the files that the page saves
 
 The page is one file without a server. Which picture is the fake stands only in the key, which stays with
 whoever runs the study. All pictures are encoded alike, so that files cannot be told apart.
@@ -19,62 +19,75 @@ from scipy.stats import binomtest
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation.methods import MODEL_METHODS
-from tf_talkinghead.evaluation.sheets import person_folder
+from tf_talkinghead.evaluation.results import SELF, TRUTH, method_label, person_folder
+from tf_talkinghead.evaluation.sheets import frame_path
+from tf_talkinghead.files import write_atomically
 
 STUDY_SCHEMA = 1
 CHANCE = 1 / 3
 TRIALS = 12  # of each method and T
 
 
-def make(report, results, output, trials=TRIALS, seed=0):
-    """Writes the page and its key; the page's path, or None where no person has three pictures.
+def make(report, output, trials=TRIALS, seed=0):
+    """Writes the page and its key.
 
-    The model's methods are asked about; where only baselines were evaluated, the warp is (the nearest image
-    is a real one, so there would be nothing to find).
+    The model's methods are asked about; where only baselines were evaluated, the warp is (the nearest
+    image is a real one, so there would be nothing to find).
+
+    Args:
+      report: a Report. output: its folder.
+      trials: of each method and T.
+
+    Returns:
+      The page's path; None where no person has three pictures.
     """
-    rows = [row for row in report["results"] if row["protocol"] == "self" and row["T"]]
-    methods = MODEL_METHODS if any(row["method"] in MODEL_METHODS for row in rows) else ("warp",)
-    asked = sorted({(row["method"], row["T"]) for row in rows if row["method"] in methods})
+    rows = [row for row in report.results if row.protocol == SELF and row.T]
+    methods = MODEL_METHODS if any(row.method in MODEL_METHODS for row in rows) else ("warp",)
+    asked = sorted({(row.method, row.T) for row in rows if row.method in methods})
     rng = np.random.default_rng([seed, 11])
     shown, key = [], {}
     for method, T in asked:
         able = [
-            result
-            for result in results
-            if len(result.get("pictures", [])) >= 3 and _has(result, method, T)
+            person
+            for person in report.people
+            if len(person.pictures) >= 3 and person.own_row(method, T)
         ]
         for number in range(trials if able else 0):
-            result = able[number % len(able)]
-            images, fake = _trial(result, output, f"{method}_{T}", rng)
-            name = hashlib.sha256(f"{seed}{method}{T}{number}".encode()).hexdigest()[
-                :10
-            ]  # says nothing of the method
+            person = able[number % len(able)]
+            images, fake = _trial(person, output, method_label(method, T), rng)
+            # A name that says nothing of the method.
+            name = hashlib.sha256(f"{seed}{method}{T}{number}".encode()).hexdigest()[:10]
             shown.append({"id": name, "images": images})
-            key[name] = {"fake": fake, "person": result["person"], "method": method, "T": T}
+            key[name] = {"fake": fake, "person": person.person, "method": method, "T": T}
     if not shown:
         return None
     shown = [shown[place] for place in rng.permutation(len(shown))]
     study = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:12]
-    page = (
-        importlib.resources.files("tf_talkinghead.evaluation")
-        .joinpath("user_study.html")
-        .read_text("utf-8")
-    )
+    template = importlib.resources.files("tf_talkinghead.evaluation").joinpath("user_study.html")
     data = json.dumps({"study": study, "trials": shown})
-    folder = pathlib.Path(output) / "user_study"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.html").write_text(page.replace("/*STUDY*/null", data), "utf-8")
-    text = json.dumps({"schema": STUDY_SCHEMA, "study": study, "trials": key}, indent=1) + "\n"
-    (pathlib.Path(output) / "user_study_key.json").write_text(text)
-    return folder / "index.html"
+    text = template.read_text("utf-8").replace("/*STUDY*/null", data)
+    output = pathlib.Path(output)
+    page = output / "user_study" / "index.html"
+    write_atomically(page, text.encode())
+    tree = {"schema": STUDY_SCHEMA, "study": study, "trials": key}
+    write_atomically(output / "user_study_key.json", (json.dumps(tree, indent=1) + "\n").encode())
+    return page
 
 
 def score(answer_files, key_file):
-    """Reads the files saved by the page and the key: one dict a method and T, and one for all together.
+    """Shares of fakes found, with Wilson's 95 % interval and the p-value of chance.
 
-    `found` is the share of fakes found, with Wilson's 95 % interval and the p-value of chance (two-sided,
-    binomial). Answers of one person are taken as independent. InputError for a file of another study, a
-    trial that is not in the key, or the same participant twice.
+    The test is binomial and two-sided; answers of one person are taken as independent.
+
+    Args:
+      answer_files: files saved by the page.
+      key_file: `user_study_key.json`.
+
+    Returns:
+      {"participants", "chance", "methods": [one dict a method and T], "all": the same for all answers}.
+
+    Raises:
+      InputError: a file of another study, a trial that is not in the key, a participant given twice.
     """
     key = _read(key_file, "trials")
     seen, answers = {}, []
@@ -117,28 +130,19 @@ def _row(method, T, found):
     }  # fmt: skip
 
 
-def _trial(result, output, label, rng):
-    """Three pictures as data URIs and which of them is the fake; no two show the same frame."""
-    folder = person_folder(output, result["person"])
-    frames = rng.choice(result["pictures"], 3, replace=False)
+def _trial(person, output, label, rng):
+    """(three pictures as data URIs, which of them is the fake); no two show the same frame."""
+    folder = person_folder(output, person.person)
+    frames = rng.choice(person.pictures, 3, replace=False)
     fake = int(rng.integers(3))
-    names = [
-        f"{label if place == fake else 'truth'}_{frame:03d}.png"
-        for place, frame in enumerate(frames)
-    ]
-    return [_data_uri(folder / name) for name in names], fake
+    labels = [label if place == fake else TRUTH for place in range(3)]
+    paths = [frame_path(folder, *one) for one in zip(labels, frames, strict=True)]
+    return [_data_uri(path) for path in paths], fake
 
 
 def _data_uri(path):
     encoded = cv2.imencode(".jpg", cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def _has(result, method, T):
-    return any(
-        (row["method"], row["T"], row["protocol"]) == (method, T, "self")
-        for row in result["results"]
-    )
 
 
 def _read(path, wanted):
