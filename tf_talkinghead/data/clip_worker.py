@@ -1,6 +1,6 @@
-"""One clip, from its file to its record.
+"""Preparation of one clip, from its file to its record.
 
-What is left of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record` (serialised). Each
+The result of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record` (serialised). Each
 appears in one step, the outcome last, so a killed preparation leaves whole clips or nothing.
 """
 
@@ -18,14 +18,13 @@ from tf_talkinghead.errors import TalkingHeadError
 from tf_talkinghead.faces import geometry
 from tf_talkinghead.files import write_atomically
 
-_IN_MEMORY = (
-    256 << 20
-)  # bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice
+# Bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice.
+_IN_MEMORY = 256 << 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip."""
+    """Outcome of a clip: what its record holds, or why it was rejected."""
 
     name: str
     identity: str
@@ -64,7 +63,11 @@ def read_outcome(work, name: str) -> Outcome | None:
 
 
 def prepare_clip(job: Job, clip: Clip) -> Outcome:
-    """Prepare one clip, write its record and outcome, and return the outcome. Bad input is an outcome, not an error."""
+    """Prepares one clip and writes its record and outcome.
+
+    Returns:
+      The Outcome. Bad input is an outcome, not an error.
+    """
     record, outcome = _record(job, clip)
     path = outcome_path(job.work, clip.name)
     if record is not None:
@@ -75,11 +78,10 @@ def prepare_clip(job: Job, clip: Clip) -> Outcome:
 
 def _record(job, clip):
     """The serialised record (None if rejected) and the outcome of a clip."""
+    # Here, since the pipeline's own processes need none of it.
     from tf_talkinghead.data import records, video
-    from tf_talkinghead.faces import (  # here: the pipeline's own processes need none of it
-        crops,
-        landmarks,
-    )
+    from tf_talkinghead.faces import crops
+    from tf_talkinghead.faces.squares import square_of
 
     path = pathlib.Path(job.root, clip.name)
     try:
@@ -101,12 +103,10 @@ def _record(job, clip):
         )
     except TalkingHeadError as error:
         return None, Outcome(*clip, reason=str(error).removeprefix(f"{path}: "))
-    except (
-        Exception
-    ) as error:  # whatever a library makes of this file: it is left out and named, the rest goes on
+    except Exception as error:  # whatever a library makes of the file: it is rejected by name
         return None, Outcome(*clip, reason=f"{type(error).__name__}: {str(error)[:120]}")
     angles = np.median(geometry.head_angles(face.landmarks), axis=0)
-    sides = [landmarks.square_of(points).side for points in face.landmarks]
+    sides = [square_of(points).side for points in face.landmarks]
     return record, Outcome(
         *clip,
         reason="",

@@ -26,7 +26,7 @@ from tf_talkinghead.driving.smoothing import smooth
 from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
 from tf_talkinghead.faces import cropping, geometry, tracking
 from tf_talkinghead.faces.crops import default_landmarks
-from tf_talkinghead.faces.landmarks import square_of
+from tf_talkinghead.faces.squares import square_of
 
 STILL_FPS = 25.0  # of a photo's film
 # of the face's side: where and how large a face that left may come back

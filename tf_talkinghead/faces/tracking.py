@@ -1,9 +1,9 @@
-"""Faces through a clip: detect seldom, follow between, keep the one that lasts.
+"""Face tracking through a clip: detect seldom, follow between, keep the face that lasts longest.
 
 A face is detected every `every` frames of the source and its points are followed in between. A face that
-the detector no longer confirms, and the slower detector neither, is given up from the last confirmed
-frame on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not count as seen, but
-the face is followed through it. Calls of the slow detector are counted and limited to five a clip.
+neither the detector nor the slower detector confirms any more is dropped from the last confirmed frame
+on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not count as seen, but the
+face is followed through it. Calls of the slow detector are counted and limited to five a clip.
 """
 
 from collections.abc import Iterable
@@ -14,24 +14,22 @@ import numpy as np
 
 from tf_talkinghead.errors import NoFaceError
 from tf_talkinghead.faces import landmarks
-from tf_talkinghead.faces.landmarks import Face, LandmarkModel
+from tf_talkinghead.faces.landmarks import LandmarkModel
+from tf_talkinghead.faces.squares import Face, square_of
 
 HARD_CALLS = 5  # of the slow detector, per clip
-_MISSES = 3  # detector runs in a row that do not see a face before it is given up
-_LOOKS = 20  # detector runs without any face before a clip is given up
+_MISSES = 3  # detector runs in a row that do not see a face before it is dropped
+_SEARCHES = 20  # detector runs without any face before a clip is given up
 _CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
-_MOVED, _GROWN = (
-    1.0,
-    1.5,
-)  # of the square's side, from one frame to the next, before it is another face
-_LEAPT, _SWOLLEN = (
-    0.12,
-    1.15,
-)  # the same, before a followed face is looked for anew: it may have been lost
-_DRIFTED = landmarks.CONFIRMED  # mean distance of followed from detected points, in sides, from which the surer of them are taken
+# From one frame to the next: a square moved by more than a side, or 1.5 times as large, is another face.
+_MOVED, _GROWN = 1.0, 1.5
+# The same, from which a followed face is detected at once: it may have been lost.
+_LEAPT, _SWOLLEN = 0.12, 1.15
+# Mean distance of followed from detected points, in sides, from which the surer of them are taken.
+_DRIFTED = landmarks.CONFIRMED
 _SURER = 0.003  # spread that detected points may have more than followed ones and still be taken
-_WRONG = 0.15  # the same, from which the unconfirmed frames before are dropped
-_RIVAL = 0.8  # a second face this long-lived and this large, beside the first, leaves the clip's face open
+_WRONG = 0.15  # distance as above, from which the unconfirmed frames before are dropped
+_RIVAL = 0.8  # share of the main face's frames and side from which a second face is its rival
 
 
 @dataclass
@@ -48,7 +46,7 @@ class Track:
     @property
     def side(self) -> float:
         """Median side of its square, pixels."""
-        return float(np.median([landmarks.square_of(points).side for points in self.points]))
+        return float(np.median([square_of(points).side for points in self.points]))
 
     def add(self, position, face, confirmed):
         self.face = face
@@ -72,25 +70,31 @@ class FaceTracker:
         self.live: list[Track] = []
         self.tracks: list[Track] = []
         self.detections = self.hard_calls = self.frames = 0
-        self._next_look, self._looks, self._thumbnail = 0, 0, None
+        self._next_search, self._searches, self._thumbnail = 0, 0, None
 
     def step(self, image: np.ndarray, moment: int | None = None) -> None:
-        """Take in the next frame, uint8 RGB; `moment` is its number in the source where frames were left out."""
+        """Adds the next frame.
+
+        Args:
+          image: uint8 RGB [H, W, 3].
+          moment: its number in the source, where frames were left out.
+        """
         moment = self.frames if moment is None else moment
         if self._is_cut(image):
-            self.live, self._next_look = [], moment
+            self.live, self._next_search = [], moment
         followed = [self.model.follow(image, track.face.points) for track in self.live]
         leapt = any(
             not _same(track.face, face, _LEAPT, _SWOLLEN)
-            for track, face in zip(self.live, followed)
+            for track, face in zip(self.live, followed, strict=True)
         )
-        if leapt or moment >= self._next_look:
-            missed = self._look(image, followed)
-            self._next_look = moment + (
-                1 if missed else self.every if self.live else max(1, self.every // 3)
-            )
+        if leapt or moment >= self._next_search:
+            if self._detect(image, followed):
+                wait = 1
+            else:
+                wait = self.every if self.live else max(1, self.every // 3)
+            self._next_search = moment + wait
         else:
-            for track, face in zip(self.live, followed):
+            for track, face in zip(self.live, followed, strict=True):
                 track.add(self.frames, face, confirmed=False)
         self.frames += 1
 
@@ -106,26 +110,27 @@ class FaceTracker:
 
     @property
     def hopeless(self) -> bool:
-        """Whether many looks have found no face at all."""
-        return not self.tracks and self._looks >= _LOOKS
+        """Whether many detector runs have found no face at all."""
+        return not self.tracks and self._searches >= _SEARCHES
 
-    def _look(self, image, followed):
-        """Run the detector and settle which face is which; whether one was missed."""
-        main = max(zip(self.live, followed), key=lambda pair: len(pair[0].points), default=None)
-        near = (
-            None
-            if main is None
-            else main[1]
-            if _same(main[0].face, main[1], _LEAPT, _SWOLLEN)
-            else main[0].face
+    def _detect(self, image, followed):
+        """Runs the detector and assigns its faces to tracks; returns whether a face was missed."""
+        main = max(
+            zip(self.live, followed, strict=True),
+            key=lambda pair: len(pair[0].points),
+            default=None,
         )
+        near = None
+        if main is not None:
+            before, followed_to = main[0].face, main[1]
+            near = followed_to if _same(before, followed_to, _LEAPT, _SWOLLEN) else before
         found = self.model.detect(image, near)
         self.detections += 1
-        self._looks += 1
+        self._searches += 1
         if main is None and not found and self._may_call_hard(first=True):
             found = self.model.detect_hard(image)
         still = []
-        for track, face in zip(self.live, followed):
+        for track, face in zip(self.live, followed, strict=True):
             match = _best(track, found)
             if match is None and self._may_call_hard():
                 match = _best(track, self.model.detect_hard(image, track.face))
@@ -134,13 +139,11 @@ class FaceTracker:
             if match is not None:
                 gap = np.linalg.norm(face.points - match.points, axis=-1).mean() / match.square.side
                 if gap > _WRONG and _same(track.face, face, _LEAPT, _SWOLLEN):
-                    track.cut_to_confirmed()  # it had drifted off; after a leap only this frame is wrong
+                    # It had drifted off; after a leap only this frame is wrong.
+                    track.cut_to_confirmed()
                 surer = match.spread <= face.spread + _SURER
-                track.add(
-                    self.frames,
-                    match if gap > _WRONG or (gap > _DRIFTED and surer) else face,
-                    confirmed=True,
-                )
+                taken = match if gap > _WRONG or (gap > _DRIFTED and surer) else face
+                track.add(self.frames, taken, confirmed=True)
             else:
                 track.misses += 1
                 if track.misses > _MISSES or not _same(track.face, face, _LEAPT, _SWOLLEN):
@@ -157,7 +160,10 @@ class FaceTracker:
         return any(track.misses for track in still)
 
     def _may_call_hard(self, first=False):
-        """Count a call of the slow detector, if one is left; two are kept for losing sight of a face."""
+        """Counts a call of the slow detector; False where none is left.
+
+        Two are kept for faces that are lost.
+        """
         if self.hard_calls >= HARD_CALLS - (2 if first else 0):
             return False
         self.hard_calls += 1
@@ -172,7 +178,14 @@ class FaceTracker:
 def follow_faces(
     frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5, moments=None
 ) -> FaceTracker:
-    """A tracker that has seen all `frames`, whose numbers in the source are `moments` (0, 1, 2, ... by default)."""
+    """A tracker that has seen all frames.
+
+    Args:
+      frames: uint8 RGB [H, W, 3] each.
+      model: a LandmarkModel.
+      every: frames of the source from one detection to the next.
+      moments: the frames' numbers in the source; 0, 1, 2, ... by default.
+    """
     tracker = FaceTracker(model, every)
     for position, frame in enumerate(frames):
         tracker.step(frame, None if moments is None else int(moments[position]))
@@ -184,7 +197,8 @@ def follow_faces(
 def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) -> np.ndarray:
     """The main face's points in every frame, float32 [T, 68, 2] in pixels, NaN where it is not seen.
 
-    NoFaceError when no frame shows a face, or when two faces leave open which one is meant.
+    Raises:
+      NoFaceError: no frame shows a face, or two faces leave open which one is meant.
     """
     frames = list(frames)
     main = main_track(follow_faces(frames, model, every).tracks, len(frames))
@@ -216,7 +230,7 @@ def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Tr
 
 
 def _same(before, after, moved=_MOVED, grown=_GROWN):
-    """Whether two faces may be one: their squares differ by less than `moved` sides and `grown` times."""
+    """Whether two faces may be one: squares less than `moved` sides and `grown` times apart."""
     a, b = before.square, after.square
     distance = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
     return distance < moved and 1 / grown < a.side / b.side < grown

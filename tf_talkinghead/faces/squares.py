@@ -1,0 +1,70 @@
+"""Squares round faces: what landmarks are predicted in.
+
+Coordinates are pixels of the image, the centre of the first pixel at (0, 0).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Fitted on 90 detections in 19 clips: the detector's square seen from the points it leads to, in units
+# of the points' root-mean-square distance from their mean.
+_SIDE, _RIGHT, _DOWN = 2.762, -0.020, -0.120
+
+
+class Square(NamedTuple):
+    """A face's square."""
+
+    x: float  # of the centre
+    y: float
+    side: float
+
+    def moved(self, right, down, larger):
+        """The square moved by shares of its side, and `larger` times as large."""
+        return Square(self.x + right * self.side, self.y + down * self.side, larger * self.side)
+
+    def is_by(self, other):
+        """Whether its centre lies within half of the other's side of the other's centre."""
+        return max(abs(self.x - other.x), abs(self.y - other.y)) < other.side / 2
+
+
+class Face(NamedTuple):
+    """A face found in an image."""
+
+    square: Square
+    points: np.ndarray  # float32 [68, 2]
+    # How far the points would move in a slightly other square, in sides; landmarks.UNSURE is too far.
+    spread: float = 0.0
+
+    def shifted(self, x, y):
+        """The same face in an image whose origin lies at (-x, -y) of this one's."""
+        square = self.square._replace(x=self.square.x + x, y=self.square.y + y)
+        return self._replace(square=square, points=self.points + np.float32([x, y]))
+
+
+def square_of(points: np.ndarray) -> Square:
+    """The square the detector would put round `points` [68, 2]."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    size = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
+    return Square(float(mean[0]) + _RIGHT * size, float(mean[1]) + _DOWN * size, _SIDE * size)
+
+
+def window(image: np.ndarray, square: Square, sides: float) -> tuple[int, int, np.ndarray]:
+    """The part of an image within a larger square, at least one pixel.
+
+    Args:
+      image: [H, W] or [H, W, 3].
+      square: a face's.
+      sides: side of the part, in sides of `square`.
+
+    Returns:
+      (left, top, a view of the pixels).
+    """
+    half = sides * square.side / 2
+    ranges = []
+    for centre, size in ((square.x, image.shape[1]), (square.y, image.shape[0])):
+        low = int(np.clip(centre - half, 0, size - 1))
+        high = int(np.clip(np.ceil(centre + half), 1, size))
+        ranges.append((low, max(high, low + 1)))
+    (left, right), (top, bottom) = ranges
+    return left, top, image[top:bottom, left:right]
