@@ -1,6 +1,7 @@
 """Processes that prepare clips: what they share, what a crash costs, and when they end."""
 
 import contextlib
+import os
 import pathlib
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from tests.face_footage import write_face
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_process import ClipProcess, ForkServer
 from tf_talkinghead.data.clip_worker import Job, read_outcome
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
@@ -49,11 +50,11 @@ def kilobytes(pid, name):
 def test_two_processes_share_one_landmark_model(job):
     """What dlib's model takes lies in pages that both have; of its own each has less than the model's size."""
     size = model_file("shape_predictor_68_face_landmarks.dat").stat().st_size // 1024
-    with Nursery(job) as nursery:
-        pair = [ClipProcess(job, nursery.address) for _ in range(2)]
+    with ForkServer(job) as server:
+        pair = [ClipProcess(job, server.address) for _ in range(2)]
         for process in pair:
             process.prepare(CLIP)
-        children = children_of(nursery._process.pid)
+        children = children_of(server.pid)
         assert len(children) == 2
         for child in children:
             own, shared = kilobytes(child, "Private_"), kilobytes(child, "Shared_")
@@ -86,18 +87,35 @@ def test_a_file_that_crashes_its_reader_is_rejected_and_the_next_is_prepared(
     )
 
 
-def test_all_end_with_whoever_asked_however_it_ended(job):
-    """kill -9 of the process that has a nursery and a child: both go, and so does the socket's folder."""
+def test_a_clip_that_hangs_its_reader_is_rejected_and_the_next_is_prepared(job):
+    """The child is stopped, as if a decoder never returned: it is killed and replaced."""
+    with ForkServer(job) as server:
+        process = ClipProcess(job, server.address)
+        process.prepare(CLIP)
+        (child,) = children_of(server.pid)
+        os.kill(child, signal.SIGSTOP)
+        process.seconds = 0.5
+        process.prepare(CLIP._replace(name="evil.mp4"))
+        wait_until(lambda: not is_running(child))
+        process.seconds = 600
+        process.prepare(CLIP._replace(name="next.mp4"))
+        process.close()
+    assert read_outcome(job.work, "evil.mp4").reason == "it is not read within 0.5 s"
+    assert "no such file" in read_outcome(job.work, "next.mp4").reason
+
+
+def test_server_and_child_end_with_their_client_however_it_ended(job):
+    """kill -9 of the process that has a server and a child: both end, and the socket's folder goes."""
     program = (
         "import sys, time\n"
         "from tf_talkinghead.config import DataConfig\n"
         "from tf_talkinghead.data import clip_process, clip_worker\n"
         "from tf_talkinghead.data.listing import Clip\n"
         "job = clip_worker.Job(*sys.argv[1:3], DataConfig(size=48, max_frames=4))\n"
-        "nursery = clip_process.Nursery(job)\n"
-        "child = clip_process.ClipProcess(job, nursery.address)\n"
+        "server = clip_process.ForkServer(job)\n"
+        "child = clip_process.ClipProcess(job, server.address)\n"
         f"child.prepare(Clip(*{tuple(CLIP)!r}))\n"
-        "print(nursery._process.pid, nursery.address, flush=True)\n"
+        "print(server.pid, server.address, flush=True)\n"
         "time.sleep(100)\n"
     )
     command = [sys.executable, "-c", program, job.root, job.work]
@@ -115,12 +133,12 @@ def is_running(pid):
     return False
 
 
-def test_a_nursery_that_is_gone_or_never_was_is_one_line(job, tmp_path, monkeypatch):
-    with Nursery(job) as nursery:
+def test_a_server_that_has_ended_or_does_not_start_is_one_line(job, tmp_path, monkeypatch):
+    with ForkServer(job) as server:
         pass
     with pytest.raises(InputError, match="has ended .*start again"):
-        ClipProcess(job, nursery.address).prepare(CLIP)
+        ClipProcess(job, server.address).prepare(CLIP)
     (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(InputError, match="does not start; .*messages.txt has what it said"):
-        Nursery(job)
+        ForkServer(job)

@@ -1,10 +1,11 @@
-"""How fast video becomes records, and records become episodes.
+"""Benchmark of data: video to records, and records to episodes.
 
-The stages are run one after another in this process on one thread, as a preparing process works, and their
-processor time is counted: frames a second and core is frames over the sum. Two preparing processes at once
-are then compared with one by the clock, and so are two plain loops of dlib and of FFmpeg (scaling.py), in turns:
-no preparation can gain more by a second process than the machine gives. That wants a machine that does nothing
-else. Episodes are drawn through tf.data as training draws them, at the preset's image size and K.
+The stages are run one after another in this process on one thread, as a preparing process works,
+and their processor time is counted: frames a second and core is frames over the sum. Two preparing
+processes at once are then compared with one by the clock, and so are two plain loops of dlib and of
+FFmpeg (scaling.py), in turns: no preparation can gain more by a second process than the machine
+gives. That wants a machine that does nothing else. Episodes are drawn through tf.data as training
+draws them, at the preset's image size and K.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from tf_talkinghead.benchmark.landmark_accuracy import accuracy
 from tf_talkinghead.config import DataConfig
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data import clip_worker, records, video
-from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_process import ClipProcess, ForkServer
 from tf_talkinghead.data.clip_worker import Job
 from tf_talkinghead.data.dataset import INDEX_NAME, Dataset, Entry, to_json
 from tf_talkinghead.data.episodes import episodes
@@ -36,7 +37,7 @@ OPTIONS = {
     "frames": "frames of the synthesised clip; 128 by default",
     "episodes": "episodes to draw; 1000 by default",
     "shots": "K; the preset's by default",
-    "rounds": "turns of the stages, and of one and two processes, of which the median counts; 3 by default",
+    "rounds": "turns of the stages and of one and two processes; the median counts; 3 by default",
     "size": "pixels of records and episodes; the preset's by default",
 }
 _SIDE = 512  # pixels of the synthesised clip
@@ -83,7 +84,7 @@ def run(preset, options):
 
 
 def _stages(paths, data, rounds):
-    """Milliseconds a frame of each stage: the median over rounds, each of all frames of all clips."""
+    """Milliseconds a frame of each stage, the median over rounds of all frames of all clips."""
     model, threads = crops.default_landmarks(), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -138,10 +139,10 @@ class _Clock:
 
 
 def _side_by_side(root, names, data, folder, rounds):
-    """Frames a second by one and by two preparing processes, each given the same clips, start-up left out."""
+    """Frames a second by one and by two preparing processes with the same clips, once started."""
     jobs = [Job(str(root), str(folder / f"work-{i}" / "clips"), data) for i in range(2)]
-    nursery = Nursery(jobs[0])
-    processes = [ClipProcess(job, nursery.address) for job in jobs]
+    server = ForkServer(jobs[0])
+    processes = [ClipProcess(job, server.address) for job in jobs]
     clips = [
         Clip(name, "", "") for name in itertools.islice(itertools.cycle(names), max(2, len(names)))
     ]
@@ -167,7 +168,7 @@ def _side_by_side(root, names, data, folder, rounds):
             }
         )
         turns.append(turn)
-    for process in (*processes, nursery, *pairs.values()):
+    for process in (*processes, server, *pairs.values()):
         process.close()
     kept = sum(clip_worker.read_outcome(jobs[0].work, clip.name).frames for clip in clips)
     figures = {name: float(np.median([turn[name] for turn in turns])) for name in turns[0]}
@@ -177,7 +178,7 @@ def _side_by_side(root, names, data, folder, rounds):
 
 
 def _episodes(dataset, config, size, shots, count):
-    """Episodes a second, the share of JPEG decoding in their processor time, and how memory grows."""
+    """Episodes a second, the share of JPEG decoding in their time, growth of memory."""
     config = dataclasses.replace(
         config,
         model=_sized(config.model, size),
@@ -207,7 +208,7 @@ def _episodes(dataset, config, size, shots, count):
 
 
 def _sized(model, size):
-    """`model`'s config with another image size; the networks are not built here, so their depth may stay."""
+    """A model's config with another image size; no network is built, so its depth may stay."""
     changed = object.__new__(type(model))
     for name, value in vars(model).items():
         object.__setattr__(changed, name, size if name == "image_size" else value)

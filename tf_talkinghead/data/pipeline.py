@@ -1,8 +1,9 @@
 """The two Beam pipelines of a preparation, and the runner they are given.
 
-Locally it is FnApiRunner by name, with one process a core: Beam's DirectRunner would first try a runner
-that downloads a binary. With arguments of one's own (--runner=FlinkRunner ...) it is any Beam runner. What
-is passed through Beam is small, a clip's name or a shard's; pictures go from disk to disk.
+Locally it is FnApiRunner by name, with one process a core: Beam's DirectRunner would first try a
+runner that downloads a binary. With arguments of one's own (--runner=FlinkRunner ...) it is any
+Beam runner. What is passed through Beam is small, a clip's name or a shard's; pictures go from disk
+to disk.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from apache_beam.runners import create_runner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
-from tf_talkinghead.data.clip_process import ClipProcess, Nursery
+from tf_talkinghead.data.clip_process import ClipProcess, ForkServer
 from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
@@ -33,11 +34,11 @@ _STOP = "preparation stopped: "  # marks a user's error on its way through a run
 class _PrepareClips(beam.DoFn):
     """Clip -> nothing: its outcome lies on disk."""
 
-    def __init__(self, job: Job, nursery: str | None):
-        self.job, self.nursery = job, nursery
+    def __init__(self, job: Job, address: str | None):
+        self.job, self.address = job, address
 
     def setup(self):
-        self.process_of_clips = ClipProcess(self.job, self.nursery)
+        self.process_of_clips = ClipProcess(self.job, self.address)
 
     def process(self, clip):
         try:
@@ -79,7 +80,10 @@ class _WriteShards(beam.DoFn):
 
 
 def check_runner(beam_args: Sequence[str]) -> None:
-    """InputError unless the arguments, if any, name a runner that Beam has: without one it would take one of its own."""
+    """InputError unless the arguments, if any, name a runner that Beam has.
+
+    Without a name Beam would choose a runner of its own.
+    """
     if not beam_args:
         return
     name = PipelineOptions(list(beam_args)).view_as(StandardOptions).runner
@@ -103,15 +107,14 @@ def run_clips(
     progress: bool,
     done: int = 0,
 ) -> None:
-    """Prepare `clips`; `done` others were ready before and only count in the progress bar."""
+    """Prepares `clips`; `done` others were ready before and only count in the progress bar."""
     if not clips:
         return
-    # All workers of this machine fork their processes from one; those of a cluster each have their own.
-    with contextlib.nullcontext() if beam_args else Nursery(job) as nursery:
-        work = _PrepareClips(job, nursery and nursery.address)
-        _run(
-            work, [tuple(clip) for clip in clips], job, workers, beam_args, progress, "clips", done
-        )
+    # All workers of this machine fork their processes from one server; a cluster's have one each.
+    with contextlib.nullcontext() if beam_args else ForkServer(job) as server:
+        work = _PrepareClips(job, server and server.address)
+        items = [tuple(clip) for clip in clips]
+        _run(work, items, job, workers, beam_args, progress, "clips", done)
 
 
 def run_shards(
@@ -122,7 +125,14 @@ def run_shards(
     beam_args: Sequence[str],
     progress: bool,
 ) -> dict[str, list[tuple[int, int]]]:
-    """Write the shards that are not there yet; (offset, length) of the records of each."""
+    """Writes the shards that are missing.
+
+    Args:
+      shards: file name -> outcomes of its clips.
+
+    Returns:
+      {file name: (offset, length) of each record}.
+    """
     wanted = {name: [outcome.name for outcome in group] for name, group in shards.items()}
     pending = [
         (name, clips) for name, clips in wanted.items() if not _is_written(job, output, name, clips)
@@ -169,17 +179,12 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
             [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
         )
         runner = FnApiRunner()
-        logging.getLogger("apache_beam").setLevel(
-            logging.CRITICAL
-        )  # it tells of an error that is raised anyway
+        # It logs errors that are raised anyway.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     bar = _Progress(job.work, len(items) + done, done, unit, progress)
     # Beam's worker processes log their every step on the stderr they are given.
-    with (
-        bar,
-        _messages_elsewhere(job.work)
-        if workers > 1 and not beam_args
-        else contextlib.nullcontext(),
-    ):
+    noisy = workers > 1 and not beam_args
+    with bar, _messages_elsewhere(job.work) if noisy else contextlib.nullcontext():
         try:
             pipeline = beam.Pipeline(runner=runner, options=options)
             pipeline | "items" >> beam.Create(items, reshuffle=True) | unit >> beam.ParDo(work)
@@ -198,7 +203,7 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
 
 @contextlib.contextmanager
 def _messages_elsewhere(work):
-    """Send what this process and its children write to file descriptor 2 to the preparation's `messages.txt`."""
+    """Sends what this process and its children write to stderr to `messages.txt`."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(pathlib.Path(work).parent / "messages.txt", "ab") as file:
@@ -212,7 +217,7 @@ def _messages_elsewhere(work):
 
 
 class _Progress:
-    """A bar on stderr that follows a file to which every worker appends one byte an item."""
+    """Progress bar on stderr; follows a file to which every worker appends a byte for each item."""
 
     def __init__(self, work, total, done, unit, shown):
         self.path = _count_path(work)
