@@ -1,4 +1,4 @@
-"""Preparation end to end: what comes out, kill -9, workers, growth, bad input, refusals."""
+"""Preparation end to end: what comes out, rejections, kill -9, workers, growth."""
 
 import csv
 import dataclasses
@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from scripts import prepare_dataset  # noqa: F401  (its flags and imports must load)
-from tests.face_footage import moving_face
+from tests.prepare_footage import write_footage
 from tf_talkinghead.config import DataConfig
-from tf_talkinghead.data import clip_worker, video
+from tf_talkinghead.data import clip_worker
 from tf_talkinghead.data.clip_process import ClipProcess
 from tf_talkinghead.data.clip_worker import Job
 from tf_talkinghead.data.dataset import load_dataset
 from tf_talkinghead.data.listing import Clip
-from tf_talkinghead.data.prepare import _settings, prepare
+from tf_talkinghead.data.prepare import prepare
 from tf_talkinghead.errors import InputError
 
 CONFIG = DataConfig(size=48, max_frames=4, clips_per_shard=2)
@@ -32,28 +32,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory, portrait):
-    """Two people, four clips and a photo, and much that is of no use."""
-    root = tmp_path_factory.mktemp("footage")
-    for place, name in enumerate(["anna/1.mp4", "anna/2.mkv", "bø/1.mp4"]):
-        (root / name).parent.mkdir(exist_ok=True)
-        video.write_video(root / "new.mp4", moving_face(portrait, 6, seed=place), 25)
-        os.rename(root / "new.mp4", root / name)  # what a file is, its content says
-    Image.fromarray(portrait).save(root / "loose.png")
-    (root / "bad").mkdir()
-    (root / "bad" / "empty.mp4").write_bytes(b"")
-    (root / "bad" / "text.mp4").write_text("not a video")
-    data = (root / "anna/1.mp4").read_bytes()
-    (root / "bad" / "cut.mp4").write_bytes(data[: len(data) // 2])
-    video.write_video(root / "bad" / "wall.mp4", np.full((6, 100, 100, 3), 90, np.uint8), 25)
-    Image.fromarray(portrait[:60]).save(root / "bad" / "hair.jpg")
-    Image.new("L", (10_000, 10_000)).save(root / "bad" / "enormous.png")
-    (root / "bad" / "notes.txt").write_text("hello")
-    for suffix in ("jpg", "png"):
-        Image.fromarray(portrait).save(root / "bad" / f"twin.{suffix}")
-    both = np.concatenate([portrait[:260, 90:350], portrait[:260, 90:350]], axis=1)
-    Image.fromarray(both).save(root / "bad" / "two.jpg", quality=95)
-    (root / "bad" / "unreadable.mp4").symlink_to(root / "nowhere.mp4")
-    return root
+    return write_footage(tmp_path_factory.mktemp("footage"), portrait)
 
 
 def _run(root, output, workers=1, limit=None, **changes):
@@ -244,72 +223,6 @@ def test_another_beam_runner_by_its_own_flags_makes_the_same_dataset(
     output = tmp_path / "out"
     prepare(footage, output, CONFIG, beam_args=["--runner=BundleBasedDirectRunner"], progress=False)
     _assert_same_folder(undisturbed, output)
-
-
-@pytest.mark.parametrize(
-    "arguments, said",
-    [
-        (["clips"], "clips: expected Apache Beam's flags, with --runner=NAME"),
-        (["--runer=FlinkRunner"], "--runer=FlinkRunner: expected Apache Beam's flags"),
-        (["--runner=NoSuchRunner"], "--runner=NoSuchRunner: Beam has no such runner here"),
-    ],
-)
-def test_arguments_that_name_no_runner_are_refused(footage, tmp_path, arguments, said):
-    with pytest.raises(InputError, match=f"^{said}"):
-        prepare(footage, tmp_path / "out", CONFIG, beam_args=arguments, progress=False)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_runner_that_fails_is_one_line(footage, tmp_path, monkeypatch):
-    def unreachable(*_):
-        raise ConnectionError("no cluster at HOST:8081\nlong story")
-
-    monkeypatch.setattr(
-        "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner.run_pipeline", unreachable
-    )
-    with pytest.raises(InputError, match=r"the runner failed \(no cluster at HOST:8081\)"):
-        prepare(
-            footage,
-            tmp_path,
-            CONFIG,
-            beam_args=["--runner=BundleBasedDirectRunner"],
-            progress=False,
-        )
-
-
-def test_landmark_files_of_one_name_and_other_content_are_other_settings(tmp_path):
-    described = []
-    for place, content in enumerate((b"one", b"two")):
-        path = tmp_path / str(place) / "model.dat"
-        path.parent.mkdir()
-        path.write_bytes(content)
-        described.append(_settings(CONFIG, path)["landmark_model"])
-    assert described[0] != described[1] and all(text.startswith("model.dat") for text in described)
-
-
-def test_no_usable_clip_at_all(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "x.mp4").write_text("x")
-    with pytest.raises(InputError, match="no usable clip; see .*rejected.csv"):
-        prepare(tmp_path / "in", tmp_path / "out", CONFIG, workers=1, progress=False)
-    assert "unreadable" in (tmp_path / "out" / "rejected.csv").read_text()
-    assert not (tmp_path / "out" / "dataset.json").exists()
-
-
-def test_output_that_cannot_be_written(footage, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="--output=.*cannot be written"):
-        prepare(footage, tmp_path / "file" / "out", CONFIG, progress=False)
-
-
-def test_one_preparation_at_a_time(footage, tmp_path):
-    import fcntl
-
-    (tmp_path / ".work").mkdir()
-    with open(tmp_path / ".work" / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another preparation"):
-            prepare(footage, tmp_path, CONFIG, progress=False)
 
 
 def test_full_disk_stops_with_one_line_and_nothing_lost(undisturbed, footage, tmp_path):

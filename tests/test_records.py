@@ -153,9 +153,7 @@ def test_dataset_round_trip_and_direct_reading(tmp_path):
     for entry, record in zip(loaded.clips, groups[0] + groups[1]):
         _same(loaded.read(entry), record)
     assert [record.clip for record in loaded.records()] == ["a.mp4", "b.mp4", "c.mp4"]
-    assert loaded.identities == ["anna", "bo"] and loaded.video_index("bo", "c.mp4") == 2
-    with pytest.raises(KeyError):
-        loaded.video_index("bo", "a.mp4")
+    assert loaded.identities == ["anna", "bo"] and loaded.videos[2] == ("bo", "c.mp4")
     counts = json.loads((tmp_path / "dataset.json").read_text())["counts"]
     assert counts == {
         "identities": 2,

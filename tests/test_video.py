@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_talkinghead.data import video
+from tf_talkinghead.data import photos, probe, video
 from tf_talkinghead.errors import InputError
 
 
@@ -173,7 +173,7 @@ def test_photos(tmp_path):
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
     shown = next(video.read_video(tmp_path / "alpha.png").frames)
     assert (shown[10:] == 255).all() and (shown[:10] == image[:10]).all()
-    Image.fromarray((image[..., 0].astype(np.uint16) * 257)).save(tmp_path / "deep.png")
+    Image.fromarray(image[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
     np.testing.assert_array_equal(
         next(video.read_video(tmp_path / "deep.png").frames)[..., 1], image[..., 0]
     )
@@ -211,7 +211,7 @@ def test_files_of_no_use(tmp_path):
 
 
 def test_enormous(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(photos, "MAX_PIXELS", 1000)
     Image.new("L", (40, 40)).save(tmp_path / "big.png")
     with pytest.raises(InputError, match="enormous .40 x 40"):
         video.probe(tmp_path / "big.png")

@@ -1,7 +1,8 @@
 """Preparation of one clip, from its file to its record.
 
-The result of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record` (serialised). Each
-appears in one step, the outcome last, so a killed preparation leaves whole clips or nothing.
+The result of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record`
+(serialised). Each appears in one step, the outcome last, so a killed preparation leaves whole clips
+or nothing.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from tf_talkinghead.errors import TalkingHeadError
 from tf_talkinghead.faces import geometry
 from tf_talkinghead.files import write_atomically
 
-# Bytes of decoded frames kept between finding the face and cropping; longer clips are decoded twice.
+# Bytes of decoded frames kept between finding the face and cropping; longer clips are decoded
+# twice.
 _IN_MEMORY = 256 << 20
 
 
@@ -120,7 +122,7 @@ def _record(job, clip):
 
 
 def _frames(source, wanted):
-    """The wanted frames as a list, or a function that decodes them anew when they are too much to keep."""
+    """The wanted frames: a list, or a function that decodes them where they are too large."""
     from tf_talkinghead.data import video
 
     decoder = video.decode(source, wanted)

@@ -56,13 +56,6 @@ class Dataset:
         """Names of all people, sorted."""
         return sorted({identity for identity, _ in self.videos})
 
-    def video_index(self, identity: str, video: str) -> int:
-        """The row of W of a video; KeyError when there is none."""
-        try:
-            return self.videos.index((identity, video))
-        except ValueError:
-            raise KeyError((identity, video)) from None
-
     def read(self, entry: Entry) -> Record:
         """One clip, read directly from its place."""
         path = self.folder / self.shards[entry.shard]

@@ -18,6 +18,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from tf_talkinghead.data import video
+from tf_talkinghead.data.photos import PHOTO_SUFFIXES
 from tf_talkinghead.errors import InputError
 
 _VOXCELEB = re.compile(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+")
@@ -54,10 +55,8 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
         clips, rejected = _from_folders(root)
     kept, twins = _without_twins(clips)
     if not clips and not rejected:
-        raise InputError(
-            f"--input={root}: no video or photo in it (looked for "
-            f"{', '.join(video.VIDEO_SUFFIXES + video.PHOTO_SUFFIXES)})"
-        )
+        suffixes = ", ".join(video.VIDEO_SUFFIXES + PHOTO_SUFFIXES)
+        raise InputError(f"--input={root}: no video or photo in it (looked for {suffixes})")
     return kept, sorted(rejected + twins)
 
 
@@ -135,16 +134,14 @@ def _rows(path):
         raise InputError(f"--manifest={path}: cannot be read ({error})") from error
     if not rows or not {"file", "person_id"} <= set(rows[0]):
         raise InputError(
-            f"--manifest={path}: expected a CSV with the columns file and person_id, and at least "
-            "one row"
+            f"--manifest={path}: expected a CSV with the columns file and person_id, "
+            "and at least one row"
         )
     return rows
 
 
 def _without_twins(clips):
-    """Leave out files that differ only in their extension: one recording twice, most likely, and
-    no telling which is good.
-    """
+    """Rejects files that differ only in their extension: which one is meant is unknown."""
     groups = defaultdict(list)
     for clip in clips:
         groups[clip.name.rpartition(".")[0]].append(clip)

@@ -1,18 +1,16 @@
-"""A tree of video becomes a dataset: an Apache Beam pipeline over clips, then one over shards.
+"""Preparation of a dataset from a tree of video: a Beam pipeline over clips, then one over shards.
 
     prepare("videos/", "datasets/mine", preset("paper").data)
 
-Everything under way lies in `<output>/.work`: one outcome a clip (clip_worker.py) and one note a shard.
-Started again after any end, the preparation goes on from there; `dataset.json` is written last. What comes
-out depends on the input and the settings alone, not on the number of workers or on interruptions. Given
-an output that is finished, the clips it lacks are added in new shards; rejected ones are tried again.
+Everything under way lies in `<output>/.work`: one outcome a clip (clip_worker.py) and one note a
+shard. Started again after any end, the preparation goes on from there; `dataset.json` is written
+last. What comes out depends on the input and the settings alone, not on the number of workers or on
+interruptions. Given an output that is finished, the clips it lacks are added in new shards;
+rejected ones are tried again.
 """
 
-import csv
 import dataclasses
-import fcntl
 import hashlib
-import io
 import json
 import logging
 import pathlib
@@ -23,6 +21,7 @@ from tf_talkinghead.config import DataConfig
 from tf_talkinghead.data import clip_worker, listing
 from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome
 from tf_talkinghead.data.listing import Rejection
+from tf_talkinghead.data.output import locked, read_rejected, write_rejected
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.landmarks import DlibLandmarks
 from tf_talkinghead.files import write_atomically
@@ -41,15 +40,24 @@ def prepare(
     beam_args: Sequence[str] = (),
     progress: bool = True,
 ):
-    """Prepare the clips below `root` into the folder `output`, and return its Dataset.
+    """Prepares the clips below `root` into the folder `output`.
 
-    `manifest` and `where` as in listing.list_clips. `workers` is the number of local processes, 0 for one a
-    core; `beam_args` (such as --runner=FlinkRunner) name another Beam runner, for which both folders must be
-    reachable by that path from every worker.
+    Args:
+      config: how.
+      manifest, where: as in listing.list_clips.
+      landmark_model: another file of 68 points in dlib's format.
+      workers: number of local processes; 0 is one a core.
+      beam_args: another Beam runner (such as --runner=FlinkRunner); both folders must be reachable by
+        that path from every worker.
+      progress: whether to show progress bars.
+
+    Returns:
+      The Dataset.
 
     Raises:
-      InputError: nothing to prepare, no usable clip, an output that cannot be written or was made with
-        other settings, a full disk. What was done so far stays, and is taken up by the next call.
+      InputError: nothing to prepare, no usable clip, an output that cannot be written or was made
+        with other settings, a full disk. What was done so far stays, and is taken up by the next
+        call.
     """
     root, output = pathlib.Path(root).absolute(), pathlib.Path(output).absolute()
     clips, rejected = listing.list_clips(root, manifest, where)
@@ -63,10 +71,9 @@ def prepare(
     if beam_args:
         _pipeline().check_runner(beam_args)
     work = output / WORK_NAME
-    with _locked(work):
-        from tf_talkinghead.data import (
-            dataset as index,  # after the checks that are quick: it loads TensorFlow
-        )
+    with locked(work):
+        # After the checks that are quick: it imports TensorFlow.
+        from tf_talkinghead.data import dataset as index
 
         settings = _settings(config, landmark_model)
         before = index.load_dataset(output) if (output / index.INDEX_NAME).is_file() else None
@@ -78,9 +85,10 @@ def prepare(
         rejected = sorted(rejected + [Rejection(o.name, o.reason) for o in outcomes if o.reason])
         kept = [outcome for outcome in outcomes if not outcome.reason]
         if not kept and not known:
-            _write_rejected(output, rejected)
+            write_rejected(output, rejected)
             raise InputError(
-                f"--input={root}: no usable clip; see {output / 'rejected.csv'} for the reason of each"
+                f"--input={root}: no usable clip; see {output / 'rejected.csv'} "
+                "for the reason of each"
             )
         shards = _shards(output, before, kept, config.clips_per_shard)
         places = _pipeline().run_shards(job, output, shards, workers, beam_args, progress)
@@ -119,31 +127,14 @@ def _settings(config, landmark_model):
     return {**settings, "landmark_model": model}
 
 
-def _locked(work):
-    """The output, ready to be written by this process alone until the returned file is closed."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = open(work / "lock", "w")
-    except OSError as error:
-        raise InputError(f"--output={work.parent}: cannot be written ({error.strerror})") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise InputError(f"--output={work.parent}: another preparation is writing to it") from error
-    return lock
-
-
 def _check_settings(output, work, before, settings):
     """Refuse an output of other settings; note ours for the next start."""
     path = work / "settings.json"
-    noted = (
-        before.settings
-        if before
-        else json.loads(path.read_text("utf-8"))
-        if path.is_file()
-        else None
-    )
+    noted = None
+    if before:
+        noted = before.settings
+    elif path.is_file():
+        noted = json.loads(path.read_text("utf-8"))
     if noted is not None and noted != settings:
         names = sorted(
             name for name in {*noted, *settings} if noted.get(name) != settings.get(name)
@@ -171,7 +162,8 @@ def _outcomes(job, clips, workers, beam_args, progress) -> list[Outcome]:
     missing = [clip.name for clip, outcome in zip(clips, outcomes) if outcome is None]
     if missing:
         raise InputError(
-            f"{len(missing)} clips were not prepared ({missing[0]}, ...): start again to go on with them"
+            f"{len(missing)} clips were not prepared ({missing[0]}, ...): "
+            "start again to go on with them"
         )
     return outcomes
 
@@ -231,36 +223,24 @@ def _dataset(output, settings, before, shards, places):
 
 
 def _publish(dataset, rejected, known):
-    """Write rejected.csv and preview.png, then dataset.json: with it the dataset is there. Returns it, counts complete."""
+    """Writes rejected.csv and preview.png, then dataset.json, which completes the dataset.
+
+    Returns:
+      The Dataset with its count of rejections.
+    """
     from tf_talkinghead.data import dataset as index
     from tf_talkinghead.data import preview
 
     kept = {entry.clip for entry in dataset.clips}
     tried = {rejection.file for rejection in rejected}
     earlier = (
-        [row for row in _read_rejected(dataset.folder) if row.file not in kept | tried]
+        [row for row in read_rejected(dataset.folder) if row.file not in kept | tried]
         if known
         else []
     )
     rejected = sorted(earlier + rejected)
-    _write_rejected(dataset.folder, rejected)
+    write_rejected(dataset.folder, rejected)
     dataset = dataclasses.replace(dataset, rejected=len(rejected))
     write_atomically(dataset.folder / "preview.png", preview.draw(dataset))
     write_atomically(dataset.folder / index.INDEX_NAME, index.to_json(dataset).encode())
     return dataset
-
-
-def _write_rejected(output, rejected):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Rejection._fields)
-    writer.writerows(rejected)
-    write_atomically(output / "rejected.csv", text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _read_rejected(output):
-    path = output / "rejected.csv"
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [Rejection(*row) for row in list(csv.reader(file))[1:]]

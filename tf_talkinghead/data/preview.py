@@ -24,8 +24,8 @@ def draw(dataset: Dataset) -> bytes:
     axes.imshow(crops)
     axes.set_axis_off()
     axes.set_title(
-        f"{len(dataset.clips)} clips of {len(dataset.identities)} people, {dataset.rejected} files "
-        "rejected"
+        f"{len(dataset.clips)} clips of {len(dataset.identities)} people, "
+        f"{dataset.rejected} files rejected"
     )
     lengths, faces, angles = plots.subplots(1, 3)
     lengths.hist([entry.frames for entry in dataset.clips], bins=30)

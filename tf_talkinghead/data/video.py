@@ -1,8 +1,8 @@
-"""Video and photos in, video out: uint8 RGB `[H, W, 3]` frames, upright, with square pixels.
+"""Reading of video and photos, writing of video: uint8 RGB `[H, W, 3]`, upright, square pixels.
 
-A photo is a clip of one frame at 0 frames a second. Rotation marks, odd sizes, greyscale, 16-bit and
-transparent pictures (shown on white), pixels that are not square and variable frame rates are dealt
-with here and nowhere else. Whatever cannot be used raises InputError with a reason fit for a user.
+A photo (photos.py) is a clip of one frame at 0 frames a second. Rotation marks, odd sizes, pixels
+that are not square and variable frame rates are handled here and nowhere else. A file that cannot
+be used raises InputError with the reason.
 
     clip = read_video("driver.mov")           # frames on an even grid of clip.fps
     write_video("out.mp4", clip.frames, clip.fps, audio_from="driver.mov")
@@ -17,26 +17,13 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
 
+from tf_talkinghead.data import photos
+from tf_talkinghead.data.photos import PHOTO_SUFFIXES
+from tf_talkinghead.data.probe import COMPLETE, UNREADABLE, Source, probe, short_reason
 from tf_talkinghead.errors import InputError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".gif", ".m4v")
-MAX_PIXELS = 64_000_000  # of one frame: 8K is 33 million; more is a mistake or a bomb
-MAX_FRAMES = 400_000  # of one clip: two hours at 50 frames a second
-_COMPLETE = 0.95  # share of the frames a container promises that must be there
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a file holds, known without decoding it."""
-
-    path: pathlib.Path
-    times: np.ndarray  # seconds of each frame in order of showing, float64 [T]
-    fps: float  # average frames a second, 0 for a photo
-    has_audio: bool
-    constant_rate: bool  # frames are evenly spaced in time
 
 
 @dataclass(frozen=True)
@@ -57,9 +44,17 @@ def is_media(path) -> bool:
 def read_video(path, max_frames: int | None = None) -> Clip:
     """The frames of a video or photo.
 
-    Without `max_frames` a clip of variable rate is put on an even grid of `fps` (frames repeated or left
-    out), so that writing the frames at `fps` keeps time with the sound. With it, at most that many
-    different frames are given, evenly spaced in time.
+    Args:
+      path: the file.
+      max_frames: at most so many different frames, evenly spaced in time. By default all; a clip of
+        variable rate is then put on an even grid of `fps` (frames repeated or left out), so that
+        the frames written at `fps` keep time with the sound.
+
+    Returns:
+      A Clip.
+
+    Raises:
+      InputError: a file that cannot be used; while the frames are read, one that is damaged.
     """
     source = probe(path)
     if max_frames is not None:
@@ -71,50 +66,33 @@ def read_video(path, max_frames: int | None = None) -> Clip:
     return Clip(decode(source, wanted, threads=0), source.fps, source.has_audio, len(wanted))
 
 
-def probe(path) -> Source:
-    """What `path` holds; reads packets, decodes nothing. InputError says why a file is of no use."""
-    path = pathlib.Path(path)
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: empty file")
-        return _probe_photo(path) if path.suffix.lower() in PHOTO_SUFFIXES else _probe_video(path)
-    except (
-        av.FFmpegError,
-        Image.DecompressionBombError,
-        OSError,
-        ValueError,
-        SyntaxError,
-    ) as error:
-        raise InputError(f"{path}: unreadable ({_short(error)})") from error
-
-
 def decode(source: Source, wanted=None, threads: int = 1) -> Iterator[np.ndarray]:
-    """The frames at the ascending positions `wanted` (repeats allowed, all by default), uint8 RGB [H, W, 3].
+    """Decoded frames, uint8 RGB [H, W, 3].
 
-    `threads` of the decoder, 0 for as many as it likes. InputError when the file breaks off or is damaged.
+    Args:
+      source: of `probe`.
+      wanted: ascending positions, repeats allowed; all by default.
+      threads: of the decoder; 0 leaves the number to it.
+
+    Raises:
+      InputError: the file breaks off or is damaged.
     """
     wanted = np.arange(len(source.times)) if wanted is None else np.asarray(wanted)
     try:
         if source.path.suffix.lower() in PHOTO_SUFFIXES:
-            picture = _photo(source.path)
+            picture = photos.read_photo(source.path)
             yield from (picture for _ in wanted)
         else:
             yield from _decode_video(source, wanted, threads)
-    except (
-        av.FFmpegError,
-        Image.DecompressionBombError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        MemoryError,
-    ) as error:
-        raise InputError(f"{source.path}: damaged ({_short(error)})") from error
+    except (*UNREADABLE, MemoryError) as error:
+        raise InputError(f"{source.path}: damaged ({short_reason(error)})") from error
 
 
 def spread(times: np.ndarray, count: int) -> np.ndarray:
-    """Positions of at most `count` different frames, evenly spaced in time from the first to the last, int [<= count]."""
+    """Positions of at most `count` different frames, evenly spaced in time, int [<= count].
+
+    The first and the last of `times` (seconds, ascending) are among them.
+    """
     if len(times) <= count:
         return np.arange(len(times))
     targets = np.linspace(times[0], times[-1], count)
@@ -130,10 +108,17 @@ def write_video(
     audio_from=None,
     metadata: dict[str, str] | None = None,
 ):
-    """Write uint8 RGB `[H, W, 3]` frames as H.264 in an mp4, whole or not at all.
+    """Writes H.264 in an mp4, whole or not at all.
 
-    `audio_from` names a file whose sound is kept, cut to the video's length. `metadata` takes the keys an
-    mp4 knows (title, comment, artist, ...). Odd sizes are widened by one repeated row or column.
+    Args:
+      path: the file.
+      frames: uint8 RGB [H, W, 3] of one size; odd sizes are widened by one repeated row or column.
+      fps: frames a second.
+      audio_from: a file whose sound is kept, cut to the video's length.
+      metadata: keys that mp4 defines (title, comment, artist, ...).
+
+    Raises:
+      InputError: no frames, a rate that is not positive, or a path that cannot be written.
     """
     path = pathlib.Path(path)
     rate = fractions.Fraction(fps).limit_denominator(60_000)
@@ -148,11 +133,8 @@ def write_video(
     try:
         with av.open(partial, "w", options={"movflags": "+faststart"}) as out:
             out.metadata.update(metadata or {})
-            sound = (
-                _Sound(out, audio_from)
-                if audio_from is not None and probe(audio_from).has_audio
-                else None
-            )
+            has_sound = audio_from is not None and probe(audio_from).has_audio
+            sound = _Sound(out, audio_from) if has_sound else None
             count = _encode_frames(out, frames, rate)
             if count == 0:
                 raise InputError(f"{path}: no frames to write")
@@ -161,7 +143,7 @@ def write_video(
         os.chmod(partial, 0o644)
         os.replace(partial, path)
     except OSError as error:  # av.FFmpegError is one
-        raise InputError(f"{path}: cannot be written ({_short(error)})") from error
+        raise InputError(f"{path}: cannot be written ({short_reason(error)})") from error
     finally:
         pathlib.Path(partial).unlink(missing_ok=True)
 
@@ -187,7 +169,10 @@ def _encode_frames(out, frames, rate):
 
 
 class _Sound:
-    """The sound of another file, encoded anew as AAC. Made before the first video frame: a container takes streams first."""
+    """The sound of another file, encoded as AAC.
+
+    Constructed before the first video frame is written: a container takes its streams first.
+    """
 
     def __init__(self, out, path):
         self.out, self.path = out, str(path)
@@ -208,45 +193,6 @@ class _Sound:
         self.out.mux(self.stream.encode())
 
 
-def _probe_photo(path):
-    with Image.open(path) as image:
-        _check_size(path, *image.size)
-    return Source(path, np.zeros(1), 0.0, False, True)
-
-
-def _probe_video(path):
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise InputError(f"{path}: no video stream")
-        stream = container.streams.video[0]
-        _check_size(path, stream.codec_context.width, stream.codec_context.height)
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        base, promised = stream.time_base, stream.frames
-        stamps = [
-            packet.pts if packet.pts is not None else packet.dts
-            for packet in container.demux(stream)
-            if packet.size
-        ]
-        has_audio = bool(container.streams.audio)
-    if not stamps:
-        raise InputError(f"{path}: no frames")
-    if len(stamps) < _COMPLETE * promised:
-        raise InputError(f"{path}: truncated ({len(stamps)} of {promised} frames)")
-    if len(stamps) > MAX_FRAMES:
-        raise InputError(
-            f"{path}: enormous ({len(stamps)} frames; cut it into clips of at most {MAX_FRAMES})"
-        )
-    if any(stamp is None for stamp in stamps):
-        times = np.arange(len(stamps)) / rate
-    else:
-        times = np.sort(np.asarray(stamps, np.float64)) * float(base)
-    length = times[-1] - times[0]
-    fps = round((len(times) - 1) / length, 6) if length > 0 else rate
-    gaps = np.diff(times)
-    even = len(gaps) == 0 or (gaps.max() < 1.5 / fps and gaps.min() > 0.5 / fps)
-    return Source(path, times, float(fps), has_audio, bool(even))
-
-
 def _decode_video(source, wanted, threads):
     counts = dict(zip(*np.unique(wanted, return_counts=True)))
     last, position, frame = int(wanted[-1]), -1, None
@@ -260,8 +206,9 @@ def _decode_video(source, wanted, threads):
                 yield from (picture for _ in range(counts[position]))
             if position >= last:
                 return
-    # A decoder may hold back a frame or two at the end (edit lists, open groups); more missing is damage.
-    if position + 1 < _COMPLETE * (last + 1) or frame is None:
+    # A decoder may hold back a frame or two at the end (edit lists, open groups); more missing is
+    # damage.
+    if position + 1 < COMPLETE * (last + 1) or frame is None:
         raise InputError(
             f"{source.path}: damaged ({position + 1} of {last + 1} frames can be decoded)"
         )
@@ -276,41 +223,10 @@ def _upright(frame, aspect):
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-def _photo(path):
-    with Image.open(path) as image:
-        _check_size(path, *image.size)
-        if (
-            image.mode.startswith("I") or image.mode == "F"
-        ):  # 16 bits and more: Pillow would clip, not scale
-            deep = np.asarray(image, np.float64)
-            image = Image.fromarray(
-                np.clip(deep / 257 if deep.max() > 255 else deep, 0, 255).astype(np.uint8)
-            )
-        image = ImageOps.exif_transpose(image)
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = Image.alpha_composite(
-                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-            )
-        return np.array(image.convert("RGB"))
-
-
 def _even_grid(source):
-    """For each instant of an even grid, the frame on screen then, int [round(duration x fps) + 1]."""
+    """Position of the frame shown at each instant of an even grid, int [duration x fps + 1]."""
     count = round((source.times[-1] - source.times[0]) * source.fps) + 1
     instants = source.times[0] + np.arange(count) / source.fps
     return np.clip(
         np.searchsorted(source.times, instants + 1e-6, side="right") - 1, 0, len(source.times) - 1
     )
-
-
-def _check_size(path, width, height):
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: enormous ({width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million)"
-        )
-    if width < 1 or height < 1:
-        raise InputError(f"{path}: no picture size")
-
-
-def _short(error):
-    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
