@@ -1,4 +1,4 @@
-"""Face chips: against dlib's `get_face_chip`, and against a similarity solved and sampled without dlib."""
+"""Face chips: against dlib's `get_face_chip`, and against a similarity solved without dlib."""
 
 import cv2
 import dlib
@@ -21,7 +21,7 @@ def least_squares_chip(image, landmarks):
     system = np.concatenate([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)])
     a, b, right, down = np.linalg.lstsq(system, target.T.reshape(-1), rcond=None)[0]
     scale = np.hypot(a, b)
-    # dlib's box is one pixel narrower than the chip's square: the outermost samples lie on its edge.
+    # dlib's box is a pixel narrower than the chip's square, and the outermost samples lie on it.
     steps = (np.arange(150) / 149 - 0.5) * (150 - 1 / scale) + 75
     x, y = np.meshgrid(steps, steps)
     where = np.stack([a * x - b * y + right, b * x + a * y + down], -1).astype(np.float32)

@@ -62,4 +62,3 @@ def test_landmarks_stay_on_their_pixel():
     np.testing.assert_allclose(
         fraction[0] * 128, [columns.mean() + 0.5, rows.mean() + 0.5], atol=0.51
     )
-    np.testing.assert_allclose(cropping.to_pixels(fraction, box), [[20, 30]], atol=1e-4)

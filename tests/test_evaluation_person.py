@@ -11,11 +11,10 @@ import pytest
 from tests.moving_portrait import clip, source
 from tf_talkinghead import metrics
 from tf_talkinghead.config import EvaluationConfig
-from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
-from tf_talkinghead.evaluation import methods, person, report, run
+from tf_talkinghead.errors import NoFaceError, TalkingHeadError
+from tf_talkinghead.evaluation import methods, person, report
 from tf_talkinghead.evaluation.markdown import markdown
-from tf_talkinghead.evaluation.results import SELF, About, Report, Row, person_folder
-from tf_talkinghead.evaluation.summary import leading
+from tf_talkinghead.evaluation.results import SELF, About, person_folder
 
 CONFIG = EvaluationConfig(shots=(1, 3, 30), holdout=8, gap=3, cross_shots=3, pictures=4)
 FRAMES = 36  # too few for T = 30
@@ -261,20 +260,6 @@ def test_report_files_and_fields(done):
     assert "learn " + " ".join(map(str, written.people[0].learn)) in text
 
 
-def test_report_json_round_trip(done):
-    """Nothing is lost on the way to disk; another schema is refused by its number."""
-    output, _, written = done
-    stored = json.loads((output / "report.json").read_text())
-    assert Report.from_json(stored) == written
-    assert Report.from_json(stored).to_json() == stored
-    with pytest.raises(InputError, match="expected schema 2, got 1"):
-        Report.from_json(stored | {"schema": 1})
-    with pytest.raises(InputError, match="expected schema 2, got list"):
-        Report.from_json([])
-    with pytest.raises(InputError, match="not a result of an evaluation .*'method'"):
-        Report.from_json(stored | {"summary": [{"T": 8}]})
-
-
 def test_set_distances_join_people_and_methods(done):
     output, results, written = done
     found = {(row.method, row.T): row for row in written.set_distances}
@@ -303,34 +288,3 @@ def test_figures_by_a_network_that_was_a_loss_are_marked(done):
     marked = markdown(dataclasses.replace(written, about=about))
     assert "| CSIM* | distance* |" in marked and "flatter the model" in marked
     assert "*" not in markdown(written).split("## Motion")[0]
-
-
-def test_leading_method():
-    def row(method, T, ssim):
-        return Row(person="ann", method=method, T=T, ssim=ssim)
-
-    of_model = [row("vector", 8, 0.5), row("fine_tune", 8, 0.6), row("vector", 32, 0.8)]
-    assert leading([row("warp", 8, 0.9), *of_model]) == ("fine_tune", 8)
-    assert leading([row("warp", 1, 0.9), row("nearest", 1, 0.5)]) == ("warp", 1)
-    assert leading([]) == ("warp", 0)
-
-
-def test_choosing_people():
-    people = [source("ann"), source("bob"), source("photo", frames=1)]
-    chosen, notes = run.choose_people(people, trained_on={"ann"})
-    assert [s.person for s in chosen] == ["bob"] and "ann" in notes[0] and "photos" in notes[1]
-    assert len(run.choose_people(people, limit=1)[0]) == 1
-    with pytest.raises(InputError, match="nobody called eve"):
-        run.choose_people(people, people=["eve"])
-    with pytest.raises(InputError, match="nobody left"):
-        run.choose_people(people, people=["ann"], trained_on={"ann"})
-
-
-def test_person_folders_stay_distinct_and_inside(tmp_path):
-    names = ["ann", "../ann", "a/b", "a_b", ".hidden", "Ånn"]
-    folders = [person_folder(tmp_path, name) for name in names]
-    assert len(set(folders)) == len(names)
-    assert all(
-        folder.parent == tmp_path / "people" and not folder.name.startswith(".")
-        for folder in folders
-    )

@@ -206,7 +206,7 @@ def test_a_face_the_detector_no_longer_confirms_is_dropped():
     for t in range(40):
         model.blind = t > 0
         tracker.step(_scene((50, 50, 40)))
-    assert tracker.current is None and len(tracker.tracks[0].positions) == 1
+    assert not tracker.live and len(tracker.tracks[0].positions) == 1
 
 
 def test_unsure_frames_are_left_out_and_the_face_followed_through_them():

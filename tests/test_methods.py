@@ -1,5 +1,6 @@
-"""The model's methods (fine_tune has tests of its own) through personalisation, with small random
-weights: the wiring, not the quality.
+"""The model's methods through personalisation, with small random weights.
+
+The wiring is tested, not the quality; fine_tune has tests of its own.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_model_methods_render_what_they_learned(trained, mode, T):
     if mode == "feed_forward":
         assert renderer.history == []
     else:
-        assert max(look["step"] for look in renderer.history) == 2  # `steps` reached the learner
+        assert max(entry["step"] for entry in renderer.history) == 2  # `steps` reached the learner
 
 
 def test_choosing_methods():

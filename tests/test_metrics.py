@@ -10,7 +10,7 @@ from tf_talkinghead.errors import InputError
 
 
 def wang_ssim(a, b):
-    """Wang et al. 2004, window by window, of uint8 [H,W,3] twice: the mean over windows and channels."""
+    """Wang et al. 2004 written out, uint8 [H,W,3] twice: the mean over windows and channels."""
     steps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     weights = np.outer(steps, steps) / steps.sum() ** 2
 

@@ -5,8 +5,8 @@ Images are uint8 RGB [B,H,W,3] in pairs of equal shape; every function returns f
     ssim(x, x_hat)                                   # structural similarity, 1 for equal images
     ssim(x, x_hat, face_mask(landmarks, size))       # the same over the face only
 
-SSIM and PSNR are scikit-image's. Distances of whole sets of frames (FID, KID) are in `evaluation/fid.py`,
-face similarity in `faces/recognition.py`, motion in `faces/motion.py`.
+SSIM and PSNR are scikit-image's. Distances of whole sets of frames (FID, KID) are in
+`evaluation/fid.py`, face similarity in `faces/recognition.py`, motion in `faces/motion.py`.
 """
 
 import cv2

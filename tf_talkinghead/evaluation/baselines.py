@@ -3,8 +3,8 @@
     nearest(images, landmarks, driving)      # the image whose landmarks are nearest, unchanged
     warp(images, landmarks, driving)         # the same, warped onto the driving landmarks
 
-`images` uint8 [T,H,W,3], `landmarks` float32 [T,68,2] and `driving` float32 [B,68,2] in fractions of the
-crop -> uint8 [B,H,W,3].
+`images` uint8 [T,H,W,3], `landmarks` float32 [T,68,2] and `driving` float32 [B,68,2] in fractions
+of the crop -> uint8 [B,H,W,3].
 """
 
 import cv2
@@ -49,9 +49,10 @@ def warp(images, landmarks, driving):
 
 
 def warp_image(image, source, target):
-    """uint8 [H,W,3] bent so that `source` landmarks [68,2] land on `target` [68,2]: affine in each Delaunay triangle.
+    """A uint8 image [H,W,3] warped so that `source` landmarks [68,2] land on `target` [68,2].
 
-    Triangles are those of the target, so that every pixel of the result has exactly one place to come from.
+    The warp is affine in each Delaunay triangle of the target, so that every pixel of the result has
+    exactly one source.
     """
     height, width = image.shape[:2]
     size = np.array([width, height], np.float64)
@@ -59,7 +60,8 @@ def warp_image(image, source, target):
         np.concatenate([np.asarray(p, np.float64), _border()]) * size - 0.5
         for p in (source, target)
     )
-    # Landmarks at or beyond the frame's edge would cross the fixed border; they move with it instead.
+    # Landmarks at or beyond the frame's edge would cross the fixed border; they move with it
+    # instead.
     outside = ((target[:68] < 0) | (target[:68] > size - 1)).any(-1)
     keep = np.concatenate([~outside, np.ones(len(target) - 68, bool)])
     source, target = source[keep], target[keep]
@@ -68,17 +70,24 @@ def warp_image(image, source, target):
 
 
 def _inverse_map(source, target, triangles, height, width):
-    """Where each pixel comes from, float32 [height,width,2]: affine in each of `triangles` [n,3], indices of points [m,2]."""
+    """Source position of each pixel, float32 [height,width,2], affine in each triangle.
+
+    Args:
+      source, target: points [m,2], pixels.
+      triangles: int [n,3], indices of points.
+    """
     corners = target[triangles]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
     order = np.argsort(area)[np.sort(area) > 1e-3]  # a triangle thinner than that holds no pixel
-    # The affine map of each: rows of [x, y, 1] of the target's corners times it give the source's corners.
+    # The affine map of each: rows of [x, y, 1] of the target's corners times it give the source's
+    # corners.
     affine = np.linalg.solve(
         np.concatenate([corners, np.ones((len(corners), 3, 1))], -1)[order],
         source[triangles][order],
     )
-    # Painting marks pixels on an edge too: small triangles first, so that slivers reach no further than they should.
+    # Painting marks pixels on an edge too: small triangles first, so that slivers reach no further
+    # than they should.
     number = np.zeros((height, width), np.int32)
     for place, triangle in enumerate(np.round(corners[order] * 16).astype(np.int32)):
         cv2.fillConvexPoly(number, triangle, place, shift=4)

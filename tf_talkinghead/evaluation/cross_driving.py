@@ -1,8 +1,8 @@
 """Cross-person driving: the second protocol of an evaluation, with landmark adaptation and without.
 
-There are no true frames, so a row has identity (CSIM against the person's T images) and landmarks only.
-Every pair of avatar and driver is scored twice: with the driver's landmarks adapted to the avatar's face
-shape, and as they are. The summary counts for how many pairs adaptation wins.
+There are no true frames, so a row has identity (CSIM against the person's T images) and landmarks
+only. Every pair of avatar and driver is scored twice: with the driver's landmarks adapted to the
+avatar's face shape, and as they are. The summary counts for how many pairs adaptation wins.
 """
 
 from dataclasses import dataclass

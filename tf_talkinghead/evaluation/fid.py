@@ -1,5 +1,4 @@
-"""How far a set of generated frames is from the set of real ones: Frechet and
-kernel distance of features.
+"""Set distances of generated and real frames: Frechet and kernel distance of features.
 
     pair = SetDistance(features=2048)          # memory stays the same however many frames come
     pair.add(real_features, fake_features)     # float [B,D] each
@@ -48,10 +47,7 @@ class SetDistance:
         return min(self.real.count, self.fake.count)
 
     def frechet(self):
-        """The Frechet distance.
-
-        None where fewer vectors than features leave the covariances singular.
-        """
+        """The Frechet distance; None where there are fewer vectors than features."""
         if self.count < self.features:
             return None
         return frechet_distance(
@@ -59,10 +55,7 @@ class SetDistance:
         )
 
     def kernel(self):
-        """The squared kernel distance, unbiased (so it can be below 0).
-
-        None for fewer than two vectors.
-        """
+        """The squared kernel distance, unbiased, so it can be below 0; None below two vectors."""
         if self.count < 2:
             return None
         return kernel_distance(self._real_sample.vectors, self._fake_sample.vectors)
@@ -174,9 +167,8 @@ class InceptionFeatures:
                 input_shape=shape,
                 weights=None if weights is None else str(weights),
             )
-        except (
-            Exception
-        ) as error:  # a download fails in many ways; whichever it is, the weights are not there
+        # A download fails in many ways; whichever it is, the weights are not there.
+        except Exception as error:
             raise InputError(
                 f"inception weights {weights}: {str(error).splitlines()[0]}"
             ) from error

@@ -38,20 +38,22 @@ CROSS = {
 }
 _DISTANCES = ("fid", 2), ("kid", 4), ("face_frechet", 4), ("face_kernel", 5)
 _LEGEND = """\
-SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": inside the landmarks' hull + 10 %.
-L1: share of full range. CSIM: cosine of face vectors after subtracting a fixed mean over many people
-(result against the true frame; 0 for strangers). distance: dlib's, below 0.6 is the same person.
-rank-1: share of frames whose nearest person, of all in the gallery, is the right one. beats nearest:
-people whose SSIM is above that of the nearest of the T images. landmark error: found on the result
-against those that drove it, a share of the eye distance. blink, mouth: agreement (Lin's concordance) of
-eye and mouth opening. jitter: motion of found landmarks beyond the driving motion. flicker: change of the
-error from frame to frame inside the face. The row "truth" is what the true frames score: the floor of the
-detector, and for CSIM, distance and rank-1 their likeness to the person's T images instead."""
+SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": inside the landmarks' hull + 10
+%.
+L1: share of full range. CSIM: cosine of face vectors after subtracting a fixed mean over many
+people (result against the true frame; 0 for strangers). distance: dlib's, below 0.6 is the same
+person. rank-1: share of frames whose nearest person, of all in the gallery, is the right one. beats
+nearest: people whose SSIM is above that of the nearest of the T images. landmark error: found on
+the result against those that drove it, a share of the eye distance. blink, mouth: agreement (Lin's
+concordance) of eye and mouth opening. jitter: motion of found landmarks beyond the driving motion.
+flicker: change of the error from frame to frame inside the face. The row "truth" is what the true
+frames score: the floor of the detector, and for CSIM, distance and rank-1 their likeness to the
+person's T images instead."""
 _CROSS_LEGEND = """\
-There are no true frames: CSIM is against the person's T images, landmark error and agreement against the
-landmarks that drove. adapt: "relative" puts the driver's motion on the avatar's face shape, "none" drives
-with the driver's own points. wins: pairs of avatar and driver for which adaptation has the higher CSIM,
-the lower landmark error."""
+There are no true frames: CSIM is against the person's T images, landmark error and agreement
+against the landmarks that drove. adapt: "relative" puts the driver's motion on the avatar's face
+shape, "none" drives with the driver's own points. wins: pairs of avatar and driver for which
+adaptation has the higher CSIM, the lower landmark error."""
 
 
 def markdown(report):
@@ -67,8 +69,8 @@ def markdown(report):
     lines += ["", _LEGEND, ""]
     if marked:
         lines += [
-            "\\* CSIM, distance and rank-1 are measured by the network that was also a training loss of "
-            f"these weights ({marked}): they flatter the model, not the baselines.",
+            "\\* CSIM, distance and rank-1 are measured by the network that was also a training "
+            f"loss of these weights ({marked}): they flatter the model, not the baselines.",
             "",
         ]
     lines += ["## Sets of frames", "", *_sets(report), ""]

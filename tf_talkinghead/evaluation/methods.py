@@ -21,7 +21,7 @@ ALL = BASELINES + MODEL_METHODS
 
 @dataclasses.dataclass
 class Renderer:
-    """A method that has learned a person: `renderer(driving float32 [B,68,2]) -> uint8 [B,H,W,3]`."""
+    """A method that has learned a person: float32 [B,68,2] -> uint8 [B,H,W,3]."""
 
     function: Callable
     history: list = dataclasses.field(default_factory=list)
@@ -37,7 +37,7 @@ def baseline(name):
 
 
 def model_method(mode, trained, seed=0, steps=None):
-    """`personalize` in one of its modes as a method; `steps` replaces the configuration's number."""
+    """`personalize` in one of its modes as a method; `steps` None: the configuration's number."""
     from tf_talkinghead.personalization.avatar import render
     from tf_talkinghead.personalization.personalize import personalize, recipe
 

@@ -2,10 +2,10 @@
 
     people = evaluate(Task(sources, methods, config, size=128, output="reports/demo"))
 
-writes for each person, as soon as they are done, `people/<person>/result.json`, their feature vectors and
-some pictures; a run that was stopped goes on after the last finished person. `report.py` makes the report.
-What cannot be measured (too few frames, no face in a result, a wrong size) is listed as a problem of that
-person, and the rest goes on.
+writes for each person, as soon as they are done, `people/<person>/result.json`, their feature
+vectors and some pictures; a run that was stopped goes on after the last finished person.
+`report.py` makes the report. What cannot be measured (too few frames, no face in a result, a wrong
+size) is listed as a problem of that person, and the rest goes on.
 """
 
 import dataclasses
@@ -161,7 +161,7 @@ def _gallery(task):
 
 
 def _others(gallery, source, task):
-    """Vectors of the other people [P,D]; None where they are too few for rank-1 to mean anything."""
+    """Vectors of the other people [P,D]; None where they are too few for rank-1."""
     others = [vector for person, vector in gallery.items() if person != source.person]
     return np.stack(others) if len(others) >= task.config.gallery_people else None
 

@@ -1,12 +1,12 @@
-"""Protocol of an evaluation (Sec. 4): the people, and which of their frames are learned from and scored.
+"""Protocol of an evaluation (Sec. 4): people, frames to learn from, frames to score.
 
     people = sources("datasets/held_out")            # or a folder of videos
     clip = people[0].load(128, 600)
     chosen = split(len(clip.images), config, name=people[0].clip)
 
-A clip is split in time, by a seed: the T images come from its beginning, the scored frames from its end,
-and some frames between belong to neither, since neighbouring frames are nearly equal. The T images of a
-smaller T are among those of a larger. Every index is written into the report.
+A clip is split in time, by a seed: the T images come from its beginning, the scored frames from its
+end, and some frames between belong to neither, since neighbouring frames are nearly equal. The T
+images of a smaller T are among those of a larger. Every index is written into the report.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class Split:
 
     @property
     def consecutive(self) -> np.ndarray:
-        """Whether each scored frame but the first follows right upon the one before, bool [n - 1]."""
+        """Whether each scored frame but the first is the next after the one before, bool [n-1]."""
         return np.diff(self.holdout) == 1
 
 
@@ -93,7 +93,8 @@ def _stretches(length, count, consecutive, rng):
     """
     pieces = [min(consecutive, count - start) for start in range(0, count, consecutive)]
     spare = length - count
-    # Where the spare frames fall: each of the places before, between and after the pieces gets a seeded share.
+    # Where the spare frames fall: each of the places before, between and after the pieces gets a
+    # seeded share.
     cuts = np.sort(rng.integers(0, spare + 1, len(pieces)))
     chosen, used = [], 0
     for cut, piece in zip(cuts, pieces, strict=True):

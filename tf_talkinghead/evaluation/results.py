@@ -1,7 +1,7 @@
-"""Typed results of an evaluation and their JSON form, the only owner of `result.json` and `report.json`.
+"""Typed results of an evaluation and their JSON: the owner of `result.json` and `report.json`.
 
-A PersonResult holds one Row for each method, T and protocol; `people/<person>/result.json` is one. A
-Report holds all people, the means over them and the names of the pictures; `report.json` is one.
+A PersonResult holds one Row for each method, T and protocol; `people/<person>/result.json` is one.
+A Report holds all people, the means over them and the names of the pictures; `report.json` is one.
 
     report = Report.from_json(json.loads(path.read_text()))
     report.to_json()["results"][0]["ssim"]

@@ -52,8 +52,8 @@ def run_evaluation(
       gallery: folder of other people for rank-1; `data` by default.
       face_embedding: "package.module:function" in place of dlib's network, a function
         `(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]`.
-      inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file where
-        there is one.
+      inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file
+        where there is one.
       allow_trained: evaluate people the weights were trained on too.
       command: written into the report.
 

@@ -1,7 +1,8 @@
 """Scores of the frames a method rendered for one person: every figure of a Row.
 
-Figures are {measure: mean over the scored frames}, named as in `results.Measures`; None where a figure
-cannot be measured (no face found, too few other people for rank-1, no two consecutive frames).
+Figures are {measure: mean over the scored frames}, named as in `results.Measures`; None where a
+figure cannot be measured (no face found, too few other people for rank-1, no two consecutive
+frames).
 """
 
 import numpy as np
@@ -95,7 +96,7 @@ class Scorer:
         }
 
     def _rank_1(self, vectors):
-        """Whether each frame's nearest of all people is the right one, bool [B]; None: no gallery."""
+        """Whether each frame's nearest person is the right one, bool [B]; None: no gallery."""
         if self.gallery is None:
             return None
         people = np.concatenate([self.known[None], self.gallery])

@@ -50,7 +50,7 @@ def frame_path(folder, label, row):
 
 
 def person_sheet(person, output, most_rows=4):
-    """Draws one person's sheet: a column each of drawing, truth and the methods by T, inputs on top.
+    """Draws one person's sheet: columns of drawing, truth and methods by T, inputs on top.
 
     Rows are scored frames, the worst of the leading method first.
 

@@ -41,8 +41,8 @@ def summarise(people):
 def set_distances(people, output):
     """Distances of each method's frames from the true ones, over all people.
 
-    Features are read from the people's `features.npz` in `output`: face vectors, and InceptionV3's where
-    they were computed.
+    Features are read from the people's `features.npz` in `output`: face vectors, and InceptionV3's
+    where they were computed.
 
     Returns:
       list of SetDistances, by T and method.

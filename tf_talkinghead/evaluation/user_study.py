@@ -1,10 +1,10 @@
-"""The paper's user study (Sec. 4): of three pictures of a person two are real; find the fake. 1/3 is chance.
+"""The paper's user study (Sec. 4): find the fake among three pictures; chance is 1/3.
 
     make(report, output)                     # user_study/index.html and user_study_key.json
     score([answers, ...], key)               # from the files that the page saves
 
-The page is one file without a server. Which picture is the fake stands only in the key, which stays with
-whoever runs the study. All pictures are encoded alike, so that files cannot be told apart.
+The page is one file without a server. Which picture is the fake stands only in the key, which stays
+with whoever runs the study. All pictures are encoded alike, so that files cannot be told apart.
 """
 
 import base64
@@ -31,8 +31,8 @@ TRIALS = 12  # of each method and T
 def make(report, output, trials=TRIALS, seed=0):
     """Writes the page and its key.
 
-    The model's methods are asked about; where only baselines were evaluated, the warp is (the nearest
-    image is a real one, so there would be nothing to find).
+    The model's methods are asked about; where only baselines were evaluated, the warp is (the
+    nearest image is a real one, so there would be nothing to find).
 
     Args:
       report: a Report. output: its folder.
@@ -84,10 +84,12 @@ def score(answer_files, key_file):
       key_file: `user_study_key.json`.
 
     Returns:
-      {"participants", "chance", "methods": [one dict a method and T], "all": the same for all answers}.
+      {"participants", "chance", "methods": [one dict a method and T], "all": the same for all
+      answers}.
 
     Raises:
-      InputError: a file of another study, a trial that is not in the key, a participant given twice.
+      InputError: a file of another study, a trial that is not in the key, a participant given
+        twice.
     """
     key = _read(key_file, "trials")
     seen, answers = {}, []
@@ -99,7 +101,8 @@ def score(answer_files, key_file):
             )
         if sheet.get("participant") in seen:
             raise InputError(
-                f"{path}: the same participant as {seen[sheet['participant']]}: leave one of them out"
+                f"{path}: the same participant as {seen[sheet['participant']]}: "
+                "leave one of them out"
             )
         seen[sheet.get("participant")] = path
         for answer in sheet["answers"]:

@@ -1,3 +1,1 @@
-"""Faces in pictures: 68 landmarks, tracking, square crops, identity vectors and
-the geometry of the points.
-"""
+"""Faces in pictures: 68 landmarks, tracking, crops, identity vectors, geometry of the points."""

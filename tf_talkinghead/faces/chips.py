@@ -1,9 +1,11 @@
 """Face chips: faces cut out and aligned as dlib does for its recognition network.
 
-    chips = face_chips(images, landmarks)      # uint8 [B,H,W,3], float [B,68,2] -> uint8 [B,150,150,3]
+    chips = face_chips(images, landmarks)      # uint8 [B,H,W,3], float [B,68,2] -> uint8
+    [B,150,150,3]
 
-dlib's own `get_face_chip` takes landmarks in whole pixels only. Here the alignment is given to dlib as two
-lists of points (`chip_details`), so that landmarks keep their fractions of a pixel, as a 32-px crop needs.
+dlib's own `get_face_chip` takes landmarks in whole pixels only. Here the alignment is given to dlib
+as two lists of points (`chip_details`), so that landmarks keep their fractions of a pixel, as a
+32-px crop needs.
 """
 
 import dlib
@@ -16,7 +18,8 @@ CHIP_PADDING = 0.25  # of the mean face's extent, on each side; as above
 
 # The landmarks dlib aligns by: nose, eyes, and lips without the lower edge.
 ALIGNED = (*range(27, 55), *range(60, 65))
-# Where dlib's mean face has them, in a unit square (`get_face_chip_details` in its image_transforms).
+# Where dlib's mean face has them, in a unit square (`get_face_chip_details` in its
+# image_transforms).
 MEAN_FACE = np.array(
     [
         (0.490127, 0.203352), (0.490127, 0.307009), (0.490127, 0.409805), (0.490127, 0.515625),
@@ -65,7 +68,7 @@ def face_chips(images, landmarks):
 
 
 def _chip(image, points):
-    """The chip of one uint8 `image` [H,W,3] whose ALIGNED landmarks are `points` [33,2] in pixels."""
+    """The chip of a uint8 image [H,W,3] whose ALIGNED landmarks are `points` [33,2], pixels."""
     place = dlib.chip_details(
         _dpoints(_IN_CHIP), _dpoints(points), dlib.chip_dims(CHIP_SIZE, CHIP_SIZE)
     )

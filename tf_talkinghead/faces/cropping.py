@@ -1,7 +1,7 @@
-"""One square per clip: where the head is, cut out of every frame alike, so that the background stands still.
+"""Square crop of a clip: one square for all its frames, so that the background stands still.
 
-Coordinates: pixel `i` covers `[i, i + 1)`, so a landmark at pixel index `p` lies at `p + 1/2`, and a
-square's fractions run from 0 at its left (top) edge to 1 at its right (bottom) edge.
+Coordinates: pixel `i` covers `[i, i + 1)`, so a landmark at pixel index `p` lies at `p + 1/2`, and
+a square's fractions run from 0 at its left (top) edge to 1 at its right (bottom) edge.
 """
 
 from typing import NamedTuple
@@ -23,9 +23,10 @@ class CropBox(NamedTuple):
 def crop_box(points: np.ndarray, config: DataConfig) -> CropBox:
     """The clip's square from all its points, float [T, 68, 2] in pixels.
 
-    Its side is `(1 + 2 crop_margin)` times the median of the larger side of the landmarks' box; it grows when
-    the head moves so far that the landmarks' 5th to 95th percentile would come within a tenth of its edge. Its
-    centre lies above that of the landmarks by `crop_rise` times their height, since hair has no landmarks.
+    Its side is `(1 + 2 crop_margin)` times the median of the larger side of the landmarks' box; it
+    grows when the head moves so far that the landmarks' 5th to 95th percentile would come within a
+    tenth of its edge. Its centre lies above that of the landmarks by `crop_rise` times their
+    height, since hair has no landmarks.
     """
     low, high = points.min(axis=1), points.max(axis=1)  # [T, 2]
     width, height = np.median(high - low, axis=0)
@@ -37,7 +38,10 @@ def crop_box(points: np.ndarray, config: DataConfig) -> CropBox:
 
 
 def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
-    """The square of a uint8 picture [H, W, 3] at `size` pixels, uint8 [size, size, 3]; beyond the border it repeats."""
+    """The square of a uint8 picture [H, W, 3], resampled to uint8 [size, size, 3].
+
+    Beyond the picture's border its outermost pixels are repeated.
+    """
     height, width = image.shape[:2]
     left, top = max(box.x, 0), max(box.y, 0)
     right, bottom = min(box.x + box.side, width), min(box.y + box.side, height)
@@ -54,8 +58,3 @@ def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
 def to_fractions(points: np.ndarray, box: CropBox) -> np.ndarray:
     """Points in pixels [..., 2] as fractions of the square, float32."""
     return ((points + 0.5 - (box.x, box.y)) / box.side).astype(np.float32)
-
-
-def to_pixels(fractions: np.ndarray, box: CropBox) -> np.ndarray:
-    """The inverse of `to_fractions`, float32."""
-    return (fractions * box.side + (box.x, box.y) - 0.5).astype(np.float32)

@@ -1,4 +1,4 @@
-"""From the frames of one clip, or one photo, to the crops and landmarks that everything else works on."""
+"""Face crops: from the frames of a clip or photo to one person's crops and landmarks."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -20,7 +20,8 @@ class FaceClip:
     images: np.ndarray  # uint8 RGB [T, size, size, 3]
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
     box: CropBox  # the crop, in pixels of the source
-    kept: np.ndarray  # int [T], positions of these frames among the frames given: the face is not seen in the others
+    # int [T], positions of these frames among the frames given; the others do not show the face.
+    kept: np.ndarray
     hard_calls: int  # calls of the slow detector
     unsure: int = 0  # frames left out because their landmarks were not to be believed
 
@@ -40,9 +41,10 @@ def face_crops(
 ) -> FaceClip:
     """Find the face that lasts, and cut it out of each frame that shows it, in one square for all.
 
-    `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives them
-    anew, which is called twice, where keeping them all would take too much memory. `moments` are their
-    numbers in the source where frames were left out. NoFaceError says why a clip is of no use.
+    `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives
+    them anew, which is called twice, where keeping them all would take too much memory. `moments`
+    are their numbers in the source where frames were left out. NoFaceError says why a clip is of no
+    use.
     """
     if not callable(frames):
         frames = list(frames)

@@ -1,5 +1,4 @@
-"""Geometry of the 68 landmarks: indices of the facial parts, similarity maps,
-head turns and expressions.
+"""Geometry of the 68 landmarks: facial parts, similarity maps, head turns, expressions.
 
 Landmarks are float [68, 2] or [T, 68, 2], (x, y) in fractions of the square crop unless a function
 says otherwise, y downwards, in iBUG 300-W order. Pure numpy.
@@ -18,8 +17,8 @@ LIPS = ((61, 67), (62, 66), (63, 65))  # the same of the inner edges of the lips
 # hardly moved by expression: bridge, nostrils, eye corners
 STABLE = [27, 31, 33, 35, 36, 39, 42, 45]
 
-# Depth of the points of an average head, towards the camera, in halves of the
-# face's width (ours, rounded).
+# Depth of the points of an average head, towards the camera, in halves of the face's width (ours,
+# rounded).
 _HALF_JAW = [-0.65, -0.63, -0.61, -0.59, -0.53, -0.42, -0.25, -0.05]
 _BROW = [-0.20, -0.10, 0.00, 0.09, 0.16]
 DEPTH = np.array(
@@ -57,7 +56,7 @@ _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED
     + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
     + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )
-# where the nose's base lies between eyes and mouth when a head is level; median of 38 clips
+# Where the nose's base lies between eyes and mouth when a head is level; median of 38 clips.
 _LEVEL_NOSE = 0.65
 
 
@@ -77,11 +76,10 @@ def expressed(points, closed, opened, widened):
 
 
 def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
-    """The face [68, 2] turned by degrees: yaw to the picture's right, pitch
-    downwards, roll clockwise.
+    """The face [68, 2] turned by degrees: yaw to the right, pitch downwards, roll clockwise.
 
-    The points get an average head's depth, turn about the neck in three dimensions,
-    and lose the depth again.
+    The points get an average head's depth, turn about the neck in three dimensions, and lose the
+    depth again.
     """
     points = checked_landmarks(points, "points", 2)
     unit = np.linalg.norm(points[16] - points[0]) / 2.0
@@ -97,11 +95,10 @@ def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
 
 
 def neutral_frame(points):
-    """Index of the frame [T, 68, 2] nearest to a face at rest: upright, looking ahead, eyes as
-    open as usual, mouth closed.
+    """Index of the frame of [T, 68, 2] nearest to rest: upright, frontal, eyes open, mouth closed.
 
-    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are
-    shares of the face's width.
+    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are shares
+    of the face's width.
     """
     points = checked_landmarks(points, "points", 3)
     width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1)
@@ -131,8 +128,10 @@ def neutral_frame(points):
 
 
 def similarity(source, target):
-    """Least-squares rotation, scale and shift (Umeyama, PAMI 1991) from points [P, 2] to
-    [P, 2]: (matrix, offset).
+    """Least-squares similarity (Umeyama, PAMI 1991) from points [P, 2] to [P, 2].
+
+    Returns:
+      (matrix [2, 2], offset [2]).
     """
     source_mean, target_mean = source.mean(0), target.mean(0)
     a, b = source - source_mean, target - target_mean
@@ -156,9 +155,7 @@ def eye_distance(points: np.ndarray) -> np.ndarray:
 
 
 def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
-    """Points [..., 68, 2] of the mirrored picture, relabelled so that the left
-    eye is again the left eye.
-    """
+    """Points [..., 68, 2] of the mirrored picture, relabelled: the left eye is the left eye."""
     flipped = points[..., _RELABELLED, :].copy()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped

@@ -3,16 +3,16 @@
 Points are float32 `[68, 2]`, (x, y) in pixels of the image given, the centre of the first pixel at
 (0, 0), in the iBUG order (METHOD: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, lips 48-67).
 
-Detection is slow (13 ms at 512 px) and the prediction of points in a known square is fast (0.4 ms), so a
-face is detected seldom and followed between: `follow` takes the square from the points of the frame
-before.
+Detection is slow (13 ms at 512 px) and the prediction of points in a known square is fast (0.4 ms),
+so a face is detected seldom and followed between: `follow` takes the square from the points of the
+frame before.
 
-dlib's points depend on the square they are predicted in, and the detector's squares come in steps of a
-fifth. So points are refined, however the face was found: the mean over several squares near the one that
-the points themselves ask for. The distance between the points of those squares, their spread, tells
-whether they mean anything: 0.3 % of the square's side for most faces, and 2 % and more where half of them
-have slipped onto the background, as happens near profile. Then other squares are tried, and the answer
-with the least spread counts.
+dlib's points depend on the square they are predicted in, and the detector's squares come in steps
+of a fifth. So points are refined, however the face was found: the mean over several squares near
+the one that the points themselves ask for. The distance between the points of those squares, their
+spread, tells whether they mean anything: 0.3 % of the square's side for most faces, and 2 % and
+more where half of them have slipped onto the background, as happens near profile. Then other
+squares are tried, and the answer with the least spread counts.
 
 Another source of landmarks is any object with the methods of LandmarkModel.
 """
@@ -28,17 +28,17 @@ import numpy as np
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.squares import Face, Square, square_of, window
 
-# Faces with sides (pixels) outside are resampled to _RESAMPLED_SIDE before points are predicted, since
-# dlib rounds points to whole pixels, and large ones cost time.
+# Faces with sides (pixels) outside are resampled to _RESAMPLED_SIDE before points are predicted,
+# since dlib rounds points to whole pixels, and large ones cost time.
 _STEADY_SIDE, _RESAMPLED_SIDE = (150, 400), 200
 _DETECTOR_SIDE = (
     100  # pixels a known face is given to be detected again; the detector's least is 80
 )
 _FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
 _CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
-# Squares of each refining pass: (right, down) in sides and the relative side. On ten clips these 12 leave
-# followed points 0.40 % of the eye distance from detected ones; 1, 5 and 9 leave 0.34 % and cost a
-# quarter more.
+# Squares of each refining pass: (right, down) in sides and the relative side. On ten clips these 12
+# leave followed points 0.40 % of the eye distance from detected ones; 1, 5 and 9 leave 0.34 % and
+# cost a quarter more.
 _CROSS = ((-0.03, 0, 0.97), (0.03, 0, 1.03), (0, -0.03, 1.03), (0, 0.03, 0.97))
 _RING = tuple(
     (0.045 * math.cos(k * math.pi / 3), 0.045 * math.sin(k * math.pi / 3), (0.96, 1.04)[k % 2])
@@ -47,8 +47,8 @@ _RING = tuple(
 _PASSES = (((0, 0, 1),), _CROSS, ((0, 0, 1), *_RING))
 # The same, where an unsure face is refined again.
 _ELSEWHERE = ((0.12, 0, 1), (-0.12, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 0.85), (0, 0, 1.15))
-# Mean distance of a face's points from the first guess in the detector's square, in sides, below which the
-# detector confirms them.
+# Mean distance of a face's points from the first guess in the detector's square, in sides, below
+# which the detector confirms them.
 CONFIRMED = 0.02
 UNSURE = 0.018  # spread of points not to be believed; 2 of 666 frames of 173 files, near profile
 # Scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05.
@@ -63,8 +63,8 @@ class LandmarkModel(Protocol):
     def detect(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         """All faces, largest first.
 
-        With `near`, a face seen a moment ago: faces about as large, found faster; `near` itself where the
-        detector confirms its points.
+        With `near`, a face seen a moment ago: faces about as large, found faster; `near` itself
+        where the detector confirms its points.
         """
 
     def detect_hard(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
@@ -77,8 +77,8 @@ class LandmarkModel(Protocol):
 class DlibLandmarks:
     """dlib's gradient detector, its CNN detector as the fallback, and a 68-point shape predictor.
 
-    `model_path` names another predictor file of 68 points in dlib's format; by default the one of the
-    face_recognition_models package, trained on iBUG 300-W, which excludes commercial use.
+    `model_path` names another predictor file of 68 points in dlib's format; by default the one of
+    the face_recognition_models package, trained on iBUG 300-W, which excludes commercial use.
     """
 
     def __init__(self, model_path=None):

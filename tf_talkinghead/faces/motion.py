@@ -1,10 +1,9 @@
-"""Does the result move as it was driven to? Landmarks found on rendered frames
-against those that drove them.
+"""Motion metrics: landmarks found on rendered frames against those that drove them.
 
 Landmarks are float [B,68,2], fractions of the crop; a frame where no face is found has NaN.
 Distances are shares of the driving face's eye distance, so that image size does not matter. dlib's
-own points move by 1-2 % of it when a frame is merely shifted: `landmark_floor` in a report is this
-same measure on the true frames.
+own points move by 1-2 % of it when a frame is merely shifted: the row "truth" of a report has the
+same metrics of the true frames.
 """
 
 import numpy as np
@@ -17,8 +16,14 @@ _UPPER_LIP, _LOWER_LIP = (61, 62, 63), (67, 66, 65)
 
 
 def find_landmarks(images, model):
-    """Landmarks found anew on each of uint8 [B,H,W,3] by a LandmarkModel: float64
-    [B,68,2], NaN where no face is.
+    """Landmarks detected on images, NaN where no face is found.
+
+    Args:
+      images: uint8 RGB [B,H,W,3].
+      model: a LandmarkModel.
+
+    Returns:
+      float64 [B,68,2], fractions of the image.
     """
     found = np.full((len(images), 68, 2), np.nan)
     for row, image in enumerate(images):
@@ -29,10 +34,7 @@ def find_landmarks(images, model):
 
 
 def landmark_error(found, driving):
-    """Mean distance of the 68 points as a share of the eye distance, [B].
-
-    NaN where no face was found.
-    """
+    """Mean distance of the points as a share of the eye distance, [B]; NaN without a face."""
     distance = np.linalg.norm(np.asarray(found, np.float64) - driving, axis=-1).mean(-1)
     return distance / eye_distance(np.asarray(driving, np.float64))
 
@@ -60,7 +62,7 @@ def mouth_opening(points):
 def agreement(result, driving):
     """Lin's concordance of two courses [B]: 1 equal, 0 unrelated.
 
-    Lower too where size or level differ.
+    It falls too where their size or level differs.
 
     Frames without a face are left out; None with fewer than three, or where neither moves.
     """
@@ -78,8 +80,9 @@ def agreement(result, driving):
 
 
 def landmark_jitter(found, driving, consecutive):
-    """How much the found points tremble beyond the driving motion, mean over frames, a
-    share of the eye distance.
+    """Landmark jitter: motion of the found points beyond the driving motion.
+
+    The mean over frames, as a share of the eye distance.
 
     Between two `consecutive` frames (bool [B-1]) each point should move as the driving one does;
     this is how far it ends up elsewhere. None without two such frames that show a face.
@@ -92,8 +95,7 @@ def landmark_jitter(found, driving, consecutive):
 
 
 def flicker(result, truth, mask, consecutive):
-    """How much pixels change otherwise than the true ones do, inside `mask` bool
-    [B,H,W]: a share of full range.
+    """Flicker: change of the error from frame to frame inside a mask, a share of full range.
 
     uint8 [B,H,W,3] twice. 0 for a result whose error stays the same from frame to frame. None
     without two consecutive frames.

@@ -4,9 +4,9 @@
     csim = centred_cosine(vectors, others)         # [B], near 0 for strangers
     distance = face_distance(vectors, others)      # [B]; dlib: below 0.6 is the same person
 
-The raw cosine of two vectors hardly separates people (0.96 for one person, 0.89 for two), because all
-vectors share a large common part. `face_mean.json` holds that part, the mean over many people, and
-`centred_cosine` subtracts it from both sides first.
+The raw cosine of two vectors hardly separates people (0.96 for one person, 0.89 for two), because
+all vectors share a large common part. `face_mean.json` holds that part, the mean over many people,
+and `centred_cosine` subtracts it from both sides first.
 """
 
 import functools
@@ -58,7 +58,7 @@ def centred_cosine(a, b, mean=None):
 
 
 def face_distance(a, b):
-    """Euclidean distance of face vectors [...,128]; dlib takes less than SAME_PERSON for one person."""
+    """Euclidean distance of face vectors [...,128]; below SAME_PERSON is one person to dlib."""
     return np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64), axis=-1)
 
 

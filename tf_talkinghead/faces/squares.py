@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Fitted on 90 detections in 19 clips: the detector's square seen from the points it leads to, in units
-# of the points' root-mean-square distance from their mean.
+# Fitted on 90 detections in 19 clips: the detector's square seen from the points it leads to, in
+# units of the points' root-mean-square distance from their mean.
 _SIDE, _RIGHT, _DOWN = 2.762, -0.020, -0.120
 
 
@@ -33,7 +33,8 @@ class Face(NamedTuple):
 
     square: Square
     points: np.ndarray  # float32 [68, 2]
-    # How far the points would move in a slightly other square, in sides; landmarks.UNSURE is too far.
+    # How far the points would move in a slightly other square, in sides; landmarks.UNSURE is too
+    # far.
     spread: float = 0.0
 
     def shifted(self, x, y):

@@ -1,9 +1,10 @@
 """Face tracking through a clip: detect seldom, follow between, keep the face that lasts longest.
 
-A face is detected every `every` frames of the source and its points are followed in between. A face that
-neither the detector nor the slower detector confirms any more is dropped from the last confirmed frame
-on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not count as seen, but the
-face is followed through it. Calls of the slow detector are counted and limited to five a clip.
+A face is detected every `every` frames of the source and its points are followed in between. A face
+that neither the detector nor the slower detector confirms any more is dropped from the last
+confirmed frame on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not
+count as seen, but the face is followed through it. Calls of the slow detector are counted and
+limited to five a clip.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,8 @@ HARD_CALLS = 5  # of the slow detector, per clip
 _MISSES = 3  # detector runs in a row that do not see a face before it is dropped
 _SEARCHES = 20  # detector runs without any face before a clip is given up
 _CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
-# From one frame to the next: a square moved by more than a side, or 1.5 times as large, is another face.
+# From one frame to the next: a square moved by more than a side, or 1.5 times as large, is another
+# face.
 _MOVED, _GROWN = 1.0, 1.5
 # The same, from which a followed face is detected at once: it may have been lost.
 _LEAPT, _SWOLLEN = 0.12, 1.15
@@ -63,7 +65,7 @@ class Track:
 
 
 class FaceTracker:
-    """All faces of a stream of frames; `step` once per frame, then `current` for the main face."""
+    """All faces of a stream of frames; `step` once per frame, then `tracks` holds them."""
 
     def __init__(self, model: LandmarkModel, every: int = 5):
         self.model, self.every = model, every
@@ -97,16 +99,6 @@ class FaceTracker:
             for track, face in zip(self.live, followed, strict=True):
                 track.add(self.frames, face, confirmed=False)
         self.frames += 1
-
-    @property
-    def current(self) -> np.ndarray | None:
-        """Points [68, 2] of the longest-lived face that the newest frame shows, or None."""
-        shown = [
-            track
-            for track in self.live
-            if track.positions and track.positions[-1] == self.frames - 1
-        ]
-        return max(shown, key=lambda track: len(track.points)).points[-1] if shown else None
 
     @property
     def hopeless(self) -> bool:
@@ -195,7 +187,7 @@ def follow_faces(
 
 
 def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) -> np.ndarray:
-    """The main face's points in every frame, float32 [T, 68, 2] in pixels, NaN where it is not seen.
+    """The main face's points in every frame, float32 [T, 68, 2], pixels, NaN where unseen.
 
     Raises:
       NoFaceError: no frame shows a face, or two faces leave open which one is meant.
