@@ -62,6 +62,7 @@ class Variation:
 
 
 _IDENTITY = np.eye(2, 3)
+UNVARIED = Variation(False, _IDENTITY, np.eye(3, 4))
 
 
 def draw(random: np.random.Generator, config: AugmentConfig) -> Variation:
