@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_talkinghead.data import photos, probe, video
+from tf_talkinghead.data import photos, video
 from tf_talkinghead.errors import InputError
 
 
