@@ -1,11 +1,12 @@
-"""Evaluates weights by the paper's protocol (Sec. 4), beside model-free baselines, on unseen people.
+"""Evaluates weights by the paper's protocol (Sec. 4) beside model-free baselines.
 
-    python -m scripts.evaluate --weights=demo --data=datasets/held_out --limit=8 --output=reports/demo
-    python -m scripts.evaluate --weights=runs/mine --data=clips --manifest=clips/people.csv --output=reports/mine
+    python -m scripts.evaluate --weights=demo --data=held_out --limit=8 --output=reports/demo
+    python -m scripts.evaluate --weights=runs/mine --data=clips --manifest=clips/people.csv \\
+        --output=reports/mine
     python -m scripts.evaluate --mode=nearest,warp --data=clips --output=reports/baselines
 
-Writes report.md, report.json, pictures and a user study into --output. Started again after an interruption it
-goes on after the last finished person.
+Writes report.md, report.json, pictures and a user study into --output. Started again after an
+interruption it goes on after the last finished person.
 """
 
 import dataclasses
@@ -69,7 +70,8 @@ _EMBEDDING = flags.DEFINE_string(
 _INCEPTION = flags.DEFINE_string(
     "inception",
     "auto",
-    "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), a file, or none.",
+    "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), "
+    "a file, or none.",
 )
 _ALLOW_TRAINED = flags.DEFINE_boolean(
     "allow_trained", False, "Evaluate people the weights were trained on too; the report says so."

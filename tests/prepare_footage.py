@@ -1,4 +1,4 @@
-"""Input of preparation tests: clips of two people, a photo, and files of every kind to be rejected."""
+"""Input of preparation tests: clips of two people, a photo, and files to be rejected."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""The client's own promises: retries, deadlines, order, refusals before sending, sentences that help."""
+"""The client's promises: retries, deadlines, order, refusals before sending, messages."""
 
 import concurrent.futures
 import threading
@@ -19,7 +19,10 @@ Code = grpc.StatusCode
 
 
 class FakeServer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers with frames that show the first landmark's x; `script` holds codes to refuse the next calls with."""
+    """Answers with frames that show the first landmark's x.
+
+    `script` holds codes to refuse the next calls with.
+    """
 
     def __init__(self):
         self.script, self.requests, self.delay = [], [], lambda request: 0.0
@@ -115,9 +118,9 @@ def test_retries_wait_longer_and_longer_and_end_with_the_deadline(fake, monkeypa
     monkeypatch.setattr(client_module, "time", clock)
     monkeypatch.setattr("random.uniform", lambda low, high: high)  # the longest pauses
     fake.script = [(Code.UNAVAILABLE, "busy")] * 100
-    with AvatarClient(fake.address, "anna", jpeg=False, timeout=6.0) as avatar:
-        with pytest.raises(AvatarError, match="is the server running"):
-            avatar.render(landmarks(0.5))
+    client = AvatarClient(fake.address, "anna", jpeg=False, timeout=6.0)
+    with client as avatar, pytest.raises(AvatarError, match="is the server running"):
+        avatar.render(landmarks(0.5))
     assert clock.pauses == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1, 1, 1, 1])
     assert len(fake.requests) == len(clock.pauses) + 1
     # Each call may take what is left of the deadline, not the whole again (gRPC rounds it up).
@@ -126,19 +129,18 @@ def test_retries_wait_longer_and_longer_and_end_with_the_deadline(fake, monkeypa
 
 
 def test_no_server_is_said_so():
-    with AvatarClient("localhost:1", "anna", timeout=0.3) as avatar:
-        with pytest.raises(
-            AvatarError, match=r"anna at localhost:1: UNAVAILABLE.*is the server running"
-        ) as error:
-            avatar.card()
+    said = r"anna at localhost:1: UNAVAILABLE.*is the server running"
+    client = AvatarClient("localhost:1", "anna", timeout=0.3)
+    with client as avatar, pytest.raises(AvatarError, match=said) as error:
+        avatar.card()
     assert error.value.code == Code.UNAVAILABLE
 
 
 def test_a_slow_server_meets_the_deadline(fake):
     fake.delay = lambda request: 2.0
-    with AvatarClient(fake.address, "anna", jpeg=False, timeout=0.2) as avatar:
-        with pytest.raises(AvatarError, match="no answer within 0.2 s") as error:
-            avatar.render(landmarks(0.5))
+    client = AvatarClient(fake.address, "anna", jpeg=False, timeout=0.2)
+    with client as avatar, pytest.raises(AvatarError, match="no answer within 0.2 s") as error:
+        avatar.render(landmarks(0.5))
     assert error.value.code == Code.DEADLINE_EXCEEDED
 
 

@@ -48,7 +48,7 @@ def kilobytes(pid, name):
 
 
 def test_two_processes_share_one_landmark_model(job):
-    """What dlib's model takes lies in pages that both have; of its own each has less than the model's size."""
+    """The model's pages are shared: each process has less than its size of its own."""
     size = model_file("shape_predictor_68_face_landmarks.dat").stat().st_size // 1024
     with ForkServer(job) as server:
         pair = [ClipProcess(job, server.address) for _ in range(2)]
@@ -105,7 +105,7 @@ def test_a_clip_that_hangs_its_reader_is_rejected_and_the_next_is_prepared(job):
 
 
 def test_server_and_child_end_with_their_client_however_it_ended(job):
-    """kill -9 of the process that has a server and a child: both end, and the socket's folder goes."""
+    """kill -9 of the client of a server and a child: both end, and the socket's folder goes."""
     program = (
         "import sys, time\n"
         "from tf_talkinghead.config import DataConfig\n"

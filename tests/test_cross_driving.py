@@ -1,4 +1,4 @@
-"""Driving by another person, with adaptation and without: the pairs, the rows and the counts of wins."""
+"""Cross-person driving, with adaptation and without: the pairs, the rows, the counts of wins."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def row(person, driver, protocol, csim, error):
 
 
 def test_wins_by_hand():
-    """Of three pairs adaptation has the higher CSIM in two; of the two with both errors it wins one."""
+    """Adaptation has the higher CSIM in two of three pairs, the lower error in one of two."""
     adapted = [
         row("ann", "bob", CROSS, 0.8, 0.05),
         row("ann", "eve", CROSS, 0.6, 0.07),

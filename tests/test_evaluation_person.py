@@ -63,7 +63,8 @@ def task(output, **changes):
         source("tiny", 10, SIZE),
     ]
     settings = {
-        "sources": people, "methods": METHODS, "config": CONFIG, "size": SIZE, "output": output, "embed": numbers,
+        "sources": people, "methods": METHODS, "config": CONFIG, "size": SIZE,
+        "output": output, "embed": numbers,
         "centre": np.float64(0), "gallery": people,
     }  # fmt: skip
     return person.Task(**settings | changes)
@@ -261,7 +262,7 @@ def test_report_files_and_fields(done):
 
 
 def test_set_distances_join_people_and_methods(done):
-    output, results, written = done
+    _, _, written = done
     found = {(row.method, row.T): row for row in written.set_distances}
     assert found["warp", 3].n == 16
     assert found["warp", 3].face_kernel < found["feed_forward", 3].face_kernel

@@ -1,4 +1,4 @@
-"""Landmarks and tracking: points on a known face, squares, drift, loss, rivals, and the limit on the slow detector."""
+"""Landmarks and tracking: known points, squares, drift, loss, rivals, the slow detector's limit."""
 
 import cv2
 import numpy as np
@@ -128,7 +128,7 @@ def test_a_confirmed_face_keeps_its_points(model, portrait):
 
 
 class _Faces:
-    """A model that sees faces where the frame's bright squares say: value = 100 + number, constant side 40."""
+    """A model that takes bright squares for faces: value = 100 + number, constant side 40."""
 
     name = "squares"
 

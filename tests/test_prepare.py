@@ -249,7 +249,7 @@ def test_long_clips_are_decoded_twice_instead_of_kept(footage, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_all_real_footage(real_data, tmp_path):
-    """Every file of the real footage by its manifest: nothing may be rejected, and people are who it says."""
+    """Real footage by its manifest: nothing is rejected, and people are who it says."""
     dataset = prepare(
         real_data,
         tmp_path,

@@ -50,7 +50,7 @@ def test_a_short_clip_does_what_it_can():
 
 
 def test_smaller_T_uses_the_first_of_the_larger():
-    """The images of T = 8 are the first eight of `learn`, so they do not depend on whether T = 32 is asked for."""
+    """The images of T = 8 are the first eight of `learn`, whether T = 32 is asked for or not."""
     small = split(200, dataclasses.replace(CONFIG, shots=(1, 8)), "a")
     assert small.learn == split(200, CONFIG, "a").learn[:8]
 

@@ -64,7 +64,7 @@ def test_the_shipped_mean_is_that_of_a_face():
 
 
 def test_the_shipped_mean_separates_people(real_data):
-    """Two frames of each of some clips: one person near, two people far; uncentred they could not be told apart."""
+    """Two frames each of some clips: one person near, two far; uncentred all are near."""
     from tf_talkinghead.config import DataConfig
     from tf_talkinghead.data.video import read_video
     from tf_talkinghead.faces.crops import face_crops

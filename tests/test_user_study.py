@@ -34,7 +34,7 @@ def report(pictures, *methods):
 
 @pytest.fixture
 def study(tmp_path):
-    """An evaluation's output with one person, whose real frames are grey and whose fakes are red."""
+    """An evaluation's output with one person; real frames are grey, fakes red."""
     folder = person_folder(tmp_path, "ann")
     folder.mkdir(parents=True)
     for row in ROWS:
@@ -93,7 +93,7 @@ def test_by_keyboard_mouse_and_touch_in_a_browser(study, tmp_path):
         shown = json.loads(browser.evaluate("document.getElementById('text').value"))
         browser.click("#save")
         saved = wait_for_download(browser.downloads)
-    assert saved == shown and [answer["trial"] for answer in saved["answers"]][0] == first
+    assert saved == shown and saved["answers"][0]["trial"] == first
     assert all(answer["seconds"] >= 0 for answer in saved["answers"])
     (tmp_path / "answers.json").write_text(json.dumps(saved))
     scores = user_study.score([tmp_path / "answers.json"], key)

@@ -1,4 +1,4 @@
-"""Frames in and out: rotation, variable rate, odd sizes, grey, alpha, names, sound, and files of no use."""
+"""Frames in and out: rotation, variable rate, odd sizes, grey, alpha, names, sound, refusals."""
 
 import fractions
 

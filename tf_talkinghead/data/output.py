@@ -18,7 +18,7 @@ def locked(work: pathlib.Path):
     """
     try:
         work.mkdir(parents=True, exist_ok=True)
-        lock = open(work / "lock", "w")
+        lock = open(work / "lock", "w")  # noqa: SIM115  (the caller closes it)
     except OSError as error:
         raise InputError(f"--output={work.parent}: cannot be written ({error.strerror})") from error
     try:

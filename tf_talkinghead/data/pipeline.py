@@ -258,6 +258,6 @@ def _count_path(work):
 
 
 def _count(work):
-    with contextlib.suppress(OSError):  # a full disk stops what matters, with a reason
-        with open(_count_path(work), "ab") as file:
-            file.write(b".")
+    # A full disk stops what matters, with a reason.
+    with contextlib.suppress(OSError), open(_count_path(work), "ab") as file:
+        file.write(b".")

@@ -47,8 +47,8 @@ def prepare(
       manifest, where: as in listing.list_clips.
       landmark_model: another file of 68 points in dlib's format.
       workers: number of local processes; 0 is one a core.
-      beam_args: another Beam runner (such as --runner=FlinkRunner); both folders must be reachable by
-        that path from every worker.
+      beam_args: another Beam runner (such as --runner=FlinkRunner); both folders must be
+        reachable by that path from every worker.
       progress: whether to show progress bars.
 
     Returns:

@@ -51,8 +51,8 @@ def warp(images, landmarks, driving):
 def warp_image(image, source, target):
     """A uint8 image [H,W,3] warped so that `source` landmarks [68,2] land on `target` [68,2].
 
-    The warp is affine in each Delaunay triangle of the target, so that every pixel of the result has
-    exactly one source.
+    The warp is affine in each Delaunay triangle of the target, so that every pixel of the result
+    has exactly one source.
     """
     height, width = image.shape[:2]
     size = np.array([width, height], np.float64)

@@ -103,14 +103,12 @@ def _stretches(length, count, consecutive, rng):
     return chosen
 
 
-def sources(
-    data, data_config: DataConfig = DataConfig(), manifest=None, where=None
-) -> list[Source]:
+def sources(data, data_config=None, manifest=None, where=None) -> list[Source]:
     """People to evaluate, each by their longest clip, sorted by name.
 
     Args:
       data: folder of a prepared dataset, or of videos and photos.
-      data_config: how faces are cropped from videos.
+      data_config: DataConfig, how faces are cropped from videos; the defaults without it.
       manifest, where: choose among videos, as in `listing.list_clips`.
 
     Returns:
@@ -127,7 +125,7 @@ def sources(
                 "--manifest and --where choose among videos"
             )
         return _from_dataset(load_dataset(data))
-    return _from_videos(data, data_config, manifest, where)
+    return _from_videos(data, data_config or DataConfig(), manifest, where)
 
 
 def _from_dataset(dataset):

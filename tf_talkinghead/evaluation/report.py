@@ -13,13 +13,13 @@ from tf_talkinghead.evaluation.summary import set_distances, summarise
 from tf_talkinghead.files import write_atomically
 
 
-def write_report(people, output, about=About()):
+def write_report(people, output, about=None):
     """Writes the report into `output`, where the people's folders lie.
 
     Args:
       people: list of PersonResult.
       output: folder.
-      about: an About.
+      about: an About; empty by default.
 
     Returns:
       The Report.
@@ -33,7 +33,7 @@ def write_report(people, output, about=About()):
         steps=plots.against_steps(people, output),
     )
     report = Report(
-        about=about,
+        about=about or About(),
         people=people,
         summary=summary,
         set_distances=set_distances(people, output),

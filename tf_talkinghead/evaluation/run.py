@@ -24,7 +24,7 @@ def run_evaluation(
     output,
     weights=None,
     mode="all",
-    config=EvaluationConfig(),
+    config=None,
     people=None,
     limit=None,
     size=None,
@@ -44,7 +44,7 @@ def run_evaluation(
       output: folder of the report; finished people in it are kept.
       weights: "demo" or a run directory; None for the baselines alone.
       mode: "all" or a comma-separated list of methods.
-      config: EvaluationConfig.
+      config: EvaluationConfig; the defaults without it.
       people: names to keep; all by default. limit: at most so many of them.
       size: pixels, only without weights; 128 by default.
       steps: of fine-tuning; the configuration's by default.
@@ -63,6 +63,7 @@ def run_evaluation(
     Raises:
       InputError: an argument that cannot be used, or nobody left to evaluate.
     """
+    config = config or EvaluationConfig()
     names = methods.choose(mode)
     trained = _load(weights, names, size)
     embed, centre = _embedding(face_embedding)
