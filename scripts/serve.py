@@ -75,14 +75,6 @@ flags.DEFINE_boolean(
     _DEFAULTS.allow_version_labels_for_unavailable_models,
     "Let new labels point at versions that are not loaded yet.",
 )
-flags.DEFINE_boolean(
-    "lazy_loading", _DEFAULTS.lazy_loading, "Load a model when it is first asked for."
-)
-flags.DEFINE_integer(
-    "memory_cap_mb",
-    _DEFAULTS.memory_cap_mb,
-    "With --lazy_loading: close the least recently used beyond this.",
-)
 flags.DEFINE_float("drain_seconds", 30.0, "On SIGTERM: how long calls under way may take to end.")
 flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and end.")
 flags.DEFINE_list(

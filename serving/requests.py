@@ -140,20 +140,6 @@ def _check_shape(alias, spec, shape, max_rows):
         raise invalid_argument(f"{alias}: shape {list(shape)} is too large")
 
 
-def first_non_finite_row(inputs):
-    """(alias, row) of the first floating-point row that is not finite, or None."""
-    for alias, value in inputs.items():
-        if value.dtype.kind == "f":
-            finite = (
-                np.isfinite(value.reshape(len(value), -1)).all(axis=1)
-                if len(value)
-                else np.ones(0, bool)
-            )
-            if not finite.all():
-                return alias, int(np.argmin(finite))
-    return None
-
-
 def respond(servable, call, outputs):
     """The PredictResponse for `outputs` (alias -> array) of `call`."""
     response = predict_pb2.PredictResponse()
@@ -178,8 +164,3 @@ def write_tensor(proto, value):
         proto.tensor_content = value.tobytes()
     for size in value.shape:
         proto.tensor_shape.dim.add(size=size)
-
-
-def joined(parts):
-    """The rows of `parts`, arrays of one kind, as one array."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -49,9 +49,6 @@ from serving.status import (
 )
 from tf_talkinghead.errors import InputError
 
-DEFAULT_PART_ROWS = (
-    64  # rows run at a time without batching, where the model states no limit of its own
-)
 # Seconds for which a stopping server still answers, that it is unavailable. A call that reaches gRPC's own server
 # while it closes is CANCELLED, which no client tries again; those told so before are in their backoff by then.
 FAREWELL = 0.3
@@ -65,8 +62,6 @@ class AvatarServer:
         sources = [options.models, options.model_config_file, options.model_base_path]
         if sum(map(bool, sources)) != 1:
             raise InputError("name one of --models, --model_config_file and --model_base_path")
-        if options.memory_cap_mb and not options.lazy_loading:
-            raise InputError("--memory_cap_mb needs --lazy_loading")
         embedded = bool(options.models)
         self._batching_on = embedded if options.enable_batching is None else options.enable_batching
         per_model = options.enable_per_model_batching_parameters
@@ -84,8 +79,6 @@ class AvatarServer:
             self.metrics,
             on_change=self._set_health,
             on_close=self._forget_queues,
-            lazy=options.lazy_loading,
-            memory_cap=options.memory_cap_mb << 20 or None,
             loose_labels=options.allow_version_labels_for_unavailable_models,
         )
         self._rest = _rest_of(options, self)
@@ -113,11 +106,16 @@ class AvatarServer:
         try:
             self.manager.reload(self._config, labels_follow=bool(options.models))
         except StatusError as error:
-            if (
-                error.code != Code.UNKNOWN
-            ):  # one person's broken folder does not keep the others from being served
+            # one person's broken folder does not keep the others from being served
+            if error.code != Code.UNKNOWN:
                 raise InputError(error.message) from error
             logging.error("%s", error.message)
+        if options.exposed:
+            logging.warning(
+                "listening on %s without TLS: whoever reaches this port can render every avatar, and reload the "
+                "configuration; --ssl_config_file encrypts and, with client_verify, checks who calls",
+                options.host,
+            )
         self._grpc.start()
         self._set_health("", self.manager.ready())
         self._rest.start()
@@ -215,7 +213,7 @@ class AvatarServer:
         `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone already.
         """
         requests.model_name_of(request)
-        with self._counted(), self.manager.use(request.model_spec, deadline) as loaded:
+        with self._counted(), self.manager.use(request.model_spec) as loaded:
             call = requests.parse(loaded.servable, request)
             if deadline is not None and time.monotonic() > deadline:
                 raise deadline_exceeded("the deadline passed before the model was run")
@@ -224,13 +222,8 @@ class AvatarServer:
             else:
                 if not on_cancel(lambda: None):
                     raise StatusError(Code.CANCELLED, "the caller has cancelled")
-                outputs = self._run_alone(loaded, call)
+                outputs = self._run(loaded, call, call.inputs)
             return requests.respond(loaded.servable, call, outputs)
-
-    def _run_alone(self, loaded, call):
-        limit = loaded.options.max_execution_batch_size if loaded.options else DEFAULT_PART_ROWS
-        arguments = (loaded.servable, call.signature_name, call.inputs, call.outputs, limit)
-        return self._timed_run(loaded, lambda: servables.run_in_parts(*arguments))
 
     @contextlib.contextmanager
     def _counted(self):
@@ -248,34 +241,25 @@ class AvatarServer:
         return self._calls
 
     def _run_batched(self, loaded, call, deadline, on_cancel):
-        bad = requests.first_non_finite_row(call.inputs)
-        if bad is not None:
-            raise invalid_argument(f"{bad[0]}: row {bad[1]} has numbers that are not finite")
         options = loaded.options if self._per_model and loaded.options else self._batching
 
         def run(inputs):
             self.metrics.batches.add()
-            return self._timed_run(
-                loaded, lambda: loaded.servable.run(call.signature_name, inputs, call.outputs)
-            )
+            return self._run(loaded, call, inputs)
 
         task = batching.Task(call.inputs, deadline)
-        parts = self._scheduler.submit(
-            (loaded, call.signature_name, call.outputs), run, options, task
-        )
-        if not on_cancel(lambda: [part.cancel() for part in parts]):
+        key = (loaded, call.signature_name, call.outputs)
+        self._scheduler.submit(key, run, options, task)
+        if not on_cancel(task.cancel):
             raise StatusError(Code.CANCELLED, "the caller has cancelled")
-        results = [part.wait() for part in parts]
-        return {
-            alias: requests.joined([result[alias] for result in results]) for alias in call.outputs
-        }
+        return task.wait()
 
-    def _timed_run(self, loaded, run):
+    def _run(self, loaded, call, inputs):
+        """The outputs of one run of the model for `inputs`, which may be those of several calls."""
         start = time.monotonic()
-        outputs = run()
-        self.metrics.runtime_latency.observe(
-            1e6 * (time.monotonic() - start), loaded.name, "Predict", "TF1"
-        )
+        outputs = loaded.servable.run(call.signature_name, inputs, call.outputs)
+        took = 1e6 * (time.monotonic() - start)
+        self.metrics.runtime_latency.observe(took, loaded.name, "Predict", "TF1")
         return outputs
 
     def metadata(self, request):

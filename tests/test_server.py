@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import shutil
 import socket
+import sys
 import threading
 import time
 
@@ -121,53 +122,46 @@ def test_a_stopping_server_answers_what_is_under_way_and_refuses_what_comes(mode
         assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
 
 
-def test_a_row_that_is_not_finite_never_reaches_a_batch(models):
-    with serving(models=str(models)) as server:
-        gate, stub = Gate(server, "anna"), stub_of(server)
-        gate.open.set()
-        for value in (np.nan, np.inf):
-            bad = landmarks(0.5, rows=2)
-            bad[1, 67, 1] = value
-            with pytest.raises(grpc.RpcError) as error:
-                stub.Predict(request_for("anna", {"landmarks": bad}), timeout=20)
-            assert error.value.code() == Code.INVALID_ARGUMENT and "row 1" in error.value.details()
-        assert gate.seen == []
-
-
-def test_without_batching_ok_tells_of_the_row_that_is_not_finite(models):
-    with serving(models=str(models), enable_batching=False) as server:
+@pytest.mark.parametrize("batching", [True, False])
+def test_ok_tells_of_the_row_that_is_not_finite(models, batching):
+    with serving(models=str(models), enable_batching=batching) as server:
         bad = landmarks(0.2, rows=3)
         bad[1, 5, 0] = np.inf
-        outputs = (
-            stub_of(server).Predict(request_for("anna", {"landmarks": bad}), timeout=20).outputs
-        )
+        request = request_for("anna", {"landmarks": bad})
+        outputs = stub_of(server).Predict(request, timeout=20).outputs
         assert tf.make_ndarray(outputs["ok"]).tolist() == [True, False, True]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
-            level(0.2),
-            level(0.5),
-            level(0.2),
-        ]
+        greens = tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist()
+        assert greens == [level(0.2), level(0.5), level(0.2)]
 
 
-def test_without_batching_a_large_request_is_run_in_parts(models):
+def test_a_request_without_rows_is_answered(models):
     with serving(models=str(models), enable_batching=False) as server:
-        gate = Gate(server, "anna")
-        gate.open.set()
-        x = np.float32(np.arange(20) / 20)
-        clip = np.concatenate([landmarks(value) for value in x])
-        outputs = (
-            stub_of(server).Predict(request_for("anna", {"landmarks": clip}), timeout=20).outputs
-        )
-        assert [len(batch) for batch in gate.seen] == [8, 8, 4]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
-            level(value) for value in x
-        ]
-        empty = (
-            stub_of(server)
-            .Predict(request_for("anna", {"landmarks": clip[:0]}), timeout=20)
-            .outputs
-        )
-        assert tf.make_ndarray(empty["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+        request = request_for("anna", {"landmarks": landmarks(0.5)[:0]})
+        outputs = stub_of(server).Predict(request, timeout=20).outputs
+        assert tf.make_ndarray(outputs["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+
+
+def reachable(address, port):
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex((address, port)) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
+def test_only_this_machine_can_call_unless_told_otherwise(models, caplog):
+    """127.0.0.2 is answered by a server that listens on all addresses, not by one that listens on loopback's."""
+    options = {"models": str(models), "port": 0, "rest_api_port": -1}
+    for host, others, warnings in (({}, False, 0), ({"host": "0.0.0.0"}, True, 1)):
+        caplog.clear()
+        server = AvatarServer(ServerOptions(**options, **host))
+        server.start()
+        try:
+            assert reachable("127.0.0.1", server.port)
+            assert reachable("127.0.0.2", server.port) == others
+            said = [record for record in caplog.records if "without TLS" in record.getMessage()]
+            assert len(said) == warnings
+        finally:
+            server.stop(grace=1)
 
 
 def test_messages_and_batches_are_bounded(models):
@@ -322,7 +316,6 @@ def test_reflection_lists_the_services(models):
         ({}, "name one of"),
         ({"models": "MODELS", "model_base_path": "/x"}, "name one of"),
         ({"models": "/absent"}, "/absent: not a folder"),
-        ({"models": "MODELS", "memory_cap_mb": 5}, "--memory_cap_mb needs --lazy_loading"),
         (
             {"model_base_path": "MODELS", "batching_parameters_file": "/x"},
             "without setting --enable_batching",

@@ -1,4 +1,4 @@
-"""The embedded server watches its folders and its config file: versions come and go, models load on first use."""
+"""The embedded server watches its folders and its config file: versions come and go."""
 
 import shutil
 import threading
@@ -179,60 +179,3 @@ def test_rollout_and_rollback_under_tensorflow_servings_rules(models):
 def test_one_model_by_name_and_folder(models):
     with serving(model_name="her", model_base_path=str(models / "anna")) as server:
         assert answering(server, "her") == 1
-
-
-def loaded_names(server):
-    return {one.name for one in server.manager.registry.everyone() if one.servable is not None}
-
-
-def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path):
-    models = tmp_path / "models"
-    for name in ("anna", "bob", "cleo"):
-        toy_models.publish(
-            models, name, 1, weights=400_000
-        )  # 1.6 MB of weights: two of three fit under 5 MB
-    with serving(models=str(models), lazy_loading=True, memory_cap_mb=5) as server:
-        assert loaded_names(server) == set()
-        assert answering(server, "anna") == 1 and loaded_names(server) == {"anna"}
-        answering(server, "bob")
-        answering(server, "anna")
-        assert loaded_names(server) == {"anna", "bob"}
-        answering(server, "cleo")
-        assert loaded_names(server) == {"anna", "cleo"}
-        answering(server, "bob")
-        assert loaded_names(server) == {"cleo", "bob"}
-        toy_models.publish(models, "giant", 1, weights=2_000_000)
-        wait_until(lambda: server.manager.registry.serving("giant"))
-        assert (
-            code_of(stub_of(server).Predict, request_for("giant"), timeout=20)
-            == Code.RESOURCE_EXHAUSTED
-        )
-        assert answering(server, "cleo") == 1
-
-
-def test_many_callers_at_once_under_a_cap_of_one_model(tmp_path, monkeypatch):
-    from serving import loading
-
-    models = tmp_path / "models"
-    for name in ("anna", "bob"):
-        toy_models.publish(models, name, 1, weights=400_000)
-    loads, load = [], loading.load
-    monkeypatch.setattr(
-        loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics)
-    )
-    with serving(
-        models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32
-    ) as server:
-        stub = stub_of(server)
-        calls = [stub.Predict.future(request_for("anna"), timeout=60) for _ in range(8)]
-        for call in calls:
-            call.result()
-        assert loads == ["anna"]
-        calls = [
-            stub.Predict.future(request_for(name), timeout=60)
-            for _ in range(5)
-            for name in ("anna", "bob")
-        ]
-        for call in calls:
-            assert len(call.result().outputs) == 2
-        assert len(loaded_names(server)) == 1
