@@ -29,3 +29,26 @@ def portrait():
 def tiny():
     """The 32-px preset."""
     return preset("tiny")
+
+
+@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
+def served(request, tmp_path_factory):
+    """A running server as a `conformance.Served`: the embedded one, then the real one where it exists."""
+    from tests import conformance  # imports TensorFlow
+
+    with conformance.SERVERS[request.param](tmp_path_factory.mktemp("models")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def toy(served, request):
+    """A model named after the test file, its versions 1 and 2 labelled stable and canary; its name."""
+    from tests.conformance import AVAILABLE
+
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_serving_")
+    served.publish(name, 1)
+    served.publish(name, 2)
+    served.configure(name, versions=[1, 2])
+    served.wait_until(lambda: served.status(name) == {1: AVAILABLE, 2: AVAILABLE})
+    served.configure(name, labels={"stable": 1, "canary": 2}, versions=[1, 2])
+    return name

@@ -11,7 +11,31 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.options import ServerOptions
 from serving.server import AvatarServer
+from tests.real_server import RealServer
 from tests.toy_models import landmarks
+
+
+@contextlib.contextmanager
+def polling(kind, models, poll_seconds=1):
+    """The address of a server of `kind` ("embedded" or the real one) that follows `<models>/models.config`."""
+    if kind == "embedded":
+        options = {
+            "model_config_file": str(models / "models.config"),
+            "model_config_file_poll_wait_seconds": 0.1,
+            "allow_version_labels_for_unavailable_models": True,
+            "enable_batching": True,
+            "enable_per_model_batching_parameters": True,
+            "grpc_max_threads": 64,
+        }
+        with serving(**options) as server:
+            yield f"localhost:{server.port}"
+        return
+    flags = {
+        "model_config_file_poll_wait_seconds": poll_seconds,
+        "file_system_poll_wait_seconds": poll_seconds,
+    }
+    with RealServer(models, models / "server.log", **flags) as server:
+        yield server.address
 
 
 @contextlib.contextmanager

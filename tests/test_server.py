@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from serving.client import AvatarClient, AvatarError, Tls
 from serving.options import ServerOptions
@@ -139,6 +140,19 @@ def test_a_request_without_rows_is_answered(models):
         request = request_for("anna", {"landmarks": landmarks(0.5)[:0]})
         outputs = stub_of(server).Predict(request, timeout=20).outputs
         assert tf.make_ndarray(outputs["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+
+
+def test_a_model_without_a_platform_is_refused_and_harms_nothing(models):
+    with serving(models=str(models)) as server:
+        stub = model_service_pb2_grpc.ModelServiceStub(
+            grpc.insecure_channel(f"localhost:{server.port}")
+        )
+        request = model_management_pb2.ReloadConfigRequest()
+        model = request.config.model_config_list.config.add(name="x", base_path=str(models))
+        assert code_of(stub.HandleReloadConfigRequest, request) == Code.INVALID_ARGUMENT
+        model.name, model.base_path, model.model_platform = "anna", str(models / "anna"), "tensorflow"
+        stub.HandleReloadConfigRequest(request, timeout=20)
+        assert answering(server, "anna") == 1
 
 
 def reachable(address, port):

@@ -8,7 +8,7 @@ import grpc
 import pytest
 import tensorflow as tf
 
-from serving import models_config
+from serving import models_config, rollout
 from serving.client import AvatarClient
 from tests import toy_models
 from tests.serving_fixtures import answering, request_for, serving, stub_of, wait_until
@@ -115,7 +115,7 @@ def test_stable_stays_where_the_config_file_put_it(models):
             for label, expected in (("stable", 1), ("canary", version)):
                 with AvatarClient(f"localhost:{server.port}", "anna", label=label) as avatar:
                     assert avatar.card()["version"] == expected
-        wait_until(lambda: not models_config.update(models, promote=["anna"])[2])
+        assert rollout.roll_out(models, [f"localhost:{server.port}"], promote=["anna"]) == []
 
         def stable():
             with AvatarClient(f"localhost:{server.port}", "anna", label="stable") as avatar:
@@ -142,38 +142,6 @@ def test_the_config_file_is_polled(models, tmp_path):
         assert answering(server, "a") == 2
         write(1)
         wait_until(lambda: answering(server, "a") == 1)
-
-
-def test_rollout_and_rollback_under_tensorflow_servings_rules(models):
-    """The written file alone steers the server, whose rule is that a label moves only to what is loaded."""
-    file, _, _ = models_config.update(models)
-
-    def drawing(label):
-        with AvatarClient(f"localhost:{server.port}", "anna", label=label, jpeg=False) as avatar:
-            return int(avatar.render(landmarks(0.5))[0, 0, 0, 0])
-
-    def update_until_done(**options):
-        for _ in range(100):
-            assert drawing("stable") in (1, 2)  # nobody notices
-            if not models_config.update(models, **options)[2]:
-                return
-            time.sleep(0.3)
-        raise AssertionError("the label never moved")
-
-    with serving(
-        model_config_file=str(file),
-        model_config_file_poll_wait_seconds=0.1,
-        allow_version_labels_for_unavailable_models=True,
-    ) as server:
-        assert (drawing("stable"), drawing("canary")) == (1, 1)
-        toy_models.publish(models, "anna", 2)
-        update_until_done()
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
-        update_until_done(promote=["anna"])
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (2, 2))
-        wait_until(lambda: server.manager.registry.models["anna"][1].servable is None)
-        update_until_done(pin={"anna": 1})
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
 
 
 def test_one_model_by_name_and_folder(models):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from grpc_health.v1 import health_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from tests.conformance import Code, refusal, served, toy  # noqa: F401 (fixtures)
+from tests.conformance import Code, refusal
 from tests.toy_models import landmarks, level
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from serving.client import AvatarClient
-from tests.conformance import served  # noqa: F401 (fixtures)
+from tests.conformance import Code, refusal
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar
 from tf_talkinghead.export.bank import export_bank
@@ -79,6 +79,13 @@ def test_people_of_an_exported_bank_keep_their_faces_in_one_batch(served, export
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert all(pool.map(call, range(48)))
+
+
+@pytest.mark.parametrize("shape", [(1, 67, 2), (1, 70, 2), (1, 68, 3), (68, 2)])
+@pytest.mark.parametrize("signature", ["serving_default", "render_jpeg"])
+def test_an_exported_avatar_refuses_landmarks_of_another_shape(served, exported, shape, signature):
+    with refusal(Code.INVALID_ARGUMENT):
+        served.predict("ann", {"landmarks": np.full(shape, 0.5, np.float32)}, signature)
 
 
 def test_the_marks_of_an_exported_picture_arrive(served, exported):

@@ -50,6 +50,8 @@ class ToyAvatar(tf.Module):
         }
 
     def render(self, landmarks, person=None):
+        # TensorFlow Serving does not check shapes against the signature: the graph must
+        landmarks = tf.ensure_shape(landmarks, [None, 68, 2])
         ok = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2])
         first = tf.where(
             ok[:, None], landmarks[:, 0, :], tf.fill(tf.shape(landmarks[:, 0, :]), 0.5)
