@@ -31,6 +31,12 @@ def tiny():
     return preset("tiny")
 
 
+@pytest.fixture(params=["embedded", "tensorflow_model_server"])
+def server_kind(request):
+    """Which server a test is about, for `serving_fixtures.polling`: the embedded one, then the real one."""
+    return request.param
+
+
 @pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
 def served(request, tmp_path_factory):
     """A running server as a `conformance.Served`: the embedded one, then the real one where it exists."""

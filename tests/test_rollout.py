@@ -20,11 +20,6 @@ from tf_talkinghead.errors import InputError
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
-@pytest.fixture(params=["embedded", "tensorflow_model_server"])
-def kind(request):
-    return request.param
-
-
 @pytest.fixture
 def models(tmp_path):
     toy_models.publish(tmp_path / "models", "anna", 1)
@@ -83,8 +78,8 @@ class Callers:
                     self.seen[label].append(version)
 
 
-def test_no_call_is_lost_from_rollout_to_retirement(models, kind):
-    with polling(kind, models) as address:
+def test_no_call_is_lost_from_rollout_to_retirement(models, server_kind):
+    with polling(server_kind, models) as address:
         with Callers(address) as callers:
             wait_until(lambda: all(callers.seen.values()))
             toy_models.publish(models, "anna", 2)
@@ -105,8 +100,8 @@ def test_no_call_is_lost_from_rollout_to_retirement(models, kind):
     assert callers.seen == {"stable": [1, 2, 1], "canary": [1, 2, 3, 2], None: [1, 2, 3, 2]}
 
 
-def test_writing_twice_within_a_poll_keeps_the_server_loading(models, kind):
-    with polling(kind, models) as address:
+def test_writing_twice_within_a_poll_keeps_the_server_loading(models, server_kind):
+    with polling(server_kind, models) as address:
         toy_models.publish(models, "anna", 2)
         models_config.update(models)
         models_config.update(models)
@@ -114,8 +109,8 @@ def test_writing_twice_within_a_poll_keeps_the_server_loading(models, kind):
         assert drawing(address, "stable") == 1
 
 
-def test_a_configuration_that_the_server_refuses_is_mended_by_the_same_command(models, kind):
-    with polling(kind, models) as address:
+def test_a_configuration_that_the_server_refuses_is_mended_by_the_same_command(models, server_kind):
+    with polling(server_kind, models) as address:
         toy_models.publish(models, "anna", 2)
         refused = models_config.config_of(models, {"anna": {"stable": 2, "canary": 2}})
         models_config.path_in(models).write_text(text_format.MessageToString(refused))
@@ -127,13 +122,13 @@ def test_a_configuration_that_the_server_refuses_is_mended_by_the_same_command(m
         assert labels_drawing(address) == (2, 2, 2)
 
 
-def test_a_version_that_does_not_load_is_named_and_moves_no_label(models, kind):
-    with polling(kind, models) as address:
+def test_a_version_that_does_not_load_is_named_and_moves_no_label(models, server_kind):
+    with polling(server_kind, models) as address:
         (models / "anna" / "2").mkdir()  # no SavedModel in it
         (models / "anna" / "2" / "saved_model.pb").write_bytes(b"no graph")
         (left,) = rollout.roll_out(models, [address], promote=["anna"], wait_seconds=4)
         # TensorFlow Serving tries a version for minutes before its status tells of the error
-        said = "does not load" if kind == "embedded" else "has not moved to version 2"
+        said = "does not load" if server_kind == "embedded" else "has not moved to version 2"
         assert left.startswith("anna: ") and said in left
         assert labels_drawing(address) == (1, 1, 1)
 

@@ -1,13 +1,16 @@
 """The production files: valid, agreeing with each other, and asking only for what exists."""
 
 import json
+import os
 import pathlib
 import re
+import subprocess
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from serving import models_config
 from serving.batching import options_from_proto
 from serving.config_protos import (
     BatchingParameters,
@@ -16,17 +19,20 @@ from serving.config_protos import (
     parse_file,
 )
 from serving.metrics import Metrics
+from tests import real_server
+from tests.real_server import production_flags
 
 SERVING = pathlib.Path(__file__).parents[1] / "serving"
 
-# tensorflow_model_server's flags, from its public main.cc, as far as our files use them
+# tensorflow_model_server's flags, as far as our files use them; checked against its --help where there is one
 MODEL_SERVER_FLAGS = {
     "port", "rest_api_port", "model_config_file", "model_config_file_poll_wait_seconds",
     "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models", "enable_batching",
     "enable_per_model_batching_parameters", "batching_parameters_file", "monitoring_config_file",
-    "enable_grpc_healthcheck_service", "enable_serialization_as_tensor_content", "grpc_max_threads",
-    "grpc_channel_arguments", "ssl_config_file", "model_name", "model_base_path",
+    "enable_grpc_healthcheck_service", "grpc_max_threads", "ssl_config_file", "model_name", "model_base_path",
 }  # fmt: skip
+# What the real server was seen to do with them: answers that clients of string_val cannot read; nothing at all.
+HARMFUL_FLAGS = {"enable_serialization_as_tensor_content", "grpc_channel_arguments"}
 
 
 def documents(name):
@@ -50,11 +56,10 @@ def flags_of(arguments):
 
 def all_flags():
     """Where -> flags, for the three ways the production server is started."""
-    entry = re.search(r"ENTRYPOINT (\[.*\])", (SERVING / "Dockerfile").read_text(), re.DOTALL)[1]
     deployment = by_kind("serving.yaml")["Deployment"]["spec"]["template"]["spec"]
     kserve = documents("kserve.yaml")[0]["spec"]["predictor"]
     return {
-        "Dockerfile": flags_of(json.loads(entry.replace("\\\n", ""))[1:]),
+        "Dockerfile": production_flags(),
         "serving.yaml": flags_of(container(deployment, "serving")["args"]),
         "kserve.yaml": flags_of(container(kserve, "kserve-container")["args"]),
     }
@@ -113,6 +118,89 @@ def test_models_from_a_bucket_replace_the_volume():
     assert set(volumes["models"]) == {"name", "emptyDir"}
 
 
+RCLONE = """#!/bin/sh
+# rclone, as far as the sync script uses it, over local folders
+case $1 in
+  copyto) cp "$2" "$3" ;;
+  copy) [ -d "$2" ] && mkdir -p "$3" && cp -r "$2/." "$3" ;;
+  *) exit 2 ;;
+esac
+"""
+
+
+@pytest.fixture
+def sync(tmp_path):
+    """Runs one round of the bucket container's script; (bucket, models, sync)."""
+    container = documents("bucket.yaml")[0]["spec"]["template"]["spec"]["initContainers"][0]
+    bucket, models, tools = tmp_path / "bucket", tmp_path / "models", tmp_path / "tools"
+    for folder in (bucket, models, tools):
+        folder.mkdir()
+    for name, text in (("rclone", RCLONE), ("sleep", "#!/bin/sh\nkill $PPID\n")):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    given = {entry["name"]: entry["value"] for entry in container["env"]}
+    environment = {**os.environ, **given, "BUCKET": str(bucket)}
+    environment["PATH"] = f"{tools}:{os.environ['PATH']}"
+    script = container["args"][0].replace("/models", str(models), 1)
+
+    def run():
+        subprocess.run(["sh", "-c", script], env=environment, timeout=60, capture_output=True)
+
+    return bucket, models, run
+
+
+def publish(bucket, name, version):
+    (bucket / name / str(version)).mkdir(parents=True)
+    (bucket / name / str(version) / "saved_model.pb").write_text(f"{name} {version}")
+
+
+def write_config(bucket, **labels):
+    config = models_config.config_of(bucket, labels, served_from="/models")
+    models_config.write(bucket, config)
+
+
+def present(models):
+    return {str(path.parent.relative_to(models)) for path in models.rglob("saved_model.pb")}
+
+
+def test_the_pods_folder_becomes_what_the_buckets_config_names(sync):
+    bucket, models, run = sync
+    publish(bucket, "anna", 1)
+    publish(bucket, "bob", 12)
+    write_config(bucket, anna={"stable": 1, "canary": 1}, bob={"stable": 12})
+    run()
+    assert present(models) == {"anna/1", "bob/12"}
+    assert (models / ".synced").exists()
+    assert (models / "models.config").read_text() == (bucket / "models.config").read_text()
+
+    # a version that is being uploaded is not fetched: the config does not name it yet
+    publish(bucket, "anna", 2)
+    run()
+    assert present(models) == {"anna/1", "bob/12"}
+
+    # named before it is there: the config waits for it
+    before = (models / "models.config").read_text()
+    write_config(bucket, anna={"stable": 2, "canary": 2})
+    (bucket / "anna" / "2").rename(bucket / "later")
+    run()
+    assert (models / "models.config").read_text() == before
+    (bucket / "later").rename(bucket / "anna" / "2")
+    run()
+    assert (models / "models.config").read_text() == (bucket / "models.config").read_text()
+
+    # what is no longer named stays until the server has had time to unload it
+    assert present(models) == {"anna/1", "anna/2", "bob/12"}
+    for mark in (models / ".unnamed").iterdir():
+        os.utime(mark, (0, 0))
+    run()
+    assert present(models) == {"anna/2"}
+
+    # a bucket that cannot be read removes nothing
+    (bucket / "models.config").unlink()
+    run()
+    assert present(models) == {"anna/2"}
+
+
 def test_the_kserve_service_holds_a_valid_pod():
     service = documents("kserve.yaml")[0]
     assert (service["apiVersion"], service["kind"]) == (
@@ -157,14 +245,31 @@ def test_every_start_uses_the_same_flags_and_only_existing_ones():
     every = all_flags()
     reference = every["Dockerfile"]
     for where, flags in every.items():
-        assert set(flags) <= MODEL_SERVER_FLAGS, where
+        assert set(flags) <= MODEL_SERVER_FLAGS and not set(flags) & HARMFUL_FLAGS, where
         same = lambda these: {
             key: value for key, value in these.items() if key != "model_config_file"
         }
         assert same(flags) == same(reference), where
         assert flags["model_config_file"].endswith("/models.config")
-    for needed in ("enable_grpc_healthcheck_service", "rest_api_port", "grpc_max_threads"):
-        assert needed in reference
+    assert {"enable_grpc_healthcheck_service", "rest_api_port", "grpc_max_threads"} <= set(
+        reference
+    )
+
+
+def test_the_real_server_knows_the_flags():
+    said = subprocess.run([*real_server.command(), "--help"], capture_output=True, text=True)
+    known = set(re.findall(r"^\t--(\w+)=", said.stdout + said.stderr, re.MULTILINE))
+    assert MODEL_SERVER_FLAGS <= known
+    for where, flags in all_flags().items():
+        assert set(flags) <= known, where
+
+
+def test_the_image_starts_with_the_deployments_probes_and_no_model_is_demanded():
+    """A model's name in a probe would keep every pod from becoming ready where there is no such model."""
+    server = container(by_kind("serving.yaml")["Deployment"]["spec"]["template"]["spec"], "serving")
+    for probe in ("readinessProbe", "startupProbe", "livenessProbe"):
+        assert server[probe]["grpc"] == {"port": int(production_flags()["port"])}
+    assert "env" not in server
 
 
 def test_the_text_protos_parse_and_agree(tmp_path):
