@@ -6,9 +6,10 @@
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --pin=eileen=3
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --retire=eileen=4
 
-`--models` serves everyone in the folder and watches it; `--model_config_file` and `--model_base_path` do what they do
-in tensorflow_model_server, whose flag names these are. `--write_config_only` writes `<models>/models.config` for
-TensorFlow Serving and ends; with `--server` it also moves labels, once the servers have loaded what they will point at.
+`--models` serves everyone in the folder and watches it; `--model_config_file` and
+`--model_base_path` do what they do in tensorflow_model_server, whose flag names these are.
+`--write_config_only` writes `<models>/models.config` for TensorFlow Serving and ends; with
+`--server` it also moves labels, once the servers have loaded what they will point at.
 """
 
 import dataclasses

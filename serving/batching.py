@@ -1,11 +1,13 @@
-"""Requests of different callers in one run of the model, as TensorFlow Serving's shared batch scheduler does it.
+"""Requests of different callers in one run of the model, as TensorFlow Serving's shared batch
+scheduler does it.
 
-Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which the last is open; a
-batch is run by one of a few shared threads when it is full, or when its oldest request has waited
-`batch_timeout_micros`. Requests whose caller has gone or whose deadline has passed are dropped unrun.
+Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which
+the last is open; a batch is run by one of a few shared threads when it is full, or when its oldest
+request has waited `batch_timeout_micros`. Requests whose caller has gone or whose deadline has
+passed are dropped unrun.
 
-One thing differs: where no other call is under way in the whole server, there is nobody to wait for, and a lone
-caller's request runs at once.
+One thing differs: where no other call is under way in the whole server, there is nobody to wait
+for, and a lone caller's request runs at once.
 """
 
 import collections
@@ -44,7 +46,8 @@ def options_from_proto(proto, where="batching parameters"):
     """A BatchingParameters message as BatchingOptions.
 
     Raises:
-      InputError: what TensorFlow Serving refuses too, and enable_large_batch_splitting, which only it can do.
+      InputError: what TensorFlow Serving refuses too, and enable_large_batch_splitting, which only
+        it can do.
     """
     default = BatchingOptions()
 
@@ -76,7 +79,10 @@ def options_from_proto(proto, where="batching parameters"):
 
 
 class Task:
-    """Rows of one request waiting for their results. `deadline`: time.monotonic() seconds, or None."""
+    """Rows of one request waiting for their results.
+
+    `deadline`: time.monotonic() seconds, or None.
+    """
 
     def __init__(self, inputs, deadline=None):
         self.inputs = inputs
@@ -121,7 +127,10 @@ class Task:
 
 
 class Queue:
-    """The waiting batches of one (version, signature, outputs). `run(inputs) -> outputs`, alias -> array."""
+    """The waiting batches of one (version, signature, outputs).
+
+    `run(inputs) -> outputs`, alias -> array.
+    """
 
     def __init__(self, run, options):
         self.run = run
@@ -136,7 +145,9 @@ class Queue:
         return self.open_rows() + rows <= self.options.max_batch_size
 
     def full(self, rows):
-        """Whether there is no place for `rows`: not in the open batch, and no further batch is allowed."""
+        """Whether there is no place for `rows`: not in the open batch, and no further batch is
+        allowed.
+        """
         return not self.fits(rows) and len(self.batches) >= self.options.max_enqueued_batches
 
     def add(self, task):
@@ -145,7 +156,10 @@ class Queue:
         self.batches[-1].append(task)
 
     def due_at(self):
-        """When the foremost batch may run, in time.monotonic() seconds; None where nothing waits."""
+        """When the foremost batch may run, in time.monotonic() seconds.
+
+        None where nothing waits.
+        """
         if len(self.batches) > 1 or self.open_rows() >= self.options.max_batch_size:
             return 0.0
         if not self.batches[-1]:
@@ -162,8 +176,8 @@ class Queue:
 class BatchScheduler:
     """Runs the batches of many queues on `threads` threads, the queues in turn.
 
-    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is the number of calls in
-    the server, this one included; unknown by default.
+    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is
+    the number of calls in the server, this one included; unknown by default.
     """
 
     def __init__(self, threads=None, on_batch=None, under_way=None):
@@ -184,7 +198,8 @@ class BatchScheduler:
         """Queues `task` under `key`.
 
         Raises:
-          StatusError: INVALID_ARGUMENT for more rows than `max_batch_size`, UNAVAILABLE where the queue is full.
+          StatusError: INVALID_ARGUMENT for more rows than `max_batch_size`, UNAVAILABLE where the
+            queue is full.
         """
         if task.rows > options.max_batch_size:
             raise invalid_argument(
@@ -256,7 +271,10 @@ def padded_rows(rows, allowed):
 
 
 def _run_batch(queue, batch, on_batch):
-    """Runs the tasks of `batch` together and gives each its rows; an error reaches every one of them."""
+    """Runs the tasks of `batch` together and gives each its rows.
+
+    An error reaches every one of them.
+    """
     tasks = [task for task in batch if not task.dropped]
     now = time.monotonic()
     for task in tasks:

@@ -32,7 +32,10 @@ class Loaded:
 
 
 def load(loaded, metrics):
-    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file; StatusError where that fails."""
+    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file.
+
+    Raises StatusError where that fails.
+    """
     start = time.monotonic()
     servable = None
     try:

@@ -1,7 +1,7 @@
 """Loads, swaps and unloads model versions, as the configuration and the folders ask for.
 
-A new version is loaded and warmed up before it becomes the latest, and an old one is closed only when the last call
-on it has ended, so a swap fails no request.
+A new version is loaded and warmed up before it becomes the latest, and an old one is closed only
+when the last call on it has ended, so a swap fails no request.
 """
 
 import contextlib
@@ -40,17 +40,20 @@ class Manager:
         self._sync = threading.RLock()  # one reload or poll at a time
         self._telling = threading.Lock()
 
-    # -- configuration ------------------------------------------------------------------------------------------
+    # -- configuration ---------------------------------------------------------------------------
 
     def reload(self, config, labels_follow=False):
-        """Makes `config` (ModelServerConfig) the configuration and loads and unloads what that takes.
+        """Makes `config` (ModelServerConfig) the configuration and loads and unloads what that
+        takes.
 
-        Labels are checked first, as TensorFlow Serving does: one may only point at a version that is available (or,
-        with `loose_labels`, be new). With `labels_follow` they move after loading and before unloading instead, which
-        is what a server needs that writes its own configuration.
+        Labels are checked first, as TensorFlow Serving does: one may only point at a version that
+        is available (or, with `loose_labels`, be new). With `labels_follow` they move after loading
+        and before unloading instead, which is what a server needs that writes its own
+        configuration.
 
         Raises:
-          StatusError: the configuration or a label is refused; UNKNOWN where a new model has no version that loads.
+          StatusError: the configuration or a label is refused; UNKNOWN where a new model has no
+            version that loads.
         """
         versions.check_config(config)
         configs = {model.name: model for model in config.model_config_list.config}
@@ -141,7 +144,7 @@ class Manager:
                 return f"version {version}: {known[version].error.message}"
         return f"no versions found under {self._configs[name].base_path}"
 
-    # -- loading and unloading ----------------------------------------------------------------------------------
+    # -- loading and unloading -------------------------------------------------------------------
 
     def _load(self, loaded):
         """Loads one version; a failure is logged and becomes the version's status."""
@@ -191,14 +194,15 @@ class Manager:
             self._configs = {}
             self._unload_others({})
 
-    # -- use ----------------------------------------------------------------------------------------------------
+    # -- use -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def use(self, spec):
-        """The Loaded that a ModelSpec asks for, held open for the time of the block. Raises StatusError.
+        """The Loaded that a ModelSpec asks for, held open for the time of the block. Raises
+        StatusError.
 
-        Choosing and holding are one step under the lock: a version that has been chosen answers, even if a swap
-        begins to unload it in the next moment.
+        Choosing and holding are one step under the lock: a version that has been chosen answers,
+        even if a swap begins to unload it in the next moment.
         """
         with self._changed:
             loaded = self.registry.find(spec)

@@ -1,13 +1,15 @@
 """`models.config`: which people are served, in TensorFlow Serving's own model config format.
 
-Everyone published under a models folder gets an entry with two version labels: `canary` is the newest version and
-`stable` the one production callers name. `stable` stays where it is until somebody moves it, so publishing changes
-nothing for callers of `stable`; exactly the versions that labels need are loaded.
+Everyone published under a models folder gets an entry with two version labels: `canary` is the
+newest version and `stable` the one production callers name. `stable` stays where it is until
+somebody moves it, so publishing changes nothing for callers of `stable`; exactly the versions that
+labels need are loaded.
 
-TensorFlow Serving checks labels before it loads anything: a configuration that moves a label to a version which is
-not loaded is refused as a whole, again at every poll, and the version is never loaded. So a label that exists moves
-only once the server says that it has loaded the version: that is `rollout.py`. What is written here without asking a
-server lets versions load and leaves labels where they are.
+TensorFlow Serving checks labels before it loads anything: a configuration that moves a label to a
+version which is not loaded is refused as a whole, again at every poll, and the version is never
+loaded. So a label that exists moves only once the server says that it has loaded the version: that
+is `rollout.py`. What is written here without asking a server lets versions load and leaves labels
+where they are.
 """
 
 import os
@@ -40,7 +42,8 @@ def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
 
     Args:
       models_dir: folder of `<person>/<version>/`.
-      previous: the ModelServerConfig in force, whose `stable` labels are kept where their version still exists.
+      previous: the ModelServerConfig in force, whose `stable` labels are kept where their version
+        still exists.
       promote: names whose `stable` moves to the newest version, or ("all",).
       pin: name -> version that `stable` moves to.
       retire: name -> version that no label may point at.
@@ -83,7 +86,8 @@ def config_of(models_dir, labels, served_from="", loaded=None):
     """The ModelServerConfig with these labels (name -> {label: version}).
 
     Args:
-      served_from: the folder as the server sees it (a container's mount); default the absolute `models_dir`.
+      served_from: the folder as the server sees it (a container's mount); default the absolute
+        `models_dir`.
       loaded: name -> versions to load besides those that labels point at.
     """
     root = served_from or os.path.abspath(models_dir)
@@ -101,7 +105,9 @@ def config_of(models_dir, labels, served_from="", loaded=None):
 
 
 def build(models_dir, previous=None):
-    """The ModelServerConfig of a server that loads first and moves labels then, as the embedded one does."""
+    """The ModelServerConfig of a server that loads first and moves labels then, as the embedded one
+    does.
+    """
     return config_of(models_dir, wanted_labels(models_dir, previous))
 
 
@@ -132,9 +138,11 @@ def write(models_dir, config):
 
 
 def update(models_dir, promote=(), pin=None, served_from=""):
-    """Writes models.config without asking a server: versions may load, labels that exist stay where they are.
+    """Writes models.config without asking a server: versions may load, labels that exist stay where
+    they are.
 
-    Returns (path, ModelServerConfig, what is left for `rollout.roll_out`: a list of (name, label, version)).
+    Returns (path, ModelServerConfig, what is left for `rollout.roll_out`: a list of (name, label,
+    version)).
     """
     names_in(models_dir)
     with store.lock(models_dir, FILE_NAME, wait=True):

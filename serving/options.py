@@ -1,4 +1,6 @@
-"""The embedded server's options, under tensorflow_model_server's names, and the files they point at."""
+"""The embedded server's options, under tensorflow_model_server's names, and the files they point
+at.
+"""
 
 import dataclasses
 
@@ -37,7 +39,9 @@ class ServerOptions:
 
     @property
     def exposed(self):
-        """Whether other machines can call this server, and nothing encrypts or checks what they say."""
+        """Whether other machines can call this server, and nothing encrypts or checks what they
+        say.
+        """
         return self.host not in LOOPBACK and not self.ssl_config_file
 
 

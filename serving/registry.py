@@ -11,7 +11,10 @@ ENDED_KEPT = 8  # ended versions a model's status still tells of
 
 
 class Registry:
-    """Model name -> version -> Loaded, and the labels. `changed` guards it all; the end of a call notifies it."""
+    """Model name -> version -> Loaded, and the labels.
+
+    `changed` guards it all; the end of a call notifies it.
+    """
 
     def __init__(self):
         self.changed = threading.Condition()
@@ -24,7 +27,10 @@ class Registry:
             return any(_available(loaded) for loaded in self.models.get(name, {}).values())
 
     def find(self, spec):
-        """The Loaded a ModelSpec asks for, the latest where it names none; StatusError. Call it holding `changed`."""
+        """The Loaded a ModelSpec asks for, the latest where it names none.
+
+        Raises StatusError. Call it holding `changed`.
+        """
         known = self.models.get(spec.name, {})
         choice = spec.WhichOneof("version_choice")
         if choice is None:
@@ -49,7 +55,10 @@ class Registry:
         return version
 
     def status(self, spec):
-        """The GetModelStatusResponse for a ModelSpec, newest version first; NOT_FOUND where nothing is known of it."""
+        """The GetModelStatusResponse for a ModelSpec, newest version first.
+
+        NOT_FOUND where nothing is known of it.
+        """
         response = get_model_status_pb2.GetModelStatusResponse()
         with self.changed:
             known = self.models.get(spec.name, {})

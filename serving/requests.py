@@ -1,7 +1,8 @@
 """A PredictRequest as checked arrays, and arrays as a PredictResponse.
 
-The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused before anything
-is allocated by the request's own numbers: a tensor of ten bytes may claim a shape of a terabyte.
+The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused
+before anything is allocated by the request's own numbers: a tensor of ten bytes may claim a shape
+of a terabyte.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ from serving.status import failed_precondition, invalid_argument
 
 MAX_ROWS = 1024  # rows of one request, whatever the model; the client sends at most a few dozen
 
-# where a TensorProto lists values of the dtypes that signatures of avatars take, and how they lie in memory
+# where a TensorProto lists values of the dtypes that signatures of avatars take, and how they lie
+# in memory
 _VALUE_FIELDS = {
     tf.float32: ("float_val", np.float32),
     tf.float16: ("half_val", np.uint16),
@@ -109,8 +111,9 @@ def _array(alias, spec, proto, max_rows):
 def _values(proto, dtype, count):
     """The `count` numbers of a tensor proto, flat, as the C++ runtime reads them.
 
-    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values the surplus is
-    ignored and the last one stands for those missing; with none at all the tensor is zero.
+    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values
+    the surplus is ignored and the last one stands for those missing; with none at all the tensor is
+    zero.
     """
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)

@@ -1,10 +1,12 @@
-"""Rollout, rollback and retirement of versions on running servers: labels move only to what is loaded.
+"""Rollout, rollback and retirement of versions on running servers: labels move only to what is
+loaded.
 
-Servers read `models.config` at their own pace, so every step is written to the file and then confirmed by asking all
-of them over gRPC: first the versions that labels will need are loaded, then the labels move, then the versions that
-no label needs are unloaded, and for a retirement the folder is removed last. A caller meets a working version at every
-moment. Nothing is assumed about what the servers did before: the same command completes an interrupted rollout, and
-mends a configuration that the servers refuse.
+Servers read `models.config` at their own pace, so every step is written to the file and then
+confirmed by asking all of them over gRPC: first the versions that labels will need are loaded, then
+the labels move, then the versions that no label needs are unloaded, and for a retirement the folder
+is removed last. A caller meets a working version at every moment. Nothing is assumed about what the
+servers did before: the same command completes an interrupted rollout, and mends a configuration
+that the servers refuse.
 """
 
 import dataclasses
@@ -35,7 +37,8 @@ class ModelState:
 
     Attributes:
       loaded: the versions that answer.
-      labels: label -> the version it points at, None where that version does not answer; unknown labels are absent.
+      labels: label -> the version it points at, None where that version does not answer; unknown
+        labels are absent.
       failed: version -> why it did not load.
     """
 
@@ -45,7 +48,10 @@ class ModelState:
 
 
 class Servers:
-    """The servers behind `addresses`, a list of "host:port"; a name with several IPv4 addresses is several servers."""
+    """The servers behind `addresses`, a list of "host:port".
+
+    A name with several IPv4 addresses is several servers.
+    """
 
     def __init__(self, addresses):
         self.addresses = sorted({one for address in addresses for one in _resolved(address)})
@@ -109,9 +115,11 @@ def _state(channel, name, labels):
 
 
 def _pointed_at(channel, name, label):
-    """(whether the server knows the label, the version it points at or None if that does not answer).
+    """(whether the server knows the label, the version it points at or None if that does not
+    answer).
 
-    GetModelStatus ignores labels in TensorFlow Serving; the metadata of the labelled version name its number.
+    GetModelStatus ignores labels in TensorFlow Serving; the metadata of the labelled version name
+    its number.
     """
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name, request.model_spec.version_label = name, label
@@ -128,15 +136,16 @@ def _pointed_at(channel, name, label):
 
 
 def next_step(wanted, states):
-    """What models.config may say of one model now, without being refused by any server or losing a call.
+    """What models.config may say of one model now, without being refused by any server or losing a
+    call.
 
     Args:
       wanted: {label: version}, where the labels should end.
       states: the ModelState on each server.
 
     Returns:
-      ({label: version}, the versions to load). A label that cannot go where it should stays where it is; one that
-      points at nothing loaded is left out until its version is loaded.
+      ({label: version}, the versions to load). A label that cannot go where it should stays where
+      it is; one that points at nothing loaded is left out until its version is loaded.
     """
     loaded = frozenset.intersection(*(state.loaded for state in states))
     labels = {}
@@ -162,7 +171,8 @@ def roll_out(
     Args:
       models_dir: the models folder, whose models.config all servers read.
       addresses: "host:port" of the servers.
-      promote, pin, retire: as `models_config.wanted_labels`. A retired version's folder is removed at the end.
+      promote, pin, retire: as `models_config.wanted_labels`. A retired version's folder is removed
+        at the end.
       served_from: the models folder as the servers see it.
       wait_seconds: how long the servers may take for all of it.
 

@@ -1,8 +1,9 @@
 """One loaded model version: its signatures and a thread-safe `run`.
 
-A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody asked for are
-not computed, and closing the session gives its memory back (functions of `tf.saved_model.load` stay in the eager
-context for good, so a server that sees many versions would grow).
+A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody
+asked for are not computed, and closing the session gives its memory back (functions of
+`tf.saved_model.load` stay in the eager context for good, so a server that sees many versions would
+grow).
 """
 
 import contextlib
@@ -92,7 +93,10 @@ class Servable:
             return self._callables[key]
 
     def warmup_requests(self):
-        """The PredictRequests of the version's warm-up file, oldest first; empty where there is none."""
+        """The PredictRequests of the version's warm-up file, oldest first.
+
+        Empty where there is none.
+        """
         file = pathlib.Path(self.path) / WARMUP_FILE
         if not file.is_file():
             return
@@ -119,7 +123,9 @@ class Servable:
 
 
 def _return_memory():
-    """Gives freed memory back to the system: graphs are full of cycles, and the C library keeps what is freed."""
+    """Gives freed memory back to the system: graphs are full of cycles, and the C library keeps
+    what is freed.
+    """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,12 +1,14 @@
-"""The embedded server: TensorFlow Serving's gRPC API in Python, for a laptop, CI and the quickstart.
+"""The embedded server: TensorFlow Serving's gRPC API in Python, for a laptop, CI and the
+quickstart.
 
     server = AvatarServer(ServerOptions(models="avatars", port=0))
     server.start()            # loads what is there, then listens
     server.port
     server.stop(grace=10)     # drains, then unloads
 
-Same protos, model folders, config files and status codes as `tensorflow_model_server`, so clients and configuration
-work against either. It is a development default and stays small: no Classify, Regress or session service.
+Same protos, model folders, config files and status codes as `tensorflow_model_server`, so clients
+and configuration work against either. It is a development default and stays small: no Classify,
+Regress or session service.
 """
 
 import concurrent.futures
@@ -49,8 +51,9 @@ from serving.status import (
 )
 from tf_talkinghead.errors import InputError
 
-# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches gRPC's own server
-# while it closes is CANCELLED, which no client tries again; those told so before are in their backoff by then.
+# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches
+# gRPC's own server while it closes is CANCELLED, which no client tries again; those told so before
+# are in their backoff by then.
 FAREWELL = 0.3
 
 
@@ -87,10 +90,13 @@ class AvatarServer:
         self._grpc = None
         self.port = None
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------
 
     def start(self):
-        """Loads the models, then listens. InputError where the port is taken or the configuration is refused."""
+        """Loads the models, then listens.
+
+        Raises InputError where the port is taken or the configuration is refused.
+        """
         options = self.options
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._grpc = grpc.server(
@@ -132,7 +138,9 @@ class AvatarServer:
             raise InputError(f"{address}: cannot listen there (is the port in use?)") from error
 
     def stop(self, grace=30.0):
-        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads everything."""
+        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads
+        everything.
+        """
         end = time.monotonic() + grace
         with self._calls_lock:  # a call is counted or refused
             self._stopping.set()
@@ -149,7 +157,7 @@ class AvatarServer:
         self.manager.close()
         self._rest.stop()
 
-    # -- configuration ------------------------------------------------------------------------------------------
+    # -- configuration ---------------------------------------------------------------------------
 
     def _read_config(self):
         options = self.options
@@ -205,12 +213,13 @@ class AvatarServer:
         self.manager.reload(config)
         self._set_health("", self.manager.ready())
 
-    # -- calls --------------------------------------------------------------------------------------------------
+    # -- calls -----------------------------------------------------------------------------------
 
     def predict(self, request, deadline=None, on_cancel=lambda callback: True):
         """The PredictResponse, or StatusError. `deadline`: time.monotonic() seconds.
 
-        `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone already.
+        `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone
+        already.
         """
         requests.model_name_of(request)
         with self._counted(), self.manager.use(request.model_spec) as loaded:
@@ -284,7 +293,7 @@ class AvatarServer:
             response.metadata["signature_def"].Pack(signatures)
         return response
 
-    # -- callbacks ----------------------------------------------------------------------------------------------
+    # -- callbacks -------------------------------------------------------------------------------
 
     def _set_health(self, name, serving):
         status = health_pb2.HealthCheckResponse

@@ -1,4 +1,6 @@
-"""The servers that the conformance tests run against, embedded and real, and what the tests call them with."""
+"""The servers that the conformance tests run against, embedded and real, and what the tests call
+them with.
+"""
 
 import contextlib
 import time
@@ -124,7 +126,10 @@ def embedded(models):
 
 @contextlib.contextmanager
 def real(models):
-    """A tensorflow_model_server on `models`; configured over gRPC, so it does not poll its config file."""
+    """A tensorflow_model_server on `models`.
+
+    Configured over gRPC, so it does not poll its config file.
+    """
     _first_config(models)
     flags = {
         "model_config_file_poll_wait_seconds": None,

@@ -1,8 +1,9 @@
 """A real tensorflow_model_server for the tests, started with the flags and files of `serving/`.
 
-`TF_SERVING_COMMAND` names the program (`tensorflow_model_server`, or a wrapper that takes the same flags); where it is
-not set, the tests that need it are skipped. The flags are read from the Dockerfile's ENTRYPOINT, so what is tested is
-what is deployed: only ports, paths and polling intervals are replaced.
+`TF_SERVING_COMMAND` names the program (`tensorflow_model_server`, or a wrapper that takes the same
+flags); where it is not set, the tests that need it are skipped. The flags are read from the
+Dockerfile's ENTRYPOINT, so what is tested is what is deployed: only ports, paths and polling
+intervals are replaced.
 """
 
 import json
@@ -45,7 +46,8 @@ class RealServer:
     """A tensorflow_model_server on `<models>/models.config`, for the time of a `with` block.
 
     Args:
-      models: the models folder; its models.config must exist, `/models` of the production flags is this folder.
+      models: the models folder; its models.config must exist, `/models` of the production flags is
+        this folder.
       log: file that takes the server's messages.
       port: gRPC port; a free one by default.
       flags: name -> value, laid over the production flags; None removes one.

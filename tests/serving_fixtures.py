@@ -18,7 +18,9 @@ from tests.toy_models import landmarks
 
 @contextlib.contextmanager
 def polling(kind, models, poll_seconds=1):
-    """The address of a server of `kind` ("embedded" or the real one) that follows `<models>/models.config`."""
+    """The address of a server of `kind` ("embedded" or the real one) that follows
+    `<models>/models.config`.
+    """
     if kind == "embedded":
         options = {
             "model_config_file": str(models / "models.config"),
@@ -86,7 +88,9 @@ def request_for(name, inputs=None, signature="serving_default"):
 
 
 def packed_strings(values):
-    """A string TensorProto [len(values)] with tensor_content: varint lengths, then the bytes, as the C++ runtime has it."""
+    """A string TensorProto [len(values)] with tensor_content: varint lengths, then the bytes, as
+    the C++ runtime has it.
+    """
     proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum)
     proto.tensor_shape.dim.add(size=len(values))
     lengths = bytearray()

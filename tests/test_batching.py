@@ -52,7 +52,9 @@ def scheduler():
 
 @pytest.fixture
 def busy(scheduler):
-    """(scheduler, model) whose only thread is held inside the model, so that what is submitted now must wait."""
+    """(scheduler, model) whose only thread is held inside the model, so that what is submitted now
+    must wait.
+    """
     model = Model()
     model.shut()
     first = Task(rows(0))

@@ -1,4 +1,6 @@
-"""models.config: everyone in it, stable kept until promoted, read back by the proto TensorFlow Serving uses."""
+"""models.config: everyone in it, stable kept until promoted, read back by the proto TensorFlow
+Serving uses.
+"""
 
 import shutil
 

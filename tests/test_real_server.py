@@ -1,4 +1,6 @@
-"""The production start on a real tensorflow_model_server: the Dockerfile's flags and files, and what they lead to."""
+"""The production start on a real tensorflow_model_server: the Dockerfile's flags and files, and
+what they lead to.
+"""
 
 import json
 import re

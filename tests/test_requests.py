@@ -1,4 +1,6 @@
-"""Malformed requests: each gets the right status, the server lives, and the next good request is right."""
+"""Malformed requests: each gets the right status, the server lives, and the next good request is
+right.
+"""
 
 import random
 
@@ -27,7 +29,10 @@ def random_bytes(rng):
 
 
 def damaged(rng):
-    """A good request cut short or with bytes changed; what still parses may be anything, even good."""
+    """A good request cut short or with bytes changed.
+
+    What still parses may be anything, even good.
+    """
     data = bytearray(request_for("toy").SerializeToString())
     if rng.random() < 0.5:
         del data[rng.randrange(len(data)) :]

@@ -183,7 +183,8 @@ def state(*versions, **labels):
         ([state()], {"stable": 1, "canary": 2}, {1, 2}),  # a new model
         ([state(1, stable=1, canary=1)], {"stable": 1, "canary": 1}, {1, 2}),
         ([state(1, 2, stable=1, canary=1)], {"stable": 1, "canary": 2}, {1, 2}),
-        # the label moves when all servers have loaded, and nothing is dropped that one still draws with
+        # the label moves when all servers have loaded, and nothing is dropped that one still draws
+        # with
         (
             [state(1, 2, stable=1, canary=1), state(1, stable=1, canary=1)],
             {"stable": 1, "canary": 1},

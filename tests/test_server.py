@@ -1,6 +1,7 @@
 """The embedded server's own behaviour: limits, deadlines, draining, TLS, health, reflection.
 
-Watching its folders is in test_server_watching.py; what it shares with tensorflow_model_server in test_serving_conformance.py.
+Watching its folders is in test_server_watching.py; what it shares with tensorflow_model_server in
+test_serving_conformance.py.
 """
 
 import datetime
@@ -150,7 +151,11 @@ def test_a_model_without_a_platform_is_refused_and_harms_nothing(models):
         request = model_management_pb2.ReloadConfigRequest()
         model = request.config.model_config_list.config.add(name="x", base_path=str(models))
         assert code_of(stub.HandleReloadConfigRequest, request) == Code.INVALID_ARGUMENT
-        model.name, model.base_path, model.model_platform = "anna", str(models / "anna"), "tensorflow"
+        model.name, model.base_path, model.model_platform = (
+            "anna",
+            str(models / "anna"),
+            "tensorflow",
+        )
         stub.HandleReloadConfigRequest(request, timeout=20)
         assert answering(server, "anna") == 1
 
@@ -163,7 +168,9 @@ def reachable(address, port):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
 def test_only_this_machine_can_call_unless_told_otherwise(models, caplog):
-    """127.0.0.2 is answered by a server that listens on all addresses, not by one that listens on loopback's."""
+    """127.0.0.2 is answered by a server that listens on all addresses, not by one that listens on
+    loopback's.
+    """
     options = {"models": str(models), "port": 0, "rest_api_port": -1}
     for host, others, warnings in (({}, False, 0), ({"host": "0.0.0.0"}, True, 1)):
         caplog.clear()
@@ -219,7 +226,10 @@ def test_stopping_drains_the_calls_under_way_and_refuses_new_ones(models):
 
 
 def pem_pair(folder, name, authority=None):
-    """Writes NAME.key and NAME.crt, signed by `authority` (a pair) or by itself; returns (key, certificate) objects."""
+    """Writes NAME.key and NAME.crt, signed by `authority` (a pair) or by itself.
+
+    Returns (key, certificate) objects.
+    """
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -24,14 +24,16 @@ from tests.real_server import production_flags
 
 SERVING = pathlib.Path(__file__).parents[1] / "serving"
 
-# tensorflow_model_server's flags, as far as our files use them; checked against its --help where there is one
+# tensorflow_model_server's flags, as far as our files use them; checked against its --help where
+# there is one
 MODEL_SERVER_FLAGS = {
     "port", "rest_api_port", "model_config_file", "model_config_file_poll_wait_seconds",
     "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models", "enable_batching",
     "enable_per_model_batching_parameters", "batching_parameters_file", "monitoring_config_file",
     "enable_grpc_healthcheck_service", "grpc_max_threads", "ssl_config_file", "model_name", "model_base_path",
 }  # fmt: skip
-# What the real server was seen to do with them: answers that clients of string_val cannot read; nothing at all.
+# What the real server was seen to do with them: answers that clients of string_val cannot read;
+# nothing at all.
 HARMFUL_FLAGS = {"enable_serialization_as_tensor_content", "grpc_channel_arguments"}
 
 
@@ -66,7 +68,9 @@ def all_flags():
 
 
 def merged(base, patch):
-    """`patch` laid over `base` as kubectl does: maps merge, lists of named things merge by name, null removes."""
+    """`patch` laid over `base` as kubectl does: maps merge, lists of named things merge by name,
+    null removes.
+    """
     if isinstance(base, dict) and isinstance(patch, dict):
         out = {key: value for key, value in base.items() if patch.get(key, value) is not None}
         for key, value in patch.items():
@@ -265,7 +269,9 @@ def test_the_real_server_knows_the_flags():
 
 
 def test_the_image_starts_with_the_deployments_probes_and_no_model_is_demanded():
-    """A model's name in a probe would keep every pod from becoming ready where there is no such model."""
+    """A model's name in a probe would keep every pod from becoming ready where there is no such
+    model.
+    """
     server = container(by_kind("serving.yaml")["Deployment"]["spec"]["template"]["spec"], "serving")
     for probe in ("readinessProbe", "startupProbe", "livenessProbe"):
         assert server[probe]["grpc"] == {"port": int(production_flags()["port"])}
