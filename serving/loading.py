@@ -6,7 +6,7 @@ import time
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 
-from serving import batching, requests
+from serving import batching_options, requests
 from serving.servables import Servable, rows_of
 from serving.status import Code, StatusError, from_tensorflow, invalid_argument
 from tf_talkinghead.errors import TalkingHeadError
@@ -25,7 +25,7 @@ class Loaded:
     error: StatusError | None = None
     servable: Servable | None = None
     # for batching: the version's own, where it states some
-    options: batching.BatchingOptions | None = None
+    options: batching_options.BatchingOptions | None = None
     users: int = 0  # calls under way
     attempts: int = 0  # to load it
     retry_at: float = 0.0  # time.monotonic() seconds
@@ -43,7 +43,7 @@ def load(loaded, metrics):
         parameters = servable.batching_parameters()
         own = None
         if parameters is not None:
-            own = batching.options_from_proto(parameters, loaded.path)
+            own = batching_options.options_from_proto(parameters, loaded.path)
         metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
         _warm_up(servable, own, metrics)
     except Exception as error:

@@ -6,7 +6,7 @@ import dataclasses
 
 import grpc
 
-from serving import config_protos
+from serving import batching_options, config_protos
 from tf_talkinghead.errors import InputError
 
 # of one request; a frame takes 544 bytes, and 26 KB more where it carries a person's vector
@@ -47,17 +47,15 @@ class ServerOptions:
 
 def batching_of(options, enabled):
     """(BatchingOptions, threads, pool name) of the server-wide batching file."""
-    from serving import batching  # imports TensorFlow, which the flags' defaults above do not need
-
     if not options.batching_parameters_file:
-        return batching.BatchingOptions(), None, batching.DEFAULT_POOL_NAME
+        return batching_options.BatchingOptions(), None, batching_options.DEFAULT_POOL_NAME
     if not enabled:
         raise InputError("--batching_parameters_file is set without setting --enable_batching")
     path = options.batching_parameters_file
     proto = config_protos.parse_file(path, config_protos.BatchingParameters)
     threads = proto.num_batch_threads.value or None
-    pool = proto.thread_pool_name.value or batching.DEFAULT_POOL_NAME
-    return batching.options_from_proto(proto, path), threads, pool
+    pool = proto.thread_pool_name.value or batching_options.DEFAULT_POOL_NAME
+    return batching_options.options_from_proto(proto, path), threads, pool
 
 
 def credentials_of(options):

@@ -22,33 +22,14 @@ from absl import logging
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import get_model_metadata_pb2
-from tensorflow_serving.config import model_server_config_pb2
 
-from serving import (
-    batching,
-    config_protos,
-    models_config,
-    requests,
-    servables,
-    services,
-)
+from serving import batching, config_protos, configuration, requests, servables, services
 from serving.manager import Manager
 from serving.metrics import DEFAULT_PATH, Metrics
-from serving.options import (
-    ServerOptions,
-    batching_of,
-    channel_arguments,
-    credentials_of,
-)
+from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
 from serving.ports import check_free
 from serving.rest import RestServer
-from serving.status import (
-    Code,
-    StatusError,
-    deadline_exceeded,
-    invalid_argument,
-    unavailable,
-)
+from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
 from tf_talkinghead.errors import InputError
 
 # Seconds for which a stopping server still answers, that it is unavailable. A call that reaches
@@ -70,7 +51,7 @@ class AvatarServer:
         per_model = options.enable_per_model_batching_parameters
         self._per_model = embedded if per_model is None else per_model
         self._batching, threads, self._pool_name = batching_of(options, self._batching_on)
-        self._config = self._read_config()
+        self._config = configuration.read(self.options)
         self._credentials = credentials_of(options)
         self.metrics = Metrics()
         self._calls, self._calls_lock = 0, threading.Lock()
@@ -159,29 +140,11 @@ class AvatarServer:
 
     # -- configuration ---------------------------------------------------------------------------
 
-    def _read_config(self):
-        options = self.options
-        if options.models:
-            return models_config.build(
-                options.models, previous=models_config.read_if_there(options.models)
-            )
-        if options.model_config_file:
-            return config_protos.parse_file(
-                options.model_config_file, model_server_config_pb2.ModelServerConfig
-            )
-        config = model_server_config_pb2.ModelServerConfig()
-        config.model_config_list.config.add(
-            name=options.model_name,
-            base_path=os.path.abspath(options.model_base_path),
-            model_platform="tensorflow",
-        )
-        return config
-
     def _watch(self):
         """Polls folders and configuration file until the server stops."""
         options = self.options
-        folders = _Clock(options.file_system_poll_wait_seconds)
-        file = _Clock(
+        folders = configuration.Clock(options.file_system_poll_wait_seconds)
+        file = configuration.Clock(
             options.model_config_file_poll_wait_seconds if options.model_config_file else 0
         )
         waits = [clock.period for clock in (folders, file) if clock.period > 0]
@@ -196,7 +159,7 @@ class AvatarServer:
                 logging.error("configuration: %s", error)
 
     def _reload_if_changed(self):
-        config = self._read_config()
+        config = configuration.read(self.options)
         if config == self._config:
             self.manager.poll()
             return
@@ -305,20 +268,6 @@ class AvatarServer:
 
     def _on_dequeue(self, seconds):
         self.metrics.queueing_latency.observe(1e6 * seconds, self._pool_name)
-
-
-class _Clock:
-    """Says once in `period` seconds that something is due; never for 0."""
-
-    def __init__(self, period):
-        self.period = period
-        self._last = time.monotonic()
-
-    def due(self):
-        if self.period <= 0 or time.monotonic() - self._last < self.period * 0.9:
-            return False
-        self._last = time.monotonic()
-        return True
 
 
 def _rest_of(options, server):

@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from serving.batching import (
-    BatchingOptions,
-    BatchScheduler,
-    Task,
-    options_from_proto,
-    padded_rows,
-)
+from serving.batching import BatchScheduler, Task, padded_rows
+from serving.batching_options import BatchingOptions, options_from_proto
 from serving.config_protos import BatchingParameters
 from serving.status import Code, StatusError
 from tf_talkinghead.errors import InputError

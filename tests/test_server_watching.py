@@ -12,7 +12,7 @@ from serving import models_config, rollout
 from serving.client import AvatarClient
 from tests import toy_models
 from tests.serving_fixtures import answering, request_for, serving, stub_of, wait_until
-from tests.toy_models import landmarks, level
+from tests.toy_models import level
 
 Code = grpc.StatusCode
 
