@@ -4,7 +4,7 @@
     python -m scripts.serve --models=avatars --write_config_only
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --promote=all
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --pin=eileen=3
-    python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --retire=eileen=4
+    python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --retire=anna=4
 
 `--models` serves everyone in the folder and watches it; `--model_config_file` and
 `--model_base_path` do what they do in tensorflow_model_server, whose flag names these are.
@@ -86,7 +86,8 @@ flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config a
 flags.DEFINE_list(
     "server",
     [],
-    "With --write_config_only: HOST:PORT of every server that reads the file; labels move once all have loaded.",
+    "With --write_config_only: HOST:PORT of every server that reads the file; labels move once "
+    "all have loaded.",
 )
 flags.DEFINE_float(
     "wait_seconds", 120.0, "With --server: how long the servers may take to load, move and unload."
@@ -104,7 +105,8 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     "retire",
     [],
-    "With --server: NAME=VERSION, a version whose labels move away, that is unloaded and then removed.",
+    "With --server: NAME=VERSION, a version whose labels move away, that is unloaded and then "
+    "removed.",
 )
 flags.DEFINE_string(
     "served_from",
@@ -118,7 +120,8 @@ def main(argv):
     if FLAGS.write_config_only:
         if not FLAGS.models:
             raise InputError("--write_config_only needs --models")
-        return _write_config()
+        _write_config()
+        return
     given = [name for name in _ONLY_WRITING if FLAGS[name].value]
     if given:
         raise InputError(f"--{given[0]} needs --write_config_only")
@@ -144,7 +147,7 @@ def main(argv):
 
 
 def _write_config():
-    """Writes models.config and, with --server, brings the servers to it; the exit code."""
+    """Writes models.config and, with --server, brings the servers to it."""
     pin, retire = _versions("pin"), _versions("retire")
     command.load("tensorflow")
     from serving import models_config, rollout
@@ -171,7 +174,8 @@ def _write_config():
     print(f"wrote {path}: {len(config.model_config_list.config)} models")
     for name, label, version in waiting:
         print(
-            f"{name}: {label} does not move to version {version} yet: a label may only move to what is loaded. The "
+            f"{name}: {label} does not move to version {version} yet: a label may only move to "
+            "what is loaded. The "
             "same command with --server=HOST:PORT waits for that and moves it"
         )
 

@@ -153,7 +153,8 @@ class BatchScheduler:
         """
         if task.rows > options.max_batch_size:
             raise invalid_argument(
-                f"Task size {task.rows} is larger than maximum input batch size {options.max_batch_size}"
+                f"Task size {task.rows} is larger than maximum input batch size "
+                f"{options.max_batch_size}"
             )
         with self._ready:
             if self._closed:

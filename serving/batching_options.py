@@ -31,7 +31,8 @@ def options_from_proto(proto, where="batching parameters"):
 
     if value("enable_large_batch_splitting", False):
         raise InputError(
-            f"{where}: enable_large_batch_splitting: the embedded server does not split requests; remove it here, or "
+            f"{where}: enable_large_batch_splitting: the embedded server does not split "
+            "requests; remove it here, or "
             "use TensorFlow Serving"
         )
     limit = value("max_batch_size", default.max_batch_size)
@@ -42,7 +43,8 @@ def options_from_proto(proto, where="batching parameters"):
         list(allowed) != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != limit
     ):
         raise InputError(
-            f"{where}: allowed_batch_sizes must increase and end with the maximum batch size {limit}, "
+            f"{where}: allowed_batch_sizes must increase and end with the maximum batch size "
+            f"{limit}, "
             f"got {list(allowed)}"
         )
     return BatchingOptions(

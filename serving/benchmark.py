@@ -69,7 +69,8 @@ def run(preset_name, options):
             )
             if people < 2:
                 raise InputError(
-                    f"--option=people={people}: one person's memory is a difference, so at least 2 are loaded"
+                    f"--option=people={people}: one person's memory is a difference, so at least "
+                    "2 are loaded"
                 )
             return _memory(models, preset_name, batches, people)
         path = export_person(_avatar(preset_name), models, PERSON)
@@ -162,7 +163,7 @@ def _interleaved(calls, count):
 
 
 def _rate(call, frames, threads, seconds):
-    """Frames a second of `threads` threads that call without a pause, each call rendering `frames`."""
+    """Frames a second of `threads` threads that call without a pause, `frames` a call."""
     stop, counts = threading.Event(), [0] * threads
 
     def caller(index):
@@ -201,7 +202,8 @@ class _server:
 
     def __enter__(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve", f"--models={self._models}", "--port=0", "--grpc_max_threads=64"],
+            [sys.executable, "-m", "scripts.serve", f"--models={self._models}", "--port=0",
+             "--grpc_max_threads=64"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         return self._process.stdout.readline().split()[-1]

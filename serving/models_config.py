@@ -68,14 +68,16 @@ def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
         left = on_disk - {retire.get(name)}
         if not left:
             raise InputError(
-                f"{name}: version {retire[name]} is the only one; scripts.export --delete={name} removes the person"
+                f"{name}: version {retire[name]} is the only one; scripts.export --delete={name} "
+                "removes the person"
             )
         stable = pin.get(name, before.get(name))
         if name in promote or "all" in promote or stable not in on_disk:
             stable = max(left)
         if stable not in left:
             raise InputError(
-                f"{name}: {STABLE} points at version {stable}, which is to be retired; move it first: "
+                f"{name}: {STABLE} points at version {stable}, which is to be retired; move it "
+                "first: "
                 f"--pin={name}={max(left)}"
             )
         wanted[name] = {STABLE: stable, CANARY: max(left)}

@@ -16,7 +16,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """Names and defaults are tensorflow_model_server's, except `models` and `host`, which are ours."""
+    """Names and defaults are tensorflow_model_server's, except `models` and `host`: ours."""
 
     models: str = ""  # a models folder: everyone in it is served, and watched
     port: int = 8500

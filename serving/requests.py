@@ -28,7 +28,7 @@ _VALUE_FIELDS = {
 
 @dataclasses.dataclass
 class Call:
-    """What a Predict call asks of a servable, checked: alias -> array, and the aliases wanted back."""
+    """What a Predict call asks of a servable: alias -> checked array, and the wanted aliases."""
 
     signature_name: str
     inputs: dict
@@ -83,7 +83,8 @@ def _outputs(signature, request):
         if alias not in signature.outputs:
             known = ",".join(signature.outputs)
             raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{known}}}."
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in "
+                f"the set {{{known}}}."
             )
         if alias in wanted[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
@@ -158,7 +159,7 @@ def respond(servable, call, outputs):
 
 
 def write_tensor(proto, value):
-    """Writes an array into a TensorProto: numbers as raw little-endian content, strings one by one."""
+    """Writes an array into a TensorProto: numbers as raw content, strings one by one."""
     if value.dtype.kind in "OSU":
         proto.dtype = tf.string.as_datatype_enum
         proto.string_val.extend(value.reshape(-1))

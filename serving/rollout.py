@@ -73,7 +73,8 @@ class Servers:
                 states.append(_state(channel, name, labels))
             except grpc.RpcError as error:
                 raise InputError(
-                    f"--server={address}: {error.code().name}: {error.details()}; every server must answer before a "
+                    f"--server={address}: {error.code().name}: {error.details()}; every server "
+                    "must answer before a "
                     "label may move"
                 ) from error
         return states
@@ -231,7 +232,8 @@ def _left(name, wanted, states, retire):
     for label, version in sorted(wanted.items()):
         if any(state.labels.get(label) != version for state in states):
             return (
-                f"{name}: {label} has not moved to version {version} on every server; if that version does not load, "
+                f"{name}: {label} has not moved to version {version} on every server; if that "
+                "version does not load, "
                 "the server's log says why"
             )
     return f"{name}: version {retire[name]} is still loaded; its folder was left"

@@ -28,7 +28,7 @@ MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What one input must be: `dtype` and `shape` (None where free, None as a whole where unknown)."""
+    """What one input must be: `dtype` and `shape` (None where free; None if unknown)."""
 
     tensor: str
     dtype: tf.DType

@@ -99,8 +99,10 @@ class AvatarServer:
             logging.error("%s", error.message)
         if options.exposed:
             logging.warning(
-                "listening on %s without TLS: whoever reaches this port can render every avatar, and reload the "
-                "configuration; --ssl_config_file encrypts and, with client_verify, checks who calls",
+                "listening on %s without TLS: whoever reaches this port can render every avatar, "
+                "and reload the "
+                "configuration; --ssl_config_file encrypts and, with client_verify, checks who "
+                "calls",
                 options.host,
             )
         self._grpc.start()

@@ -145,7 +145,8 @@ def _first_config(models):
     toy_models.publish(models, "first", 1)
     config = models / "models.config"
     config.write_text(
-        f'model_config_list {{ config {{ name: "first" base_path: "{models}/first" model_platform: "tensorflow" }} }}'
+        "model_config_list "
+        f'{{ config {{ name: "first" base_path: "{models}/first" model_platform: "tensorflow" }} }}'
     )
     return config
 

@@ -207,7 +207,8 @@ def options(text):
 def test_options_come_from_the_file_with_tensorflow_servings_defaults():
     assert options("") == BatchingOptions(1000, 0, 10, ())
     made = options(
-        "max_batch_size { value: 4 } batch_timeout_micros { value: 7 } max_enqueued_batches { value: 3 }"
+        "max_batch_size { value: 4 } batch_timeout_micros { value: 7 } max_enqueued_batches { "
+        "value: 3 }"
         " allowed_batch_sizes: 1 allowed_batch_sizes: 4"
     )
     assert made == BatchingOptions(4, 7, 3, (1, 4))

@@ -1,4 +1,4 @@
-"""The Node example, written from .proto files alone, against the embedded server or the real one."""
+"""The Node example, written from .proto files alone, against both servers."""
 
 import base64
 import io
@@ -130,7 +130,8 @@ def test_node_reads_what_the_real_server_packs(installed, tmp_path):
 
 
 LIST_FIELDS = """
-const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto', {includeDirs: ['.'], keepCase: true});
+const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto', 
+  {includeDirs: ['.'], keepCase: true});
 const fields = {};
 for (const [name, entry] of Object.entries(loaded))
   if (entry.type && entry.type.field)

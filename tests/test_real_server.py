@@ -92,7 +92,7 @@ def test_without_a_models_config_it_ends_instead_of_becoming_ready(tmp_path):
 
 
 def test_the_client_reads_strings_packed_into_tensor_content(models, tmp_path):
-    """--enable_serialization_as_tensor_content is not in our files, but may be in somebody else's."""
+    """--enable_serialization_as_tensor_content is not in our files, but may be in others'."""
     with RealServer(
         models, tmp_path / "server.log", enable_serialization_as_tensor_content="true"
     ) as server:

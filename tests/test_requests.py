@@ -55,7 +55,7 @@ def parses(data):
 def wrong_dtype(rng):
     request = request_for("toy")
     request.inputs["landmarks"].dtype = rng.choice(
-        [number for number in range(0, 140) if number != tf.float32]
+        [number for number in range(140) if number != tf.float32]
     )
     return request, {Code.INVALID_ARGUMENT}
 
@@ -147,7 +147,8 @@ def unknown_model(rng):
 
 
 KINDS = [
-    random_bytes, damaged, wrong_dtype, wrong_shape, claimed_shape, not_finite, truncated_tensor, huge_batch,
+    random_bytes, damaged, wrong_dtype, wrong_shape, claimed_shape, not_finite, truncated_tensor,
+    huge_batch,
     unknown_signature, unknown_output, wrong_inputs, unknown_model,
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Rollout, rollback and retirement while callers call, on the embedded server and on the real one."""
+"""Rollout, rollback and retirement while callers call, on both servers."""
 
 import threading
 import time

@@ -61,7 +61,7 @@ def test_no_call_fails_while_versions_come_and_go(models):
             thread.start()
         for version in range(2, 6):
             toy_models.publish(models, "anna", version)
-            wait_until(lambda: seen and seen[-1] == version)
+            wait_until(lambda version=version: seen and seen[-1] == version)
             shutil.rmtree(models / "anna" / str(version - 1))
         stop.set()
         for thread in threads:
@@ -111,7 +111,7 @@ def test_stable_stays_where_the_config_file_put_it(models):
         for version in (2, 3):
             if version == 3:
                 toy_models.publish(models, "anna", 3)
-            wait_until(lambda: answering(server, "anna") == version)
+            wait_until(lambda version=version: answering(server, "anna") == version)
             for label, expected in (("stable", 1), ("canary", version)):
                 with AvatarClient(f"localhost:{server.port}", "anna", label=label) as avatar:
                     assert avatar.card()["version"] == expected
@@ -130,7 +130,8 @@ def test_the_config_file_is_polled(models, tmp_path):
 
     def write(version):
         file.write_text(
-            f'model_config_list {{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
+            "model_config_list "
+            f'{{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
             f" model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
         )
 

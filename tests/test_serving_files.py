@@ -26,9 +26,11 @@ SERVING = pathlib.Path(__file__).parents[1] / "serving"
 # there is one
 MODEL_SERVER_FLAGS = {
     "port", "rest_api_port", "model_config_file", "model_config_file_poll_wait_seconds",
-    "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models", "enable_batching",
+    "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models",
+    "enable_batching",
     "enable_per_model_batching_parameters", "batching_parameters_file", "monitoring_config_file",
-    "enable_grpc_healthcheck_service", "grpc_max_threads", "ssl_config_file", "model_name", "model_base_path",
+    "enable_grpc_healthcheck_service", "grpc_max_threads", "ssl_config_file", "model_name",
+    "model_base_path",
 }  # fmt: skip
 # What the real server was seen to do with them: answers that clients of string_val cannot read;
 # nothing at all.

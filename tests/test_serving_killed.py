@@ -25,8 +25,9 @@ class EmbeddedProcess:
     def __init__(self, models, port):
         self.address = f"localhost:{port}"
         self._arguments = [
-            f"--model_config_file={models_config.path_in(models)}", f"--port={port}", "--enable_batching",
-            "--enable_per_model_batching_parameters", "--allow_version_labels_for_unavailable_models",
+            f"--model_config_file={models_config.path_in(models)}", f"--port={port}",
+            "--enable_batching", "--enable_per_model_batching_parameters",
+            "--allow_version_labels_for_unavailable_models",
             "--grpc_max_threads=64",
         ]  # fmt: skip
         self._process = None
