@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 from serving.options import ServerOptions
 from serving.server import AvatarServer
 from tests import toy_models
-from tests.real_server import RealServer
+from tests.real_server import RealServer, production_flags
 from tests.toy_models import landmarks
 
 Code = grpc.StatusCode
@@ -114,7 +114,7 @@ def embedded(models):
             enable_batching=True,
             enable_per_model_batching_parameters=True,
             file_system_poll_wait_seconds=0.1,
-            grpc_max_threads=40,
+            grpc_max_threads=int(production_flags()["grpc_max_threads"]),
         )
     )
     server.start()

@@ -130,7 +130,7 @@ def test_node_reads_what_the_real_server_packs(installed, tmp_path):
 
 
 LIST_FIELDS = """
-const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto', 
+const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto',
   {includeDirs: ['.'], keepCase: true});
 const fields = {};
 for (const [name, entry] of Object.entries(loaded))
