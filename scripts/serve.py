@@ -1,12 +1,15 @@
 """Serves avatars over gRPC, speaking TensorFlow Serving's API.
 
     python -m scripts.serve --models=avatars --port=8500
-    python -m scripts.serve --models=avatars --write_config_only --promote=all
-    python -m scripts.serve --models=avatars --write_config_only --pin=eileen=3
+    python -m scripts.serve --models=avatars --write_config_only
+    python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --promote=all
+    python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --pin=eileen=3
+    python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --retire=anna=4
 
-`--models` serves everyone in the folder and watches it; `--model_config_file` and `--model_base_path` do what they do
-in tensorflow_model_server, whose flag names these are. `--write_config_only` writes `<models>/models.config` for
-TensorFlow Serving and ends.
+`--models` serves everyone in the folder and watches it; `--model_config_file` and
+`--model_base_path` do what they do in tensorflow_model_server, whose flag names these are.
+`--write_config_only` writes `<models>/models.config` for TensorFlow Serving and ends; with
+`--server` it also moves labels, once the servers have loaded what they will point at.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ from serving.options import ServerOptions
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
+_ONLY_WRITING = ("server", "promote", "pin", "retire", "served_from")
 _DEFAULTS = ServerOptions()
 
 flags.DEFINE_string(
@@ -31,19 +35,21 @@ flags.DEFINE_integer("port", _DEFAULTS.port, "gRPC port; 0 picks a free one.")
 flags.DEFINE_integer(
     "rest_api_port", _DEFAULTS.rest_api_port, "Port for metrics and model status; 0 for none."
 )
-flags.DEFINE_string("host", _DEFAULTS.host, "Address to listen on.")
+flags.DEFINE_string(
+    "host", _DEFAULTS.host, "Address to listen on; 0.0.0.0 for all, where other machines call."
+)
 flags.DEFINE_string("model_name", _DEFAULTS.model_name, "Name of the model at --model_base_path.")
 flags.DEFINE_string("model_base_path", _DEFAULTS.model_base_path, "Folder of one model's versions.")
 flags.DEFINE_string("model_config_file", _DEFAULTS.model_config_file, "ModelServerConfig as text.")
 flags.DEFINE_float(
     "model_config_file_poll_wait_seconds",
     _DEFAULTS.model_config_file_poll_wait_seconds,
-    "Seconds between two looks at --model_config_file; 0 reads it once.",
+    "Seconds between two readings of --model_config_file; 0 reads it once.",
 )
 flags.DEFINE_float(
     "file_system_poll_wait_seconds",
     _DEFAULTS.file_system_poll_wait_seconds,
-    "Seconds between two looks for new versions; 0 looks once.",
+    "Seconds between two readings of the folders for new versions; 0 reads them once.",
 )
 flags.DEFINE_boolean(
     "enable_batching", None, "Batch requests of different callers; on with --models."
@@ -75,16 +81,17 @@ flags.DEFINE_boolean(
     _DEFAULTS.allow_version_labels_for_unavailable_models,
     "Let new labels point at versions that are not loaded yet.",
 )
-flags.DEFINE_boolean(
-    "lazy_loading", _DEFAULTS.lazy_loading, "Load a model when it is first asked for."
-)
-flags.DEFINE_integer(
-    "memory_cap_mb",
-    _DEFAULTS.memory_cap_mb,
-    "With --lazy_loading: close the least recently used beyond this.",
-)
 flags.DEFINE_float("drain_seconds", 30.0, "On SIGTERM: how long calls under way may take to end.")
 flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and end.")
+flags.DEFINE_list(
+    "server",
+    [],
+    "With --write_config_only: HOST:PORT of every server that reads the file; labels move once "
+    "all have loaded.",
+)
+flags.DEFINE_float(
+    "wait_seconds", 120.0, "With --server: how long the servers may take to load, move and unload."
+)
 flags.DEFINE_list(
     "promote",
     [],
@@ -94,6 +101,12 @@ flags.DEFINE_list(
     "pin",
     [],
     "With --write_config_only: NAME=VERSION, where the stable label goes; for a rollback.",
+)
+flags.DEFINE_list(
+    "retire",
+    [],
+    "With --server: NAME=VERSION, a version whose labels move away, that is unloaded and then "
+    "removed.",
 )
 flags.DEFINE_string(
     "served_from",
@@ -107,13 +120,14 @@ def main(argv):
     if FLAGS.write_config_only:
         if not FLAGS.models:
             raise InputError("--write_config_only needs --models")
-        return _write_config()
-    if FLAGS.promote or FLAGS.pin or FLAGS.served_from:
-        raise InputError("--promote, --pin and --served_from need --write_config_only")
+        _write_config()
+        return
+    given = [name for name in _ONLY_WRITING if FLAGS[name].value]
+    if given:
+        raise InputError(f"--{given[0]} needs --write_config_only")
     if not FLAGS["verbosity"].present:
-        logging.set_verbosity(
-            logging.INFO
-        )  # which versions come and go is what its operator wants to see
+        # which versions come and go is what its operator wants to see
+        logging.set_verbosity(logging.INFO)
     command.load("tensorflow")
     import tensorflow as tf
 
@@ -133,24 +147,48 @@ def main(argv):
 
 
 def _write_config():
-    """Writes models.config and says what has to wait until the server has loaded it."""
+    """Writes models.config and, with --server, brings the servers to it."""
+    pin, retire = _versions("pin"), _versions("retire")
     command.load("tensorflow")
-    from serving import models_config
+    from serving import models_config, rollout
 
-    pin = {}
-    for text in FLAGS.pin:
-        name, _, version = text.partition("=")
-        if not version.isdecimal():
-            raise InputError(f"--pin={text}: expected NAME=VERSION")
-        pin[name] = int(version)
+    if FLAGS.server:
+        left = rollout.roll_out(
+            FLAGS.models,
+            FLAGS.server,
+            FLAGS.promote,
+            pin,
+            retire,
+            FLAGS.served_from,
+            FLAGS.wait_seconds,
+        )
+        print(f"wrote {models_config.path_in(FLAGS.models)}")
+        if left:
+            raise InputError(f"{'; '.join(left)}. The same command goes on from here")
+        return
+    if retire:
+        raise InputError("--retire needs --server: no call is lost only if every server is asked")
     path, config, waiting = models_config.update(
         FLAGS.models, FLAGS.promote, pin, FLAGS.served_from
     )
     print(f"wrote {path}: {len(config.model_config_list.config)} models")
     for name, label, version in waiting:
         print(
-            f"{name}: {label} can move once version {version} is loaded; run the same command again then"
+            f"{name}: {label} does not move to version {version} yet: a label may only move to "
+            "what is loaded. The "
+            "same command with --server=HOST:PORT waits for that and moves it"
         )
+
+
+def _versions(flag):
+    """The NAME=VERSION values of a flag as a dict."""
+    versions = {}
+    for text in FLAGS[flag].value:
+        name, _, version = text.partition("=")
+        if not version.isdecimal():
+            raise InputError(f"--{flag}={text}: expected NAME=VERSION")
+        versions[name] = int(version)
+    return versions
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""Requests of different callers in one run of the model, as TensorFlow Serving's shared batch scheduler does it.
+"""Requests of different callers in one run of the model, as TensorFlow Serving's shared batch
+scheduler does it.
 
-Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which the last is open; a
-batch is run by one of a few shared threads when it is full, or when its oldest request has waited
-`batch_timeout_micros`. Requests whose caller has gone or whose deadline has passed are dropped unrun.
+Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which
+the last is open; a batch is run by one of a few shared threads when it is full, or when its oldest
+request has waited `batch_timeout_micros`. Requests whose caller has gone or whose deadline has
+passed are dropped unrun.
 
-One thing differs: where no other call is under way in the whole server, there is nobody to wait for, and a lone
-caller's request runs at once.
+One thing differs: where no other call is under way in the whole server, there is nobody to wait
+for, and a lone caller's request runs at once.
 """
 
 import collections
-import dataclasses
 import os
 import threading
 import time
@@ -25,62 +26,13 @@ from serving.status import (
     invalid_argument,
     unavailable,
 )
-from tf_talkinghead.errors import InputError
-
-DEFAULT_POOL_NAME = "model_server_batch_threads"  # TensorFlow Serving's
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchingOptions:
-    """One queue's settings; the defaults are TensorFlow Serving's."""
-
-    max_batch_size: int = (
-        1000  # rows of one request at most, and of one batch where none is named below
-    )
-    max_execution_batch_size: int = 1000  # rows of one batch
-    timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    allowed_batch_sizes: tuple = ()
-    split: bool = False  # large requests may be divided over batches
-
-
-def options_from_proto(proto, where="batching parameters"):
-    """A BatchingParameters message as BatchingOptions; InputError for what TensorFlow Serving refuses too."""
-    default = BatchingOptions()
-
-    def value(field, otherwise):
-        return getattr(proto, field).value if proto.HasField(field) else otherwise
-
-    limit = value("max_batch_size", default.max_batch_size)
-    split = value("enable_large_batch_splitting", False)
-    execution = value("max_execution_batch_size", limit) if split else limit
-    allowed = tuple(proto.allowed_batch_sizes)
-    if (
-        limit < 1
-        or execution < 1
-        or value("max_enqueued_batches", 1) < 1
-        or value("batch_timeout_micros", 0) < 0
-    ):
-        raise InputError(f"{where}: sizes must be at least 1 and the timeout at least 0")
-    if allowed and (
-        list(allowed) != sorted(set(allowed)) or allowed[0] < 1 or allowed[-1] != execution
-    ):
-        raise InputError(
-            f"{where}: allowed_batch_sizes must increase and end with the maximum batch size {execution}, "
-            f"got {list(allowed)}"
-        )
-    return BatchingOptions(
-        max_batch_size=limit,
-        max_execution_batch_size=execution,
-        timeout_micros=value("batch_timeout_micros", default.timeout_micros),
-        max_enqueued_batches=value("max_enqueued_batches", default.max_enqueued_batches),
-        allowed_batch_sizes=allowed,
-        split=split,
-    )
 
 
 class Task:
-    """Rows of one request waiting for their results. `deadline`: time.monotonic() seconds, or None."""
+    """Rows of one request waiting for their results.
+
+    `deadline`: time.monotonic() seconds, or None.
+    """
 
     def __init__(self, inputs, deadline=None):
         self.inputs = inputs
@@ -123,41 +75,42 @@ class Task:
             )
         return self._result
 
-    def parts(self, first_rows, rows):
-        """This task cut into tasks: `first_rows` rows, then at most `rows` each."""
-        cuts = [0, *range(first_rows, self.rows, rows), self.rows]
-        return [
-            Task({alias: value[a:b] for alias, value in self.inputs.items()}, self.deadline)
-            for a, b in zip(cuts, cuts[1:])
-        ]
-
 
 class Queue:
-    """The waiting batches of one (version, signature, outputs). `run(inputs) -> outputs`, alias -> array."""
+    """The waiting batches of one (version, signature, outputs).
+
+    `run(inputs) -> outputs`, alias -> array.
+    """
 
     def __init__(self, run, options):
         self.run = run
         self.options = options
         self.batches = collections.deque([[]])  # lists of tasks; the last one is open
 
-    def room(self):
-        """Rows the queue still takes."""
-        size = self.options.max_execution_batch_size
-        return (
-            (self.options.max_enqueued_batches - len(self.batches)) * size + size - self.open_rows()
-        )
-
     def open_rows(self):
         return sum(task.rows for task in self.batches[-1])
 
+    def fits(self, rows):
+        """Whether the open batch still takes `rows`."""
+        return self.open_rows() + rows <= self.options.max_batch_size
+
+    def full(self, rows):
+        """Whether there is no place for `rows`: not in the open batch, and no further batch is
+        allowed.
+        """
+        return not self.fits(rows) and len(self.batches) >= self.options.max_enqueued_batches
+
     def add(self, task):
-        if self.open_rows() + task.rows > self.options.max_execution_batch_size:
+        if not self.fits(task.rows):
             self.batches.append([])
         self.batches[-1].append(task)
 
     def due_at(self):
-        """When the foremost batch may run, in time.monotonic() seconds; None where nothing waits."""
-        if len(self.batches) > 1 or self.open_rows() >= self.options.max_execution_batch_size:
+        """When the foremost batch may run, in time.monotonic() seconds.
+
+        None where nothing waits.
+        """
+        if len(self.batches) > 1 or self.open_rows() >= self.options.max_batch_size:
             return 0.0
         if not self.batches[-1]:
             return None
@@ -173,8 +126,8 @@ class Queue:
 class BatchScheduler:
     """Runs the batches of many queues on `threads` threads, the queues in turn.
 
-    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is the number of calls in
-    the server, this one included; unknown by default.
+    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is
+    the number of calls in the server, this one included; unknown by default.
     """
 
     def __init__(self, threads=None, on_batch=None, under_way=None):
@@ -192,13 +145,16 @@ class BatchScheduler:
             thread.start()
 
     def submit(self, key, run, options, task):
-        """Queues `task` under `key` and returns its parts, to be waited for in order.
+        """Queues `task` under `key`.
 
-        INVALID_ARGUMENT for more rows than `max_batch_size`, UNAVAILABLE where the queue is full.
+        Raises:
+          StatusError: INVALID_ARGUMENT for more rows than `max_batch_size`, UNAVAILABLE where the
+            queue is full.
         """
         if task.rows > options.max_batch_size:
             raise invalid_argument(
-                f"Task size {task.rows} is larger than maximum input batch size {options.max_batch_size}"
+                f"Task size {task.rows} is larger than maximum input batch size "
+                f"{options.max_batch_size}"
             )
         with self._ready:
             if self._closed:
@@ -207,24 +163,12 @@ class BatchScheduler:
                 self._queues[key] = Queue(run, options)
                 self._order.append(key)
             queue = self._queues[key]
-            size = options.max_execution_batch_size
-            if options.split:
-                full = task.rows > queue.room()
-            else:
-                full = (
-                    queue.open_rows() + task.rows > size
-                    and len(queue.batches) >= options.max_enqueued_batches
-                )
-            if full:
+            if queue.full(task.rows):
                 raise unavailable(
                     "The batch scheduling queue to which this task was submitted is full"
                 )
-            free = size - queue.open_rows()
-            parts = task.parts(free or size, size) if options.split and task.rows > free else [task]
-            for part in parts:
-                queue.add(part)
+            queue.add(task)
             self._ready.notify()
-            return parts
 
     def remove(self, belongs):
         """Forgets the queues whose key `belongs(key)`; nothing may be waiting in them."""
@@ -278,7 +222,10 @@ def padded_rows(rows, allowed):
 
 
 def _run_batch(queue, batch, on_batch):
-    """Runs the tasks of `batch` together and gives each its rows; an error reaches every one of them."""
+    """Runs the tasks of `batch` together and gives each its rows.
+
+    An error reaches every one of them.
+    """
     tasks = [task for task in batch if not task.dropped]
     now = time.monotonic()
     for task in tasks:

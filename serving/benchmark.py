@@ -1,10 +1,15 @@
-"""Speed and memory of serving: one-frame latency, frames a second by clients, bytes on the wire, memory by form.
+"""Speed and memory of serving: one-frame latency, frames a second by clients, bytes on the wire,
+memory by form.
 
-    python -m scripts.benchmark serving                            # speed: the server against the model in process
-    python -m scripts.benchmark serving --option=measure=memory    # memory: by batch size and number of people
+    # speed: the server against the model in process
+    python -m scripts.benchmark serving
+    # memory: by batch size and number of people
+    python -m scripts.benchmark serving --option=measure=memory
+    # speed of any server
+    python -m scripts.benchmark serving --option=server=HOST:PORT --option=person=eileen
 
-The server runs as its own process, as users start it; the callers are threads here. The avatar is exported with random
-weights, which are as fast and as large as any.
+The embedded server runs as its own process, as users start it; the callers are threads here. The
+avatar is exported with random weights, which are as fast and as large as any.
 """
 
 import pathlib
@@ -28,14 +33,17 @@ from tf_talkinghead.personalization.avatar import Avatar
 
 OPTIONS = {
     "measure": "speed (default) or memory",
+    "server": "HOST:PORT of a running server, which is measured instead of the embedded one",
+    "person": "whom that server is asked for, default someone",
     "seconds": "of each throughput measurement, default 8",
     "clients": "numbers of concurrent clients, default 1/8/32",
     "people": "copies loaded to find the memory of one, default 8",
     "batches": "batch sizes whose memory is measured, default 1/2/4/8/16",
 }
+PERSON = "someone"
 SIGNATURE, OUTPUTS = "render_jpeg", ("jpeg_bytes", "ok")
 ONE_FRAME_CALLS = 150
-ROUNDS = 4  # turns of each kind of caller, so that the machine's moods fall on all alike
+ROUNDS = 4  # turns of each kind of caller, so that the load of the machine falls on all alike
 
 
 def run(preset_name, options):
@@ -43,6 +51,15 @@ def run(preset_name, options):
     measure = options.get("measure", "speed")
     if measure not in ("speed", "memory"):
         raise InputError(f"--option=measure={measure}: expected speed or memory")
+    clients = _numbers(options, "clients", "1/8/32")
+    seconds = float(options.get("seconds", 8))
+    if "person" in options and "server" not in options:
+        raise InputError("--option=person needs --option=server=HOST:PORT")
+    if "server" in options:
+        if measure == "memory":
+            raise InputError("--option=measure=memory measures processes of its own, not a server")
+        with AvatarClient(options["server"], options.get("person", PERSON)) as client:
+            return _served_speed(client, seconds, clients)
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         if measure == "memory":
@@ -52,12 +69,12 @@ def run(preset_name, options):
             )
             if people < 2:
                 raise InputError(
-                    f"--option=people={people}: one person's memory is a difference, so at least 2 are loaded"
+                    f"--option=people={people}: one person's memory is a difference, so at least "
+                    "2 are loaded"
                 )
             return _memory(models, preset_name, batches, people)
-        path = export_person(_avatar(preset_name), models, "someone")
-        clients = _numbers(options, "clients", "1/8/32")
-        return _speed(models, path, float(options.get("seconds", 8)), clients)
+        path = export_person(_avatar(preset_name), models, PERSON)
+        return _speed(models, path, seconds, clients)
 
 
 def _numbers(options, name, default):
@@ -81,27 +98,26 @@ def _landmarks(rows):
     return np.random.default_rng(1).uniform(0.2, 0.8, [rows, 68, 2]).astype(np.float32)
 
 
-# -- speed ----------------------------------------------------------------------------------------------------------
+# -- speed ---------------------------------------------------------------------------------------
 
 
 def _speed(models, path, seconds, clients):
     figures = {"weights": "random"}
-    servable = Servable("someone", 1, path)
+    servable = Servable(PERSON, 1, path)
     largest = servable.batching_parameters().max_batch_size.value
     call = lambda rows: servable.run(SIGNATURE, {"landmarks": _landmarks(rows)}, OUTPUTS)
-    with _server(models) as address, AvatarClient(address, "someone") as client:
+    with _server(models) as address, AvatarClient(address, PERSON) as client:
         predict = lambda: client.predict(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
         inside, served = _interleaved([lambda: call(1), predict], ONE_FRAME_CALLS)
-        for name, times in (("in_process", inside), ("served", served)):
-            figures[f"one_frame_{name}_p50_ms"] = 1e3 * np.percentile(times, 50)
-            figures[f"one_frame_{name}_p99_ms"] = 1e3 * np.percentile(times, 99)
+        figures |= _percentiles("in_process", inside) | _percentiles("served", served)
         figures["one_frame_added_p50_ms"] = (
             figures["one_frame_served_p50_ms"] - figures["one_frame_in_process_p50_ms"]
         )
         most = max(clients)
         for count in sorted(set(clients) - {most}):
             figures[f"frames_per_second_{count}_clients"] = _rate(predict, 1, count, seconds)
-        # the model alone, whole batches one at a time or two side by side, taking turns with the served one
+        # the model alone, whole batches one at a time or two side by side, taking turns with the
+        # served one
         batch = lambda: call(largest)
         kinds = [(batch, largest, 1), (batch, largest, 2), (predict, 1, most)]
         rates = np.mean(
@@ -115,8 +131,27 @@ def _speed(models, path, seconds, clients):
     return figures
 
 
+def _served_speed(client, seconds, clients):
+    """The figures of a server that runs already; InputError where it does not answer."""
+    predict = lambda: client.predict(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
+    (served,) = _interleaved([predict], ONE_FRAME_CALLS)
+    figures = _percentiles("served", served)
+    for count in sorted(set(clients)):
+        figures[f"frames_per_second_{count}_clients"] = _rate(predict, 1, count, seconds)
+    return figures | _bytes_on_the_wire(client)
+
+
+def _percentiles(name, times):
+    """Milliseconds of one frame's call, from the seconds of each call."""
+    return {
+        f"one_frame_{name}_p{share}_ms": 1e3 * np.percentile(times, share) for share in (50, 99)
+    }
+
+
 def _interleaved(calls, count):
-    """Seconds of each of `count` calls, the kinds taking turns so that the machine's moods fall on all alike."""
+    """Seconds of each of `count` calls, the kinds taking turns so that the load of the machine
+    falls on all alike.
+    """
     times = [[] for _ in calls]
     for index in range(count + 5):
         for call, into in zip(calls, times):
@@ -128,7 +163,7 @@ def _interleaved(calls, count):
 
 
 def _rate(call, frames, threads, seconds):
-    """Frames a second of `threads` threads that call on end, each call making `frames`."""
+    """Frames a second of `threads` threads that call without a pause, `frames` a call."""
     stop, counts = threading.Event(), [0] * threads
 
     def caller(index):
@@ -167,7 +202,8 @@ class _server:
 
     def __enter__(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve", f"--models={self._models}", "--port=0", "--grpc_max_threads=64"],
+            [sys.executable, "-m", "scripts.serve", f"--models={self._models}", "--port=0",
+             "--grpc_max_threads=64"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         return self._process.stdout.readline().split()[-1]
@@ -177,12 +213,14 @@ class _server:
         self._process.wait()
 
 
-# -- memory ---------------------------------------------------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------------
 
 
 def _memory(models, preset_name, batches, people):
-    """Megabytes of one loaded person, and of a batch beyond that at its peak, each in a process of its own."""
-    path = export_person(_avatar(preset_name), models, "someone")
+    """Megabytes of one loaded person, and of a batch beyond that at its peak, each in a process of
+    its own.
+    """
+    path = export_person(_avatar(preset_name), models, PERSON)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     figures = {"weights": "random", "disk_mb_per_person": size / 2**20}
     empty = _in_own_process(path, copies=0)
@@ -196,7 +234,9 @@ def _memory(models, preset_name, batches, people):
 
 
 def _in_own_process(path, copies, rows=0):
-    """Resident megabytes of a fresh process that loads `copies` and runs a batch: `loaded`, `now` and `peak`."""
+    """Resident megabytes of a fresh process that loads `copies` and runs a batch: `loaded`, `now`
+    and `peak`.
+    """
     code = (
         "import sys; from serving import benchmark; "
         f"benchmark.print_memory({str(path)!r}, {copies}, {rows})"
@@ -206,8 +246,10 @@ def _in_own_process(path, copies, rows=0):
 
 
 def print_memory(path, copies, rows):
-    """Prints resident megabytes once `copies` are loaded, after running `rows` frames three times, and at the peak."""
-    held = [Servable("someone", 1, path) for _ in range(copies)]
+    """Prints resident megabytes once `copies` are loaded, after running `rows` frames three times,
+    and at the peak.
+    """
+    held = [Servable(PERSON, 1, path) for _ in range(copies)]
     for servable in held:  # the first run lays out weights anew: part of being loaded
         servable.run(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
     loaded = _resident("VmRSS")

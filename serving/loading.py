@@ -6,8 +6,8 @@ import time
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2
 
-from serving import batching, requests
-from serving.servables import Servable, estimated_bytes, rows_of
+from serving import batching_options, requests
+from serving.servables import Servable, rows_of
 from serving.status import Code, StatusError, from_tensorflow, invalid_argument
 from tf_talkinghead.errors import TalkingHeadError
 
@@ -21,41 +21,33 @@ class Loaded:
     name: str
     version: int
     path: str
-    bytes: int  # estimated, when loaded
     state: int = State.START
     error: StatusError | None = None
     servable: Servable | None = None
-    options: batching.BatchingOptions | None = (
-        None  # for batching: the version's own, where it states some
-    )
+    # for batching: the version's own, where it states some
+    options: batching_options.BatchingOptions | None = None
     users: int = 0  # calls under way
-    last_used: float = 0.0
-    attempts: int = 0
-    retry_at: float = 0.0
-    reserved: bool = False  # memory is set aside for it
-    evicting: bool = False  # being closed for memory only: it may be asked for again
-
-
-def new_version(name, version, path):
-    """A version that is known and not loaded."""
-    return Loaded(name, version, path, estimated_bytes(path))
+    attempts: int = 0  # to load it
+    retry_at: float = 0.0  # time.monotonic() seconds
 
 
 def load(loaded, metrics):
-    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file; StatusError where that fails."""
+    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file.
+
+    Raises StatusError where that fails.
+    """
     start = time.monotonic()
     servable = None
     try:
         servable = Servable(loaded.name, loaded.version, loaded.path)
         parameters = servable.batching_parameters()
-        own = (
-            batching.options_from_proto(parameters, loaded.path) if parameters is not None else None
-        )
+        own = None
+        if parameters is not None:
+            own = batching_options.options_from_proto(parameters, loaded.path)
         metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
         _warm_up(servable, own, metrics)
-    except (
-        Exception
-    ) as error:  # a broken folder must not end the server: it becomes this version's status
+    except Exception as error:
+        # a broken folder must not end the server: it becomes this version's status
         if servable is not None:
             servable.close()
         metrics.load_attempts.add(loaded.path, "fail")
@@ -66,7 +58,7 @@ def load(loaded, metrics):
 
 def _warm_up(servable, own, metrics):
     start = time.monotonic()
-    largest = own.max_execution_batch_size if own else requests.MAX_ROWS
+    largest = own.max_batch_size if own else requests.MAX_ROWS
     for request in servable.warmup_requests():
         call = requests.parse(servable, request)
         if rows_of(call.inputs) > largest:

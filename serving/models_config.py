@@ -1,12 +1,15 @@
 """`models.config`: which people are served, in TensorFlow Serving's own model config format.
 
-Everyone published under a models folder gets an entry with two version labels: `canary` is the newest version and
-`stable` the one production callers name. `stable` stays where it is until somebody moves it (`promote`, `pin`), so
-publishing changes nothing for callers of `stable`; exactly the versions that labels need are loaded.
+Everyone published under a models folder gets an entry with two version labels: `canary` is the
+newest version and `stable` the one production callers name. `stable` stays where it is until
+somebody moves it, so publishing changes nothing for callers of `stable`; exactly the versions that
+labels need are loaded.
 
-TensorFlow Serving refuses a configuration that moves a label to a version which is not loaded yet, and it looks at the
-labels before it loads anything. So a moving label takes two writes: the first lets the version load, the second moves
-the label. `update` does what is possible now and says what it left for the next time.
+TensorFlow Serving checks labels before it loads anything: a configuration that moves a label to a
+version which is not loaded is refused as a whole, again at every poll, and the version is never
+loaded. So a label that exists moves only once the server says that it has loaded the version: that
+is `rollout.py`. What is written here without asking a server lets versions load and leaves labels
+where they are.
 """
 
 import os
@@ -21,6 +24,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import store
 
 FILE_NAME = store.CONFIG_FILE
+STABLE, CANARY = "stable", "canary"
 
 
 def names_in(models_dir):
@@ -33,93 +37,131 @@ def names_in(models_dir):
     return sorted(names)
 
 
-def build(models_dir, previous=None, promote=(), pin=None, served_from=None, staged=False):
-    """The ModelServerConfig for everyone under `models_dir`.
+def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
+    """Where the labels of everyone under `models_dir` should point: name -> {label: version}.
 
     Args:
       models_dir: folder of `<person>/<version>/`.
-      previous: the ModelServerConfig in force, whose `stable` labels are kept where their version still exists.
+      previous: the ModelServerConfig in force, whose `stable` labels are kept where their version
+        still exists.
       promote: names whose `stable` moves to the newest version, or ("all",).
       pin: name -> version that `stable` moves to.
-      served_from: the folder as the server sees it (a container's mount); default the absolute `models_dir`.
-      staged: labels move only to versions that `previous` lets load.
+      retire: name -> version that no label may point at.
+
+    Raises:
+      InputError: a name or a version is not there, or `stable` points at the version to retire.
     """
-    root = served_from or os.path.abspath(models_dir)
-    names, pin = names_in(models_dir), pin or {}
-    unknown = (set(promote) | set(pin)) - set(names) - {"all"}
+    names, pin, retire = names_in(models_dir), pin or {}, retire or {}
+    unknown = (set(promote) | set(pin) | set(retire)) - set(names) - {"all"}
     if unknown:
         raise InputError(
             f"nobody called {', '.join(sorted(unknown))} is published under {models_dir}"
         )
-    before = (
-        {model.name: model for model in previous.model_config_list.config}
-        if previous is not None
-        else {}
-    )
-    config = model_server_config_pb2.ModelServerConfig()
-    config.model_config_list.SetInParent()
+    before = {name: labels.get(STABLE) for name, labels in labels_of(previous).items()}
+    wanted = {}
     for name in names:
         on_disk = set(store.versions(models_dir, name))
-        old = before.get(name, model_server_config_pb2.ModelConfig())
-        promoted = name in promote or "all" in promote
-        wanted = _wanted(name, on_disk, old.version_labels.get("stable"), promoted, pin.get(name))
-        labels = _movable(wanted, old) if staged else wanted
+        for version in (pin.get(name), retire.get(name)):
+            if version is not None and version not in on_disk:
+                listed = ", ".join(map(str, sorted(on_disk)))
+                raise InputError(f"{name}: there is no version {version}, only {listed}")
+        left = on_disk - {retire.get(name)}
+        if not left:
+            raise InputError(
+                f"{name}: version {retire[name]} is the only one; scripts.export --delete={name} "
+                "removes the person"
+            )
+        stable = pin.get(name, before.get(name))
+        if name in promote or "all" in promote or stable not in on_disk:
+            stable = max(left)
+        if stable not in left:
+            raise InputError(
+                f"{name}: {STABLE} points at version {stable}, which is to be retired; move it "
+                "first: "
+                f"--pin={name}={max(left)}"
+            )
+        wanted[name] = {STABLE: stable, CANARY: max(left)}
+    return wanted
+
+
+def config_of(models_dir, labels, served_from="", loaded=None):
+    """The ModelServerConfig with these labels (name -> {label: version}).
+
+    Args:
+      served_from: the folder as the server sees it (a container's mount); default the absolute
+        `models_dir`.
+      loaded: name -> versions to load besides those that labels point at.
+    """
+    root = served_from or os.path.abspath(models_dir)
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.SetInParent()
+    for name, where in sorted(labels.items()):
         model = config.model_config_list.config.add(
             name=name, base_path=f"{root}/{name}", model_platform=versions.PLATFORM
         )
-        needed = {*wanted.values(), *labels.values()} & on_disk
-        model.model_version_policy.specific.versions.extend(sorted(needed))
-        model.version_labels.update(labels)
+        needed = {*where.values(), *(loaded or {}).get(name, ())}
+        on_disk = set(store.versions(models_dir, name))
+        model.model_version_policy.specific.versions.extend(sorted(needed & on_disk))
+        model.version_labels.update(where)
     return config
 
 
-def _wanted(name, on_disk, stable, promoted, pinned):
-    """Where the labels of one person should point."""
-    if pinned is not None and pinned not in on_disk:
-        raise InputError(
-            f"{name}: there is no version {pinned}, only {', '.join(map(str, sorted(on_disk)))}"
-        )
-    canary = max(on_disk)
-    if pinned is not None:
-        stable = pinned
-    elif promoted or stable not in on_disk:
-        stable = canary
-    return {"stable": stable, "canary": canary}
+def build(models_dir, previous=None):
+    """The ModelServerConfig of a server that loads first and moves labels then, as the embedded one
+    does.
+    """
+    return config_of(models_dir, wanted_labels(models_dir, previous))
 
 
-def _movable(wanted, old):
-    """`wanted`, but a label that exists stays where it is if its new version is not among those being served."""
-    served = set(old.model_version_policy.specific.versions)
-    return {
-        label: version if version in served else old.version_labels.get(label, version)
-        for label, version in wanted.items()
-    }
+def labels_of(config):
+    """name -> {label: version} of a ModelServerConfig or None."""
+    if config is None:
+        return {}
+    return {model.name: dict(model.version_labels) for model in config.model_config_list.config}
+
+
+def path_in(models_dir):
+    return pathlib.Path(models_dir) / FILE_NAME
 
 
 def read_if_there(models_dir):
     """The models.config in `models_dir`, or None; InputError where it does not parse."""
-    path = pathlib.Path(models_dir) / FILE_NAME
+    path = path_in(models_dir)
     if not path.is_file():
         return None
     return config_protos.parse_file(path, model_server_config_pb2.ModelServerConfig)
 
 
-def update(models_dir, promote=(), pin=None, served_from=""):
-    """Writes `<models_dir>/models.config` anew, in one step.
+def write(models_dir, config):
+    """Replaces `<models_dir>/models.config` in one step, unless that is what it says already."""
+    if config != read_if_there(models_dir):
+        content = text_format.MessageToString(config).encode()
+        files.write_atomically(path_in(models_dir), content)
 
-    Returns its path, the ModelServerConfig, and what must wait for another `update` until the server has loaded it:
-    a list of (name, label, version).
+
+def update(models_dir, promote=(), pin=None, served_from=""):
+    """Writes models.config without asking a server: versions may load, labels that exist stay where
+    they are.
+
+    Returns (path, ModelServerConfig, what is left for `rollout.roll_out`: a list of (name, label,
+    version)).
     """
     names_in(models_dir)
-    path = pathlib.Path(models_dir) / FILE_NAME
     with store.lock(models_dir, FILE_NAME, wait=True):
         previous = read_if_there(models_dir)
-        config = build(models_dir, previous, promote, pin, served_from, staged=True)
-        files.write_atomically(path, text_format.MessageToString(config).encode())
-    wanted = build(models_dir, previous, promote, pin, served_from)
-    waiting = []
-    for now, then in zip(config.model_config_list.config, wanted.model_config_list.config):
-        for label, version in sorted(then.version_labels.items()):
-            if now.version_labels[label] != version:
-                waiting.append((now.name, label, version))
-    return path, config, waiting
+        wanted = wanted_labels(models_dir, previous, promote, pin)
+        before = labels_of(previous)
+        now = {
+            name: {label: before.get(name, {}).get(label, to) for label, to in labels.items()}
+            for name, labels in wanted.items()
+        }
+        to_load = {name: set(labels.values()) for name, labels in wanted.items()}
+        config = config_of(models_dir, now, served_from, to_load)
+        write(models_dir, config)
+    left = [
+        (name, label, version)
+        for name, labels in wanted.items()
+        for label, version in sorted(labels.items())
+        if now[name][label] != version
+    ]
+    return path_in(models_dir), config, left

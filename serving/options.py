@@ -1,20 +1,22 @@
-"""The embedded server's options, under tensorflow_model_server's names, and the files they point at."""
+"""The embedded server's options, under tensorflow_model_server's names, and the files they point
+at.
+"""
 
 import dataclasses
 
 import grpc
 
-from serving import config_protos
+from serving import batching_options, config_protos
 from tf_talkinghead.errors import InputError
 
-MAX_MESSAGE_BYTES = (
-    16 << 20
-)  # of one request; 544 bytes a frame, 26 KB more where it carries a person's vector
+# of one request; a frame takes 544 bytes, and 26 KB more where it carries a person's vector
+MAX_MESSAGE_BYTES = 16 << 20
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """Names and defaults are tensorflow_model_server's; the first and the last three are ours."""
+    """Names and defaults are tensorflow_model_server's, except `models` and `host`: ours."""
 
     models: str = ""  # a models folder: everyone in it is served, and watched
     port: int = 8500
@@ -23,37 +25,37 @@ class ServerOptions:
     model_base_path: str = ""
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0.0  # 0: read once
-    file_system_poll_wait_seconds: float = 1.0  # 0: look once
-    enable_batching: bool | None = None  # None: on with `models`, otherwise off
-    enable_per_model_batching_parameters: bool | None = (
-        None  # None: on with `models`, otherwise off
-    )
+    file_system_poll_wait_seconds: float = 1.0  # 0: read once
+    # None, of this and the next: on with `models`, otherwise off
+    enable_batching: bool | None = None
+    enable_per_model_batching_parameters: bool | None = None
     batching_parameters_file: str = ""
     ssl_config_file: str = ""
     monitoring_config_file: str = ""
     grpc_max_threads: int = 0  # calls under way at once; 0: four a core
     grpc_channel_arguments: str = ""  # "name=value,..."
     allow_version_labels_for_unavailable_models: bool = False
-    host: str = "0.0.0.0"
-    lazy_loading: bool = False  # load a model when it is first asked for
-    memory_cap_mb: int = (
-        0  # with lazy_loading: close the least recently used beyond this; 0: no cap
-    )
+    host: str = "localhost"  # the address to listen on: this machine only, unless told otherwise
+
+    @property
+    def exposed(self):
+        """Whether other machines can call this server, and nothing encrypts or checks what they
+        say.
+        """
+        return self.host not in LOOPBACK and not self.ssl_config_file
 
 
 def batching_of(options, enabled):
     """(BatchingOptions, threads, pool name) of the server-wide batching file."""
-    from serving import batching  # imports TensorFlow, which the flags' defaults above do not need
-
     if not options.batching_parameters_file:
-        return batching.BatchingOptions(), None, batching.DEFAULT_POOL_NAME
+        return batching_options.BatchingOptions(), None, batching_options.DEFAULT_POOL_NAME
     if not enabled:
         raise InputError("--batching_parameters_file is set without setting --enable_batching")
     path = options.batching_parameters_file
     proto = config_protos.parse_file(path, config_protos.BatchingParameters)
     threads = proto.num_batch_threads.value or None
-    pool = proto.thread_pool_name.value or batching.DEFAULT_POOL_NAME
-    return batching.options_from_proto(proto, path), threads, pool
+    pool = proto.thread_pool_name.value or batching_options.DEFAULT_POOL_NAME
+    return batching_options.options_from_proto(proto, path), threads, pool
 
 
 def credentials_of(options):

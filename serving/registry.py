@@ -11,37 +11,34 @@ ENDED_KEPT = 8  # ended versions a model's status still tells of
 
 
 class Registry:
-    """Model name -> version -> Loaded, and the labels. `changed` guards all of it and is notified of every change.
+    """Model name -> version -> Loaded, and the labels.
 
-    With `lazy`, a version that is not loaded counts as usable, since asking for it loads it.
+    `changed` guards it all; the end of a call notifies it.
     """
 
-    def __init__(self, lazy=False):
+    def __init__(self):
         self.changed = threading.Condition()
         self.models = {}  # models that are no longer configured stay, ended
         self.labels = {}  # model name -> {label: version}
-        self._lazy = lazy
-
-    def usable(self, loaded):
-        if loaded.state == State.AVAILABLE or loaded.evicting:
-            return True
-        return self._lazy and loaded.error is None and loaded.state in (State.START, State.LOADING)
 
     def serving(self, name):
         """Whether some version of the model answers."""
         with self.changed:
-            return any(self.usable(loaded) for loaded in self.models.get(name, {}).values())
+            return any(_available(loaded) for loaded in self.models.get(name, {}).values())
 
     def find(self, spec):
-        """The Loaded a ModelSpec asks for, the latest where it names none; StatusError. Call it holding `changed`."""
+        """The Loaded a ModelSpec asks for, the latest where it names none.
+
+        Raises StatusError. Call it holding `changed`.
+        """
         known = self.models.get(spec.name, {})
         choice = spec.WhichOneof("version_choice")
         if choice is None:
-            version = max((one.version for one in known.values() if self.usable(one)), default=None)
+            version = max((one.version for one in known.values() if _available(one)), default=None)
         else:
             version = self._version(spec)
         loaded = known.get(version)
-        if loaded is None or not self.usable(loaded):
+        if loaded is None or not _available(loaded):
             asked = (
                 f"Latest({spec.name})" if choice is None else f"Specific({spec.name}, {version})"
             )
@@ -58,7 +55,10 @@ class Registry:
         return version
 
     def status(self, spec):
-        """The GetModelStatusResponse for a ModelSpec, newest version first; NOT_FOUND where nothing is known of it."""
+        """The GetModelStatusResponse for a ModelSpec, newest version first.
+
+        NOT_FOUND where nothing is known of it.
+        """
         response = get_model_status_pb2.GetModelStatusResponse()
         with self.changed:
             known = self.models.get(spec.name, {})
@@ -89,6 +89,6 @@ class Registry:
             for version in ended[:-ENDED_KEPT]:
                 del known[version]
 
-    def everyone(self):
-        """All Loaded of all models. Call it holding `changed`."""
-        return [loaded for known in self.models.values() for loaded in known.values()]
+
+def _available(loaded):
+    return loaded.state == State.AVAILABLE

@@ -1,7 +1,8 @@
 """A PredictRequest as checked arrays, and arrays as a PredictResponse.
 
-The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused before anything
-is allocated by the request's own numbers: a tensor of ten bytes may claim a shape of a terabyte.
+The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused
+before anything is allocated by the request's own numbers: a tensor of ten bytes may claim a shape
+of a terabyte.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ from serving.status import failed_precondition, invalid_argument
 
 MAX_ROWS = 1024  # rows of one request, whatever the model; the client sends at most a few dozen
 
-# where a TensorProto lists values of the dtypes that signatures of avatars take, and how they lie in memory
+# where a TensorProto lists values of the dtypes that signatures of avatars take, and how they lie
+# in memory
 _VALUE_FIELDS = {
     tf.float32: ("float_val", np.float32),
     tf.float16: ("half_val", np.uint16),
@@ -26,7 +28,7 @@ _VALUE_FIELDS = {
 
 @dataclasses.dataclass
 class Call:
-    """What a Predict call asks of a servable, checked: alias -> array, and the aliases wanted back."""
+    """What a Predict call asks of a servable: alias -> checked array, and the wanted aliases."""
 
     signature_name: str
     inputs: dict
@@ -81,7 +83,8 @@ def _outputs(signature, request):
         if alias not in signature.outputs:
             known = ",".join(signature.outputs)
             raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {{{known}}}."
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in "
+                f"the set {{{known}}}."
             )
         if alias in wanted[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
@@ -109,8 +112,9 @@ def _array(alias, spec, proto, max_rows):
 def _values(proto, dtype, count):
     """The `count` numbers of a tensor proto, flat, as the C++ runtime reads them.
 
-    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values the surplus is
-    ignored and the last one stands for those missing; with none at all the tensor is zero.
+    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values
+    the surplus is ignored and the last one stands for those missing; with none at all the tensor is
+    zero.
     """
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)
@@ -140,20 +144,6 @@ def _check_shape(alias, spec, shape, max_rows):
         raise invalid_argument(f"{alias}: shape {list(shape)} is too large")
 
 
-def first_non_finite_row(inputs):
-    """(alias, row) of the first floating-point row that is not finite, or None."""
-    for alias, value in inputs.items():
-        if value.dtype.kind == "f":
-            finite = (
-                np.isfinite(value.reshape(len(value), -1)).all(axis=1)
-                if len(value)
-                else np.ones(0, bool)
-            )
-            if not finite.all():
-                return alias, int(np.argmin(finite))
-    return None
-
-
 def respond(servable, call, outputs):
     """The PredictResponse for `outputs` (alias -> array) of `call`."""
     response = predict_pb2.PredictResponse()
@@ -169,7 +159,7 @@ def respond(servable, call, outputs):
 
 
 def write_tensor(proto, value):
-    """Writes an array into a TensorProto: numbers as raw little-endian content, strings one by one."""
+    """Writes an array into a TensorProto: numbers as raw content, strings one by one."""
     if value.dtype.kind in "OSU":
         proto.dtype = tf.string.as_datatype_enum
         proto.string_val.extend(value.reshape(-1))
@@ -178,8 +168,3 @@ def write_tensor(proto, value):
         proto.tensor_content = value.tobytes()
     for size in value.shape:
         proto.tensor_shape.dim.add(size=size)
-
-
-def joined(parts):
-    """The rows of `parts`, arrays of one kind, as one array."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,8 +1,9 @@
 """One loaded model version: its signatures and a thread-safe `run`.
 
-A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody asked for are
-not computed, and closing the session gives its memory back (functions of `tf.saved_model.load` stay in the eager
-context for good, so a server that sees many versions would grow).
+A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody
+asked for are not computed, and closing the session gives its memory back (functions of
+`tf.saved_model.load` stay in the eager context for good, so a server that sees many versions would
+grow).
 """
 
 import contextlib
@@ -12,7 +13,6 @@ import gc
 import pathlib
 import threading
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -24,12 +24,11 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 BATCHING_FILE = "batching_params.pbtxt"
 MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
-MEMORY_FACTOR = 1.2  # TensorFlow Serving's estimate: file size times this
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What one input must be: `dtype` and `shape` (None where free, None as a whole where unknown)."""
+    """What one input must be: `dtype` and `shape` (None where free; None if unknown)."""
 
     tensor: str
     dtype: tf.DType
@@ -42,12 +41,6 @@ class Signature:
 
     inputs: dict
     outputs: dict
-
-
-def estimated_bytes(path):
-    """Memory the version at `path` will take, by TensorFlow Serving's rule: all its files times 1.2."""
-    total = sum(file.stat().st_size for file in pathlib.Path(path).rglob("*") if file.is_file())
-    return int(total * MEMORY_FACTOR)
 
 
 class Servable:
@@ -100,7 +93,10 @@ class Servable:
             return self._callables[key]
 
     def warmup_requests(self):
-        """The PredictRequests of the version's warm-up file, oldest first; empty where there is none."""
+        """The PredictRequests of the version's warm-up file, oldest first.
+
+        Empty where there is none.
+        """
         file = pathlib.Path(self.path) / WARMUP_FILE
         if not file.is_file():
             return
@@ -113,11 +109,9 @@ class Servable:
     def batching_parameters(self):
         """The version's own BatchingParameters, or None where it states none."""
         file = pathlib.Path(self.path) / BATCHING_FILE
-        return (
-            config_protos.parse_file(file, config_protos.BatchingParameters)
-            if file.is_file()
-            else None
-        )
+        if not file.is_file():
+            return None
+        return config_protos.parse_file(file, config_protos.BatchingParameters)
 
     def close(self):
         """Gives the memory back. No `run` may be under way."""
@@ -129,7 +123,9 @@ class Servable:
 
 
 def _return_memory():
-    """Gives freed memory back to the system: graphs are full of cycles, and the C library keeps what is freed."""
+    """Gives freed memory back to the system: graphs are full of cycles, and the C library keeps
+    what is freed.
+    """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
@@ -150,15 +146,3 @@ def _signature(definition):
 def rows_of(inputs):
     """The batch size of `inputs` (alias -> array), all of one length."""
     return len(next(iter(inputs.values())))
-
-
-def run_in_parts(servable, signature_name, inputs, outputs, largest):
-    """As `servable.run`, at most `largest` rows at a time, so that one big request cannot take all memory."""
-    rows = rows_of(inputs)
-    if rows <= largest:
-        return servable.run(signature_name, inputs, outputs)
-    parts = []
-    for start in range(0, rows, largest):
-        part = {alias: value[start : start + largest] for alias, value in inputs.items()}
-        parts.append(servable.run(signature_name, part, outputs))
-    return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}

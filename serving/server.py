@@ -1,12 +1,14 @@
-"""The embedded server: TensorFlow Serving's gRPC API in Python, for a laptop, CI and the quickstart.
+"""The embedded server: TensorFlow Serving's gRPC API in Python, for a laptop, CI and the
+quickstart.
 
     server = AvatarServer(ServerOptions(models="avatars", port=0))
     server.start()            # loads what is there, then listens
     server.port
     server.stop(grace=10)     # drains, then unloads
 
-Same protos, model folders, config files and status codes as `tensorflow_model_server`, so clients and configuration
-work against either. It is a development default and stays small: no Classify, Regress or session service.
+Same protos, model folders, config files and status codes as `tensorflow_model_server`, so clients
+and configuration work against either. It is a development default and stays small: no Classify,
+Regress or session service.
 """
 
 import concurrent.futures
@@ -20,40 +22,19 @@ from absl import logging
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import get_model_metadata_pb2
-from tensorflow_serving.config import model_server_config_pb2
 
-from serving import (
-    batching,
-    config_protos,
-    models_config,
-    requests,
-    servables,
-    services,
-)
+from serving import batching, config_protos, configuration, requests, servables, services
 from serving.manager import Manager
 from serving.metrics import DEFAULT_PATH, Metrics
-from serving.options import (
-    ServerOptions,
-    batching_of,
-    channel_arguments,
-    credentials_of,
-)
+from serving.options import ServerOptions, batching_of, channel_arguments, credentials_of
 from serving.ports import check_free
 from serving.rest import RestServer
-from serving.status import (
-    Code,
-    StatusError,
-    deadline_exceeded,
-    invalid_argument,
-    unavailable,
-)
+from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
 from tf_talkinghead.errors import InputError
 
-DEFAULT_PART_ROWS = (
-    64  # rows run at a time without batching, where the model states no limit of its own
-)
-# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches gRPC's own server
-# while it closes is CANCELLED, which no client tries again; those told so before are in their backoff by then.
+# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches
+# gRPC's own server while it closes is CANCELLED, which no client tries again; those told so before
+# are in their backoff by then.
 FAREWELL = 0.3
 
 
@@ -65,14 +46,12 @@ class AvatarServer:
         sources = [options.models, options.model_config_file, options.model_base_path]
         if sum(map(bool, sources)) != 1:
             raise InputError("name one of --models, --model_config_file and --model_base_path")
-        if options.memory_cap_mb and not options.lazy_loading:
-            raise InputError("--memory_cap_mb needs --lazy_loading")
         embedded = bool(options.models)
         self._batching_on = embedded if options.enable_batching is None else options.enable_batching
         per_model = options.enable_per_model_batching_parameters
         self._per_model = embedded if per_model is None else per_model
         self._batching, threads, self._pool_name = batching_of(options, self._batching_on)
-        self._config = self._read_config()
+        self._config = configuration.read(self.options)
         self._credentials = credentials_of(options)
         self.metrics = Metrics()
         self._calls, self._calls_lock = 0, threading.Lock()
@@ -84,8 +63,6 @@ class AvatarServer:
             self.metrics,
             on_change=self._set_health,
             on_close=self._forget_queues,
-            lazy=options.lazy_loading,
-            memory_cap=options.memory_cap_mb << 20 or None,
             loose_labels=options.allow_version_labels_for_unavailable_models,
         )
         self._rest = _rest_of(options, self)
@@ -94,10 +71,13 @@ class AvatarServer:
         self._grpc = None
         self.port = None
 
-    # -- life ---------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------
 
     def start(self):
-        """Loads the models, then listens. InputError where the port is taken or the configuration is refused."""
+        """Loads the models, then listens.
+
+        Raises InputError where the port is taken or the configuration is refused.
+        """
         options = self.options
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
         self._grpc = grpc.server(
@@ -113,11 +93,18 @@ class AvatarServer:
         try:
             self.manager.reload(self._config, labels_follow=bool(options.models))
         except StatusError as error:
-            if (
-                error.code != Code.UNKNOWN
-            ):  # one person's broken folder does not keep the others from being served
+            # one person's broken folder does not keep the others from being served
+            if error.code != Code.UNKNOWN:
                 raise InputError(error.message) from error
             logging.error("%s", error.message)
+        if options.exposed:
+            logging.warning(
+                "listening on %s without TLS: whoever reaches this port can render every avatar, "
+                "and reload the "
+                "configuration; --ssl_config_file encrypts and, with client_verify, checks who "
+                "calls",
+                options.host,
+            )
         self._grpc.start()
         self._set_health("", self.manager.ready())
         self._rest.start()
@@ -134,7 +121,9 @@ class AvatarServer:
             raise InputError(f"{address}: cannot listen there (is the port in use?)") from error
 
     def stop(self, grace=30.0):
-        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads everything."""
+        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads
+        everything.
+        """
         end = time.monotonic() + grace
         with self._calls_lock:  # a call is counted or refused
             self._stopping.set()
@@ -151,31 +140,13 @@ class AvatarServer:
         self.manager.close()
         self._rest.stop()
 
-    # -- configuration ------------------------------------------------------------------------------------------
-
-    def _read_config(self):
-        options = self.options
-        if options.models:
-            return models_config.build(
-                options.models, previous=models_config.read_if_there(options.models)
-            )
-        if options.model_config_file:
-            return config_protos.parse_file(
-                options.model_config_file, model_server_config_pb2.ModelServerConfig
-            )
-        config = model_server_config_pb2.ModelServerConfig()
-        config.model_config_list.config.add(
-            name=options.model_name,
-            base_path=os.path.abspath(options.model_base_path),
-            model_platform="tensorflow",
-        )
-        return config
+    # -- configuration ---------------------------------------------------------------------------
 
     def _watch(self):
         """Polls folders and configuration file until the server stops."""
         options = self.options
-        folders = _Clock(options.file_system_poll_wait_seconds)
-        file = _Clock(
+        folders = configuration.Clock(options.file_system_poll_wait_seconds)
+        file = configuration.Clock(
             options.model_config_file_poll_wait_seconds if options.model_config_file else 0
         )
         waits = [clock.period for clock in (folders, file) if clock.period > 0]
@@ -190,7 +161,7 @@ class AvatarServer:
                 logging.error("configuration: %s", error)
 
     def _reload_if_changed(self):
-        config = self._read_config()
+        config = configuration.read(self.options)
         if config == self._config:
             self.manager.poll()
             return
@@ -207,15 +178,16 @@ class AvatarServer:
         self.manager.reload(config)
         self._set_health("", self.manager.ready())
 
-    # -- calls --------------------------------------------------------------------------------------------------
+    # -- calls -----------------------------------------------------------------------------------
 
     def predict(self, request, deadline=None, on_cancel=lambda callback: True):
         """The PredictResponse, or StatusError. `deadline`: time.monotonic() seconds.
 
-        `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone already.
+        `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone
+        already.
         """
         requests.model_name_of(request)
-        with self._counted(), self.manager.use(request.model_spec, deadline) as loaded:
+        with self._counted(), self.manager.use(request.model_spec) as loaded:
             call = requests.parse(loaded.servable, request)
             if deadline is not None and time.monotonic() > deadline:
                 raise deadline_exceeded("the deadline passed before the model was run")
@@ -224,13 +196,8 @@ class AvatarServer:
             else:
                 if not on_cancel(lambda: None):
                     raise StatusError(Code.CANCELLED, "the caller has cancelled")
-                outputs = self._run_alone(loaded, call)
+                outputs = self._run(loaded, call, call.inputs)
             return requests.respond(loaded.servable, call, outputs)
-
-    def _run_alone(self, loaded, call):
-        limit = loaded.options.max_execution_batch_size if loaded.options else DEFAULT_PART_ROWS
-        arguments = (loaded.servable, call.signature_name, call.inputs, call.outputs, limit)
-        return self._timed_run(loaded, lambda: servables.run_in_parts(*arguments))
 
     @contextlib.contextmanager
     def _counted(self):
@@ -248,34 +215,25 @@ class AvatarServer:
         return self._calls
 
     def _run_batched(self, loaded, call, deadline, on_cancel):
-        bad = requests.first_non_finite_row(call.inputs)
-        if bad is not None:
-            raise invalid_argument(f"{bad[0]}: row {bad[1]} has numbers that are not finite")
         options = loaded.options if self._per_model and loaded.options else self._batching
 
         def run(inputs):
             self.metrics.batches.add()
-            return self._timed_run(
-                loaded, lambda: loaded.servable.run(call.signature_name, inputs, call.outputs)
-            )
+            return self._run(loaded, call, inputs)
 
         task = batching.Task(call.inputs, deadline)
-        parts = self._scheduler.submit(
-            (loaded, call.signature_name, call.outputs), run, options, task
-        )
-        if not on_cancel(lambda: [part.cancel() for part in parts]):
+        key = (loaded, call.signature_name, call.outputs)
+        self._scheduler.submit(key, run, options, task)
+        if not on_cancel(task.cancel):
             raise StatusError(Code.CANCELLED, "the caller has cancelled")
-        results = [part.wait() for part in parts]
-        return {
-            alias: requests.joined([result[alias] for result in results]) for alias in call.outputs
-        }
+        return task.wait()
 
-    def _timed_run(self, loaded, run):
+    def _run(self, loaded, call, inputs):
+        """The outputs of one run of the model for `inputs`, which may be those of several calls."""
         start = time.monotonic()
-        outputs = run()
-        self.metrics.runtime_latency.observe(
-            1e6 * (time.monotonic() - start), loaded.name, "Predict", "TF1"
-        )
+        outputs = loaded.servable.run(call.signature_name, inputs, call.outputs)
+        took = 1e6 * (time.monotonic() - start)
+        self.metrics.runtime_latency.observe(took, loaded.name, "Predict", "TF1")
         return outputs
 
     def metadata(self, request):
@@ -300,7 +258,7 @@ class AvatarServer:
             response.metadata["signature_def"].Pack(signatures)
         return response
 
-    # -- callbacks ----------------------------------------------------------------------------------------------
+    # -- callbacks -------------------------------------------------------------------------------
 
     def _set_health(self, name, serving):
         status = health_pb2.HealthCheckResponse
@@ -312,20 +270,6 @@ class AvatarServer:
 
     def _on_dequeue(self, seconds):
         self.metrics.queueing_latency.observe(1e6 * seconds, self._pool_name)
-
-
-class _Clock:
-    """Says once in `period` seconds that something is due; never for 0."""
-
-    def __init__(self, period):
-        self.period = period
-        self._last = time.monotonic()
-
-    def due(self):
-        if self.period <= 0 or time.monotonic() - self._last < self.period * 0.9:
-            return False
-        self._last = time.monotonic()
-        return True
 
 
 def _rest_of(options, server):

@@ -1,11 +1,11 @@
-"""The servers that the conformance tests run against, embedded and real, and what the tests call them with."""
+"""The servers that the conformance tests run against, embedded and real, and what the tests call
+them with.
+"""
 
-import os
-import pathlib
+import contextlib
 import time
 
 import grpc
-import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import (
@@ -19,9 +19,11 @@ from tensorflow_serving.apis import (
 from serving.options import ServerOptions
 from serving.server import AvatarServer
 from tests import toy_models
+from tests.real_server import RealServer, production_flags
 from tests.toy_models import landmarks
 
 Code = grpc.StatusCode
+EMBEDDED, REAL = "embedded", "tensorflow_model_server"
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
@@ -102,48 +104,54 @@ class Served:
         return int(tf.make_ndarray(self.predict(name, **spec).outputs["frames"])[0, 0, 0, 0])
 
 
-@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
-def served(request, tmp_path_factory):
-    if request.param == "embedded":
-        models = tmp_path_factory.mktemp("models")
-        toy_models.publish(models, "first", 1)
-        config = models / "models.config"
-        config.write_text(
-            f'model_config_list {{ config {{ name: "first" base_path: "{models}/first" model_platform: "tensorflow" }} }}'
+@contextlib.contextmanager
+def embedded(models):
+    """An embedded server on `models`, with batching as in production."""
+    server = AvatarServer(
+        ServerOptions(
+            model_config_file=str(_first_config(models)),
+            port=0,
+            enable_batching=True,
+            enable_per_model_batching_parameters=True,
+            file_system_poll_wait_seconds=0.1,
+            grpc_max_threads=int(production_flags()["grpc_max_threads"]),
         )
-        server = AvatarServer(
-            ServerOptions(
-                model_config_file=str(config),
-                host="localhost",
-                port=0,
-                enable_batching=True,
-                enable_per_model_batching_parameters=True,
-                file_system_poll_wait_seconds=0.1,
-                grpc_max_threads=40,
-            )
-        )
-        server.start()
-        yield Served("embedded", f"localhost:{server.port}", models)
+    )
+    server.start()
+    try:
+        yield Served(EMBEDDED, f"localhost:{server.port}", models)
+    finally:
         server.stop()
-        return
-    address, models = os.environ.get("TF_SERVING_ADDRESS"), os.environ.get("TF_SERVING_MODELS")
-    if not address or not models:
-        pytest.skip(
-            "no real tensorflow_model_server: TF_SERVING_ADDRESS and TF_SERVING_MODELS are not set"
-        )
-    yield Served("tensorflow_model_server", address, pathlib.Path(models))
 
 
-@pytest.fixture(scope="module")
-def toy(served, request):
-    """A model named after the test file, with versions 1 and 2 labelled stable and canary; its name."""
-    name = request.module.__name__.rpartition(".")[2].removeprefix("test_serving_")
-    served.publish(name, 1)
-    served.publish(name, 2)
-    served.configure(name, versions=[1, 2])
-    served.wait_until(lambda: served.status(name) == {1: AVAILABLE, 2: AVAILABLE})
-    served.configure(name, labels={"stable": 1, "canary": 2}, versions=[1, 2])
-    return name
+@contextlib.contextmanager
+def real(models):
+    """A tensorflow_model_server on `models`.
+
+    Configured over gRPC, so it does not poll its config file.
+    """
+    _first_config(models)
+    flags = {
+        "model_config_file_poll_wait_seconds": None,
+        "file_system_poll_wait_seconds": 1,
+        "allow_version_labels_for_unavailable_models": None,
+    }
+    with RealServer(models, models / "server.log", **flags) as server:
+        yield Served(REAL, server.address, models)
+
+
+def _first_config(models):
+    """A models.config with one model: TensorFlow Serving does not start without."""
+    toy_models.publish(models, "first", 1)
+    config = models / "models.config"
+    config.write_text(
+        "model_config_list "
+        f'{{ config {{ name: "first" base_path: "{models}/first" model_platform: "tensorflow" }} }}'
+    )
+    return config
+
+
+SERVERS = {EMBEDDED: embedded, REAL: real}
 
 
 def refusal(code):

@@ -1,4 +1,7 @@
-"""Fixtures shared by all tests. Nothing here needs a network, a GPU or footage that is not installed."""
+"""Fixtures shared by all tests.
+
+Nothing here needs a network, a GPU or footage that is not installed.
+"""
 
 import os
 import pathlib
@@ -10,7 +13,10 @@ from tf_talkinghead.config import preset
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder of real clips that TALKINGHEAD_REAL_DATA names; the test is skipped where it is absent."""
+    """The folder of real clips that TALKINGHEAD_REAL_DATA names.
+
+    The test is skipped where it is absent.
+    """
     folder = os.environ.get("TALKINGHEAD_REAL_DATA", "")
     if not folder or not pathlib.Path(folder).is_dir():
         pytest.skip("needs real clips: set TALKINGHEAD_REAL_DATA to their folder")
@@ -29,3 +35,36 @@ def portrait():
 def tiny():
     """The 32-px preset."""
     return preset("tiny")
+
+
+@pytest.fixture(params=["embedded", "tensorflow_model_server"])
+def server_kind(request):
+    """Which server a test is about, for `serving_fixtures.polling`: the embedded one, then the real
+    one.
+    """
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
+def served(request, tmp_path_factory):
+    """A running server as a `conformance.Served`: the embedded one, then the real one where it
+    exists.
+    """
+    from tests import conformance  # imports TensorFlow
+
+    with conformance.SERVERS[request.param](tmp_path_factory.mktemp("models")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def toy(served, request):
+    """The name of a model named after the test file; versions 1 and 2 are stable and canary."""
+    from tests.conformance import AVAILABLE
+
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_serving_")
+    served.publish(name, 1)
+    served.publish(name, 2)
+    served.configure(name, versions=[1, 2])
+    served.wait_until(lambda: served.status(name) == {1: AVAILABLE, 2: AVAILABLE})
+    served.configure(name, labels={"stable": 1, "canary": 2}, versions=[1, 2])
+    return name

@@ -1,4 +1,4 @@
-"""Requests merged, padded, split, refused and dropped by the batch scheduler."""
+"""Requests merged, padded, refused and dropped by the batch scheduler."""
 
 import threading
 import time
@@ -7,13 +7,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from serving.batching import (
-    BatchingOptions,
-    BatchScheduler,
-    Task,
-    options_from_proto,
-    padded_rows,
-)
+from serving.batching import BatchScheduler, Task, padded_rows
+from serving.batching_options import BatchingOptions, options_from_proto
 from serving.config_protos import BatchingParameters
 from serving.status import Code, StatusError
 from tf_talkinghead.errors import InputError
@@ -52,7 +47,9 @@ def scheduler():
 
 @pytest.fixture
 def busy(scheduler):
-    """(scheduler, model) whose only thread is held inside the model, so that what is submitted now must wait."""
+    """(scheduler, model) whose only thread is held inside the model, so that what is submitted now
+    must wait.
+    """
     model = Model()
     model.shut()
     first = Task(rows(0))
@@ -68,7 +65,7 @@ def refused(code):
 
 def test_requests_that_wait_together_run_together_and_get_their_own_rows(busy):
     scheduler, model = busy
-    options = BatchingOptions(max_batch_size=8, max_execution_batch_size=8)
+    options = BatchingOptions(max_batch_size=8)
     tasks = [Task(rows(1, 2)), Task(rows(3)), Task(rows(4, 5, 6))]
     for task in tasks:
         scheduler.submit("other", model.run, options, task)
@@ -79,7 +76,7 @@ def test_requests_that_wait_together_run_together_and_get_their_own_rows(busy):
 
 def test_a_batch_never_exceeds_its_size_and_keeps_requests_whole(busy):
     scheduler, model = busy
-    options = BatchingOptions(max_batch_size=4, max_execution_batch_size=4)
+    options = BatchingOptions(max_batch_size=4)
     tasks = [Task(rows(1, 1, 1)), Task(rows(2, 2)), Task(rows(3, 3)), Task(rows(4))]
     for task in tasks:
         scheduler.submit("other", model.run, options, task)
@@ -91,7 +88,7 @@ def test_a_batch_never_exceeds_its_size_and_keeps_requests_whole(busy):
 
 def test_batches_are_padded_to_an_allowed_size_with_a_row_of_their_own(busy):
     scheduler, model = busy
-    options = BatchingOptions(4, 4, allowed_batch_sizes=(1, 4))
+    options = BatchingOptions(4, allowed_batch_sizes=(1, 4))
     tasks = [Task(rows(5)), Task(rows(6))]
     for task in tasks:
         scheduler.submit("other", model.run, options, task)
@@ -105,7 +102,7 @@ def test_batches_are_padded_to_an_allowed_size_with_a_row_of_their_own(busy):
 
 def test_a_full_queue_is_unavailable(busy):
     scheduler, model = busy
-    options = BatchingOptions(2, 2, max_enqueued_batches=2)
+    options = BatchingOptions(2, max_enqueued_batches=2)
     for _ in range(4):
         scheduler.submit("other", model.run, options, Task(rows(1)))
     with refused(Code.UNAVAILABLE):
@@ -113,25 +110,10 @@ def test_a_full_queue_is_unavailable(busy):
     scheduler.submit("a queue of its own", model.run, options, Task(rows(1)))
 
 
-def test_more_rows_than_a_batch_are_refused_or_split(busy):
+def test_more_rows_than_a_batch_are_refused(busy):
     scheduler, model = busy
     with refused(Code.INVALID_ARGUMENT):
-        scheduler.submit("other", model.run, BatchingOptions(2, 2), Task(rows(1, 2, 3)))
-    options = BatchingOptions(max_batch_size=7, max_execution_batch_size=3, split=True)
-    small, large = Task(rows(1)), Task(rows(2, 3, 4, 5, 6, 7, 8))
-    scheduler.submit("other", model.run, options, small)
-    parts = scheduler.submit("other", model.run, options, large)
-    model.open.set()
-    assert np.concatenate([part.wait()["y"] for part in parts]).tolist() == [
-        4,
-        6,
-        8,
-        10,
-        12,
-        14,
-        16,
-    ]
-    assert small.wait()["y"].tolist() == [2] and model.seen[1:] == [[1, 2, 3], [4, 5, 6], [7, 8]]
+        scheduler.submit("other", model.run, BatchingOptions(2), Task(rows(1, 2, 3)))
 
 
 def test_cancelled_and_late_requests_are_not_run(busy):
@@ -172,7 +154,7 @@ def test_an_error_reaches_everyone_in_the_batch_and_nobody_after(scheduler):
 
 def test_queues_take_turns(busy):
     scheduler, model = busy
-    options = BatchingOptions(1, 1)
+    options = BatchingOptions(1)
     tasks = [Task(rows(1)) for _ in range(4)]
     for task in tasks:
         scheduler.submit("long", model.run, options, task)
@@ -186,7 +168,7 @@ def test_queues_take_turns(busy):
 
 def test_an_unfilled_batch_waits_for_company_and_a_full_one_does_not(scheduler):
     model = Model()
-    options = BatchingOptions(2, 2, timeout_micros=3_600_000_000)
+    options = BatchingOptions(2, timeout_micros=3_600_000_000)
     first, second = Task(rows(1)), Task(rows(2))
     scheduler.submit("q", model.run, options, first)
     time.sleep(0.05)
@@ -198,7 +180,7 @@ def test_an_unfilled_batch_waits_for_company_and_a_full_one_does_not(scheduler):
 def test_a_lone_call_does_not_wait_for_company():
     under_way = [2]
     scheduler, model = BatchScheduler(threads=1, under_way=lambda: under_way[0]), Model()
-    options = BatchingOptions(8, 8, timeout_micros=3_600_000_000)
+    options = BatchingOptions(8, timeout_micros=3_600_000_000)
     accompanied, alone = Task(rows(1)), Task(rows(2), deadline=time.monotonic() + 20)
     scheduler.submit("q", model.run, options, accompanied)
     time.sleep(0.05)
@@ -211,7 +193,7 @@ def test_a_lone_call_does_not_wait_for_company():
 def test_closing_runs_what_is_queued_and_refuses_the_rest():
     scheduler, model = BatchScheduler(threads=1), Model()
     task = Task(rows(1))
-    scheduler.submit("q", model.run, BatchingOptions(8, 8, timeout_micros=3_600_000_000), task)
+    scheduler.submit("q", model.run, BatchingOptions(8, timeout_micros=3_600_000_000), task)
     scheduler.close()
     assert task.wait()["y"].tolist() == [2]
     with refused(Code.UNAVAILABLE):
@@ -223,14 +205,13 @@ def options(text):
 
 
 def test_options_come_from_the_file_with_tensorflow_servings_defaults():
-    assert options("") == BatchingOptions(1000, 1000, 0, 10, (), False)
+    assert options("") == BatchingOptions(1000, 0, 10, ())
     made = options(
-        "max_batch_size { value: 4 } batch_timeout_micros { value: 7 } max_enqueued_batches { value: 3 }"
+        "max_batch_size { value: 4 } batch_timeout_micros { value: 7 } max_enqueued_batches { "
+        "value: 3 }"
         " allowed_batch_sizes: 1 allowed_batch_sizes: 4"
     )
-    assert made == BatchingOptions(4, 4, 7, 3, (1, 4), False)
-    split = "max_batch_size { value: 16 } max_execution_batch_size { value: 4 } enable_large_batch_splitting { value: true }"
-    assert options(split) == BatchingOptions(16, 4, 0, 10, (), True)
+    assert made == BatchingOptions(4, 7, 3, (1, 4))
 
 
 @pytest.mark.parametrize(
@@ -240,6 +221,7 @@ def test_options_come_from_the_file_with_tensorflow_servings_defaults():
         "max_batch_size { value: 4 } allowed_batch_sizes: 4 allowed_batch_sizes: 2",
         "max_batch_size { value: 0 }",
         "batch_timeout_micros { value: -1 }",
+        "enable_large_batch_splitting { value: true }",
     ],
 )
 def test_impossible_options_are_refused(text):

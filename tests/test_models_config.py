@@ -1,4 +1,6 @@
-"""models.config: everyone in it, stable kept until promoted, read back by the proto TensorFlow Serving uses."""
+"""models.config: everyone in it, stable kept until promoted, read back by the proto TensorFlow
+Serving uses.
+"""
 
 import shutil
 
@@ -49,41 +51,29 @@ def test_stable_stays_until_it_is_moved(tmp_path):
     before = models_config.build(tmp_path)
     publish(tmp_path, "anna", 2)
     publish(tmp_path, "bob", 2, 3)
-    config = models_config.build(tmp_path, before)
-    assert labels(config) == {"anna": {"stable": 1, "canary": 2}, "bob": {"stable": 1, "canary": 3}}
-    assert loaded(config) == {"anna": [1, 2], "bob": [1, 3]}
-    config = models_config.build(tmp_path, before, promote=["anna"], pin={"bob": 2})
-    assert labels(config) == {"anna": {"stable": 2, "canary": 2}, "bob": {"stable": 2, "canary": 3}}
-    assert loaded(config) == {"anna": [2], "bob": [2, 3]}
+    wanted = models_config.wanted_labels(tmp_path, before)
+    assert wanted == {"anna": {"stable": 1, "canary": 2}, "bob": {"stable": 1, "canary": 3}}
+    assert loaded(models_config.build(tmp_path, before)) == {"anna": [1, 2], "bob": [1, 3]}
+    wanted = models_config.wanted_labels(tmp_path, before, promote=["anna"], pin={"bob": 2})
+    assert wanted == {"anna": {"stable": 2, "canary": 2}, "bob": {"stable": 2, "canary": 3}}
+    assert loaded(models_config.config_of(tmp_path, wanted)) == {"anna": [2], "bob": [2, 3]}
+    wanted = models_config.wanted_labels(tmp_path, before, retire={"bob": 3})
+    assert wanted["bob"] == {"stable": 1, "canary": 2}
     shutil.rmtree(tmp_path / "bob" / "1")  # stable's folder was pruned away
-    assert labels(models_config.build(tmp_path, before, promote=["all"]))["bob"] == {
-        "stable": 3,
-        "canary": 3,
-    }
+    wanted = models_config.wanted_labels(tmp_path, before, promote=["all"])
+    assert wanted["bob"] == {"stable": 3, "canary": 3}
 
 
-def test_labels_move_in_two_writes(tmp_path):
+def test_without_a_server_to_ask_labels_stay_and_versions_load(tmp_path):
     publish(tmp_path, "anna", 1)
     _, config, waiting = models_config.update(tmp_path)
     assert labels(config)["anna"] == {"stable": 1, "canary": 1} and waiting == []
     publish(tmp_path, "anna", 2)
-    _, config, waiting = models_config.update(tmp_path)
-    assert labels(config)["anna"] == {"stable": 1, "canary": 1} and loaded(config)["anna"] == [1, 2]
-    assert waiting == [("anna", "canary", 2)]
-    _, config, waiting = models_config.update(tmp_path)
-    assert labels(config)["anna"] == {"stable": 1, "canary": 2} and waiting == []
-    _, config, waiting = models_config.update(tmp_path, promote=["anna"])
-    assert (
-        labels(config)["anna"] == {"stable": 2, "canary": 2}
-        and loaded(config)["anna"] == [2]
-        and waiting == []
-    )
-    for expected, left in (((2, [1, 2]), [("anna", "stable", 1)]), ((1, [1, 2]), [])):
-        _, config, waiting = models_config.update(tmp_path, pin={"anna": 1})
-        assert (
-            labels(config)["anna"]["stable"],
-            loaded(config)["anna"],
-        ) == expected and waiting == left
+    for _ in range(2):
+        _, config, waiting = models_config.update(tmp_path, promote=["anna"])
+        assert labels(config)["anna"] == {"stable": 1, "canary": 1}
+        assert loaded(config)["anna"] == [1, 2]
+        assert waiting == [("anna", "canary", 2), ("anna", "stable", 2)]
 
 
 def test_the_file_reads_back_and_shows_the_path_inside_a_container(tmp_path):
@@ -101,9 +91,9 @@ def test_mistakes_are_named(tmp_path):
         models_config.build(tmp_path / "absent")
     publish(tmp_path, "anna", 1)
     with pytest.raises(InputError, match="nobody called dora"):
-        models_config.build(tmp_path, promote=["dora"])
+        models_config.wanted_labels(tmp_path, promote=["dora"])
     with pytest.raises(InputError, match="anna: there is no version 7, only 1"):
-        models_config.build(tmp_path, pin={"anna": 7})
+        models_config.wanted_labels(tmp_path, pin={"anna": 7})
     (tmp_path / "models.config").write_text("nonsense")
     with pytest.raises(InputError, match="models.config: not a text ModelServerConfig"):
         models_config.update(tmp_path)

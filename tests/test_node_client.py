@@ -1,11 +1,12 @@
-"""The Node example, written from .proto files alone, against the embedded server or the real one."""
+"""The Node example, written from .proto files alone, against both servers."""
 
+import base64
 import io
 import json
-import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import numpy as np
 import PIL.Image
@@ -13,8 +14,10 @@ import pytest
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
+from serving import models_config
 from tests import toy_models
-from tests.serving_fixtures import serving
+from tests.real_server import RealServer, free_port
+from tests.serving_fixtures import packed_strings, polling, serving
 
 NODE = pathlib.Path(__file__).parents[1] / "serving" / "node"
 PUBLIC = {
@@ -44,6 +47,13 @@ def installed(tmp_path_factory):
     return folder
 
 
+def publish(folder):
+    """A models folder with version 3 of anna, and its models.config."""
+    toy_models.publish(folder / "models", "anna", 3)
+    models_config.update(folder / "models")
+    return folder / "models"
+
+
 def run(folder, *arguments):
     return subprocess.run(
         ["node", str(folder / "avatar.js"), *arguments], capture_output=True, text=True, timeout=60
@@ -59,37 +69,69 @@ def check_frames(folder, version):
         np.testing.assert_allclose(frame[0, 0], [version, 255 * 0.4, 255 * y], atol=3)
 
 
-def test_node_draws_frames_and_reports_errors(installed, tmp_path):
-    models = tmp_path / "models"
-    toy_models.publish(models, "anna", 3)
-    with serving(models=str(models)) as server:
-        made = run(installed, f"localhost:{server.port}", "anna", str(tmp_path / "frames"), "5")
+def test_node_draws_frames_and_reports_errors(installed, tmp_path, server_kind):
+    models = publish(tmp_path)
+    with polling(server_kind, models) as address:
+        made = run(installed, address, "anna", str(tmp_path / "frames"), "5")
         assert made.returncode == 0, made.stderr
         check_frames(tmp_path / "frames", 3)
-        refused = run(installed, f"localhost:{server.port}", "nobody", str(tmp_path / "none"), "5")
-        assert (
-            refused.returncode == 1
-            and "Servable not found for request: Latest(nobody)" in refused.stderr
-        )
+        refused = run(installed, address, "nobody", str(tmp_path / "none"), "5")
+        assert refused.returncode == 1
+        assert "Servable not found for request: Latest(nobody)" in refused.stderr
 
 
-def test_node_against_the_real_server(installed, tmp_path):
-    address = os.environ.get("TF_SERVING_ADDRESS")
-    if not address:
-        pytest.skip("no real tensorflow_model_server: TF_SERVING_ADDRESS is not set")
-    made = run(
-        installed,
-        address,
-        os.environ.get("TF_SERVING_PERSON", "toy"),
-        str(tmp_path / "frames"),
-        "5",
+def test_node_waits_for_a_server_that_is_starting(installed, tmp_path):
+    models, port = publish(tmp_path), free_port()
+    arguments = [f"localhost:{port}", "anna", str(tmp_path / "frames"), "5"]
+    node = subprocess.Popen(
+        ["node", str(installed / "avatar.js"), *arguments], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        time.sleep(1.0)  # it has been refused by then
+        with serving(models=str(models), port=port):
+            _, said = node.communicate(timeout=40)
+    finally:
+        node.kill()
+    assert node.returncode == 0, said
+    check_frames(tmp_path / "frames", 3)
+
+
+def test_node_reads_strings_listed_and_packed(installed):
+    values = [b"", b"x" * 300, b"\xff\x00" * 70000]
+    packed = base64.b64encode(packed_strings(values).tensor_content).decode()
+    code = (
+        "const {strings} = require('./avatar.js');"
+        "const shape = {dim: [{size: 3}]};"
+        "const content = Buffer.from(require('fs').readFileSync(0, 'utf8'), 'base64');"
+        "const hex = (list) => list.map((value) => value.toString('hex'));"
+        "console.log(JSON.stringify([hex(strings({tensor_content: content, tensor_shape: shape})),"
+        "  hex(strings({string_val: [Buffer.from('ab')], tensor_shape: {dim: [{size: 1}]}}))]));"
+    )
+    made = subprocess.run(
+        ["node", "-e", code],
+        cwd=installed,
+        input=packed,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert made.returncode == 0, made.stderr
-    assert len(list((tmp_path / "frames").iterdir())) == 5
+    assert json.loads(made.stdout) == [[value.hex() for value in values], [b"ab".hex()]]
+
+
+def test_node_reads_what_the_real_server_packs(installed, tmp_path):
+    models = publish(tmp_path)
+    with RealServer(
+        models, tmp_path / "server.log", enable_serialization_as_tensor_content="true"
+    ) as server:
+        made = run(installed, server.address, "anna", str(tmp_path / "frames"), "5")
+    assert made.returncode == 0, made.stderr
+    check_frames(tmp_path / "frames", 3)
 
 
 LIST_FIELDS = """
-const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto', {includeDirs: ['.'], keepCase: true});
+const loaded = require('@grpc/proto-loader').loadSync('prediction_service.proto',
+  {includeDirs: ['.'], keepCase: true});
 const fields = {};
 for (const [name, entry] of Object.entries(loaded))
   if (entry.type && entry.type.field)

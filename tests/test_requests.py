@@ -1,4 +1,6 @@
-"""Malformed requests: each gets the right status, the server lives, and the next good request is right."""
+"""Malformed requests: each gets the right status, the server lives, and the next good request is
+right.
+"""
 
 import random
 
@@ -27,7 +29,10 @@ def random_bytes(rng):
 
 
 def damaged(rng):
-    """A good request cut short or with bytes changed; what still parses may be anything, even good."""
+    """A good request cut short or with bytes changed.
+
+    What still parses may be anything, even good.
+    """
     data = bytearray(request_for("toy").SerializeToString())
     if rng.random() < 0.5:
         del data[rng.randrange(len(data)) :]
@@ -50,7 +55,7 @@ def parses(data):
 def wrong_dtype(rng):
     request = request_for("toy")
     request.inputs["landmarks"].dtype = rng.choice(
-        [number for number in range(0, 140) if number != tf.float32]
+        [number for number in range(140) if number != tf.float32]
     )
     return request, {Code.INVALID_ARGUMENT}
 
@@ -82,7 +87,7 @@ def not_finite(rng):
     values[rng.randrange(rows), rng.randrange(68), rng.randrange(2)] = rng.choice(
         [np.nan, np.inf, -np.inf]
     )
-    return request_for("toy", {"landmarks": values}), {Code.INVALID_ARGUMENT}
+    return request_for("toy", {"landmarks": values}), {Code.OK}  # the row's `ok` is false
 
 
 def truncated_tensor(rng):
@@ -142,7 +147,8 @@ def unknown_model(rng):
 
 
 KINDS = [
-    random_bytes, damaged, wrong_dtype, wrong_shape, claimed_shape, not_finite, truncated_tensor, huge_batch,
+    random_bytes, damaged, wrong_dtype, wrong_shape, claimed_shape, not_finite, truncated_tensor,
+    huge_batch,
     unknown_signature, unknown_output, wrong_inputs, unknown_model,
 ]  # fmt: skip
 

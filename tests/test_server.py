@@ -1,12 +1,12 @@
 """The embedded server's own behaviour: limits, deadlines, draining, TLS, health, reflection.
 
-Watching its folders is in test_server_watching.py; what it shares with tensorflow_model_server in test_serving_conformance.py.
+Watching its folders is in test_server_watching.py; what it shares with tensorflow_model_server in
+test_serving_conformance.py.
 """
 
-import datetime
-import ipaddress
 import shutil
 import socket
+import sys
 import threading
 import time
 
@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
-from serving.client import AvatarClient, AvatarError, Tls
 from serving.options import ServerOptions
 from serving.server import AvatarServer
 from tests import toy_models
@@ -121,53 +121,65 @@ def test_a_stopping_server_answers_what_is_under_way_and_refuses_what_comes(mode
         assert code_of(stub.Predict, request_for("anna"), timeout=20) == Code.UNAVAILABLE
 
 
-def test_a_row_that_is_not_finite_never_reaches_a_batch(models):
-    with serving(models=str(models)) as server:
-        gate, stub = Gate(server, "anna"), stub_of(server)
-        gate.open.set()
-        for value in (np.nan, np.inf):
-            bad = landmarks(0.5, rows=2)
-            bad[1, 67, 1] = value
-            with pytest.raises(grpc.RpcError) as error:
-                stub.Predict(request_for("anna", {"landmarks": bad}), timeout=20)
-            assert error.value.code() == Code.INVALID_ARGUMENT and "row 1" in error.value.details()
-        assert gate.seen == []
-
-
-def test_without_batching_ok_tells_of_the_row_that_is_not_finite(models):
-    with serving(models=str(models), enable_batching=False) as server:
+@pytest.mark.parametrize("batching", [True, False])
+def test_ok_tells_of_the_row_that_is_not_finite(models, batching):
+    with serving(models=str(models), enable_batching=batching) as server:
         bad = landmarks(0.2, rows=3)
         bad[1, 5, 0] = np.inf
-        outputs = (
-            stub_of(server).Predict(request_for("anna", {"landmarks": bad}), timeout=20).outputs
-        )
+        request = request_for("anna", {"landmarks": bad})
+        outputs = stub_of(server).Predict(request, timeout=20).outputs
         assert tf.make_ndarray(outputs["ok"]).tolist() == [True, False, True]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
-            level(0.2),
-            level(0.5),
-            level(0.2),
-        ]
+        greens = tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist()
+        assert greens == [level(0.2), level(0.5), level(0.2)]
 
 
-def test_without_batching_a_large_request_is_run_in_parts(models):
+def test_a_request_without_rows_is_answered(models):
     with serving(models=str(models), enable_batching=False) as server:
-        gate = Gate(server, "anna")
-        gate.open.set()
-        x = np.float32(np.arange(20) / 20)
-        clip = np.concatenate([landmarks(value) for value in x])
-        outputs = (
-            stub_of(server).Predict(request_for("anna", {"landmarks": clip}), timeout=20).outputs
+        request = request_for("anna", {"landmarks": landmarks(0.5)[:0]})
+        outputs = stub_of(server).Predict(request, timeout=20).outputs
+        assert tf.make_ndarray(outputs["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+
+
+def test_a_model_without_a_platform_is_refused_and_harms_nothing(models):
+    with serving(models=str(models)) as server:
+        stub = model_service_pb2_grpc.ModelServiceStub(
+            grpc.insecure_channel(f"localhost:{server.port}")
         )
-        assert [len(batch) for batch in gate.seen] == [8, 8, 4]
-        assert tf.make_ndarray(outputs["frames"])[:, 0, 0, 1].tolist() == [
-            level(value) for value in x
-        ]
-        empty = (
-            stub_of(server)
-            .Predict(request_for("anna", {"landmarks": clip[:0]}), timeout=20)
-            .outputs
+        request = model_management_pb2.ReloadConfigRequest()
+        model = request.config.model_config_list.config.add(name="x", base_path=str(models))
+        assert code_of(stub.HandleReloadConfigRequest, request) == Code.INVALID_ARGUMENT
+        model.name, model.base_path, model.model_platform = (
+            "anna",
+            str(models / "anna"),
+            "tensorflow",
         )
-        assert tf.make_ndarray(empty["frames"]).shape == (0, toy_models.SIZE, toy_models.SIZE, 3)
+        stub.HandleReloadConfigRequest(request, timeout=20)
+        assert answering(server, "anna") == 1
+
+
+def reachable(address, port):
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex((address, port)) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux answers on all of 127.0.0.0/8")
+def test_only_this_machine_can_call_unless_told_otherwise(models, caplog):
+    """127.0.0.2 is answered by a server that listens on all addresses, not by one that listens on
+    loopback's.
+    """
+    options = {"models": str(models), "port": 0, "rest_api_port": -1}
+    for host, others, warnings in (({}, False, 0), ({"host": "0.0.0.0"}, True, 1)):
+        caplog.clear()
+        server = AvatarServer(ServerOptions(**options, **host))
+        server.start()
+        try:
+            assert reachable("127.0.0.1", server.port)
+            assert reachable("127.0.0.2", server.port) == others
+            said = [record for record in caplog.records if "without TLS" in record.getMessage()]
+            assert len(said) == warnings
+        finally:
+            server.stop(grace=1)
 
 
 def test_messages_and_batches_are_bounded(models):
@@ -208,65 +220,6 @@ def test_stopping_drains_the_calls_under_way_and_refuses_new_ones(models):
         assert len(running.result().outputs) == 2
         stopper.join(20)
         assert not stopper.is_alive()
-
-
-def pem_pair(folder, name, authority=None):
-    """Writes NAME.key and NAME.crt, signed by `authority` (a pair) or by itself; returns (key, certificate) objects."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    signer, issuer = (key, subject) if authority is None else (authority[0], authority[1].subject)
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .sign(signer, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
-    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return key, certificate
-
-
-@pytest.mark.parametrize("mutual", [False, True])
-def test_tls(models, tmp_path, mutual):
-    authority = pem_pair(tmp_path, "authority")
-    pem_pair(tmp_path, "server", authority)
-    pem_pair(tmp_path, "client", authority)
-    quoted = lambda name: '"' + (tmp_path / name).read_text().replace("\n", "\\n") + '"'
-    config = tmp_path / "ssl.config"
-    config.write_text(
-        f"server_key: {quoted('server.key')} server_cert: {quoted('server.crt')}"
-        f" custom_ca: {quoted('authority.crt')} client_verify: {str(mutual).lower()}"
-    )
-    with serving(models=str(models), ssl_config_file=str(config)) as server:
-        address = f"localhost:{server.port}"
-        file = lambda name: str(tmp_path / name)
-        anonymous = Tls(ca=file("authority.crt"))
-        known = Tls(file("authority.crt"), file("client.key"), file("client.crt"))
-        with AvatarClient(address, "anna", tls=known) as avatar:
-            assert avatar.card()["person"] == "anna"
-        for tls, allowed in ((anonymous, not mutual), (None, False)):
-            with AvatarClient(address, "anna", tls=tls, timeout=1.0) as avatar:
-                if allowed:
-                    assert avatar.card()["person"] == "anna"
-                else:
-                    with pytest.raises(AvatarError) as error:
-                        avatar.card()
-                    assert error.value.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
 
 def test_health_of_the_server_and_of_each_model(models):
@@ -322,7 +275,6 @@ def test_reflection_lists_the_services(models):
         ({}, "name one of"),
         ({"models": "MODELS", "model_base_path": "/x"}, "name one of"),
         ({"models": "/absent"}, "/absent: not a folder"),
-        ({"models": "MODELS", "memory_cap_mb": 5}, "--memory_cap_mb needs --lazy_loading"),
         (
             {"model_base_path": "MODELS", "batching_parameters_file": "/x"},
             "without setting --enable_batching",

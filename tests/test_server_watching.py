@@ -1,4 +1,4 @@
-"""The embedded server watches its folders and its config file: versions come and go, models load on first use."""
+"""The embedded server watches its folders and its config file: versions come and go."""
 
 import shutil
 import threading
@@ -8,11 +8,11 @@ import grpc
 import pytest
 import tensorflow as tf
 
-from serving import models_config
+from serving import models_config, rollout
 from serving.client import AvatarClient
 from tests import toy_models
 from tests.serving_fixtures import answering, request_for, serving, stub_of, wait_until
-from tests.toy_models import landmarks, level
+from tests.toy_models import level
 
 Code = grpc.StatusCode
 
@@ -61,7 +61,7 @@ def test_no_call_fails_while_versions_come_and_go(models):
             thread.start()
         for version in range(2, 6):
             toy_models.publish(models, "anna", version)
-            wait_until(lambda: seen and seen[-1] == version)
+            wait_until(lambda version=version: seen and seen[-1] == version)
             shutil.rmtree(models / "anna" / str(version - 1))
         stop.set()
         for thread in threads:
@@ -111,11 +111,11 @@ def test_stable_stays_where_the_config_file_put_it(models):
         for version in (2, 3):
             if version == 3:
                 toy_models.publish(models, "anna", 3)
-            wait_until(lambda: answering(server, "anna") == version)
+            wait_until(lambda version=version: answering(server, "anna") == version)
             for label, expected in (("stable", 1), ("canary", version)):
                 with AvatarClient(f"localhost:{server.port}", "anna", label=label) as avatar:
                     assert avatar.card()["version"] == expected
-        wait_until(lambda: not models_config.update(models, promote=["anna"])[2])
+        assert rollout.roll_out(models, [f"localhost:{server.port}"], promote=["anna"]) == []
 
         def stable():
             with AvatarClient(f"localhost:{server.port}", "anna", label="stable") as avatar:
@@ -130,7 +130,8 @@ def test_the_config_file_is_polled(models, tmp_path):
 
     def write(version):
         file.write_text(
-            f'model_config_list {{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
+            "model_config_list "
+            f'{{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
             f" model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
         )
 
@@ -144,95 +145,6 @@ def test_the_config_file_is_polled(models, tmp_path):
         wait_until(lambda: answering(server, "a") == 1)
 
 
-def test_rollout_and_rollback_under_tensorflow_servings_rules(models):
-    """The written file alone steers the server, whose rule is that a label moves only to what is loaded."""
-    file, _, _ = models_config.update(models)
-
-    def drawing(label):
-        with AvatarClient(f"localhost:{server.port}", "anna", label=label, jpeg=False) as avatar:
-            return int(avatar.render(landmarks(0.5))[0, 0, 0, 0])
-
-    def update_until_done(**options):
-        for _ in range(100):
-            assert drawing("stable") in (1, 2)  # nobody notices
-            if not models_config.update(models, **options)[2]:
-                return
-            time.sleep(0.3)
-        raise AssertionError("the label never moved")
-
-    with serving(
-        model_config_file=str(file),
-        model_config_file_poll_wait_seconds=0.1,
-        allow_version_labels_for_unavailable_models=True,
-    ) as server:
-        assert (drawing("stable"), drawing("canary")) == (1, 1)
-        toy_models.publish(models, "anna", 2)
-        update_until_done()
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
-        update_until_done(promote=["anna"])
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (2, 2))
-        wait_until(lambda: server.manager.registry.models["anna"][1].servable is None)
-        update_until_done(pin={"anna": 1})
-        wait_until(lambda: (drawing("stable"), drawing("canary")) == (1, 2))
-
-
 def test_one_model_by_name_and_folder(models):
     with serving(model_name="her", model_base_path=str(models / "anna")) as server:
         assert answering(server, "her") == 1
-
-
-def loaded_names(server):
-    return {one.name for one in server.manager.registry.everyone() if one.servable is not None}
-
-
-def test_models_load_on_first_use_and_the_least_recently_used_make_room(tmp_path):
-    models = tmp_path / "models"
-    for name in ("anna", "bob", "cleo"):
-        toy_models.publish(
-            models, name, 1, weights=400_000
-        )  # 1.6 MB of weights: two of three fit under 5 MB
-    with serving(models=str(models), lazy_loading=True, memory_cap_mb=5) as server:
-        assert loaded_names(server) == set()
-        assert answering(server, "anna") == 1 and loaded_names(server) == {"anna"}
-        answering(server, "bob")
-        answering(server, "anna")
-        assert loaded_names(server) == {"anna", "bob"}
-        answering(server, "cleo")
-        assert loaded_names(server) == {"anna", "cleo"}
-        answering(server, "bob")
-        assert loaded_names(server) == {"cleo", "bob"}
-        toy_models.publish(models, "giant", 1, weights=2_000_000)
-        wait_until(lambda: server.manager.registry.serving("giant"))
-        assert (
-            code_of(stub_of(server).Predict, request_for("giant"), timeout=20)
-            == Code.RESOURCE_EXHAUSTED
-        )
-        assert answering(server, "cleo") == 1
-
-
-def test_many_callers_at_once_under_a_cap_of_one_model(tmp_path, monkeypatch):
-    from serving import loading
-
-    models = tmp_path / "models"
-    for name in ("anna", "bob"):
-        toy_models.publish(models, name, 1, weights=400_000)
-    loads, load = [], loading.load
-    monkeypatch.setattr(
-        loading, "load", lambda loaded, metrics: loads.append(loaded.name) or load(loaded, metrics)
-    )
-    with serving(
-        models=str(models), lazy_loading=True, memory_cap_mb=3, grpc_max_threads=32
-    ) as server:
-        stub = stub_of(server)
-        calls = [stub.Predict.future(request_for("anna"), timeout=60) for _ in range(8)]
-        for call in calls:
-            call.result()
-        assert loads == ["anna"]
-        calls = [
-            stub.Predict.future(request_for(name), timeout=60)
-            for _ in range(5)
-            for name in ("anna", "bob")
-        ]
-        for call in calls:
-            assert len(call.result().outputs) == 2
-        assert len(loaded_names(server)) == 1

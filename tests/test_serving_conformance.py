@@ -1,14 +1,10 @@
-"""One list of behaviours, run against the embedded server and against a real tensorflow_model_server.
+"""One list of behaviours, run against the embedded server and against a real
+tensorflow_model_server.
 
-The embedded server always; the real one where TF_SERVING_ADDRESS (host:port) and TF_SERVING_MODELS (a folder that this
-process can write and the server reads under the same path) are set. Start it with any model config and
-
-    --enable_batching --enable_per_model_batching_parameters --file_system_poll_wait_seconds=1
-    --enable_grpc_healthcheck_service
-
-This file: the client, signatures, versions and reloading; test_serving_conformance_calls.py: batching and refusals;
-test_serving_conformance_exports.py: real exports. They publish models under TF_SERVING_MODELS and reload the configuration
-over gRPC.
+The embedded server always; the real one where TF_SERVING_COMMAND names it (tests/real_server.py),
+with the flags and files of production. This file: the client, signatures, versions and reloading;
+test_serving_conformance_calls.py: batching and refusals; test_serving_conformance_exports.py: real
+exports.
 """
 
 import numpy as np
@@ -18,10 +14,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_management_pb2
 
 from serving.client import AvatarClient, AvatarError
 from tests import toy_models
-from tests.conformance import AVAILABLE, Code, refusal, served, toy  # noqa: F401 (fixtures)
+from tests.conformance import AVAILABLE, Code, refusal
 from tests.toy_models import landmarks, level
 
-# -- the client ---------------------------------------------------------------------------------------------------
+# -- the client ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("jpeg", [False, True])
@@ -76,7 +72,7 @@ def test_people_of_the_bank_share_a_model(served, toy):
     served.drop("bank")
 
 
-# -- signatures and metadata --------------------------------------------------------------------------------------
+# -- signatures and metadata ---------------------------------------------------------------------
 
 
 def test_every_signature_answers(served, toy):
@@ -130,7 +126,7 @@ def test_metadata_lists_the_signatures(served, toy):
             served.predict_stub.GetModelMetadata(request, timeout=10)
 
 
-# -- versions, labels, status, reload -----------------------------------------------------------------------------
+# -- versions, labels, status, reload ------------------------------------------------------------
 
 
 def test_a_version_is_named_by_number_label_or_not_at_all(served, toy):
@@ -187,12 +183,11 @@ def test_reload_refuses_what_makes_no_sense(served, toy):
     request = model_management_pb2.ReloadConfigRequest()
     with refusal(Code.INVALID_ARGUMENT):
         served.model_stub.HandleReloadConfigRequest(request, timeout=10)
+    # A model without a platform is not among these: TensorFlow Serving refuses it, and every later
+    # reload too.
     model = request.config.model_config_list.config.add(
-        name="x", base_path=str(served.models / toy)
+        name="x", base_path="relative/path", model_platform="tensorflow"
     )
-    with refusal(Code.INVALID_ARGUMENT):  # no platform
-        served.model_stub.HandleReloadConfigRequest(request, timeout=10)
-    model.model_platform, model.base_path = "tensorflow", "relative/path"
     with refusal(Code.INVALID_ARGUMENT):
         served.model_stub.HandleReloadConfigRequest(request, timeout=10)
     model.base_path = str(served.models / toy)

@@ -3,12 +3,13 @@
 import json
 import pathlib
 import re
+import subprocess
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from serving.batching import options_from_proto
+from serving.batching_options import options_from_proto
 from serving.config_protos import (
     BatchingParameters,
     MonitoringConfig,
@@ -16,17 +17,24 @@ from serving.config_protos import (
     parse_file,
 )
 from serving.metrics import Metrics
+from tests import real_server
+from tests.real_server import production_flags
 
 SERVING = pathlib.Path(__file__).parents[1] / "serving"
 
-# tensorflow_model_server's flags, from its public main.cc, as far as our files use them
+# tensorflow_model_server's flags, as far as our files use them; checked against its --help where
+# there is one
 MODEL_SERVER_FLAGS = {
     "port", "rest_api_port", "model_config_file", "model_config_file_poll_wait_seconds",
-    "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models", "enable_batching",
+    "file_system_poll_wait_seconds", "allow_version_labels_for_unavailable_models",
+    "enable_batching",
     "enable_per_model_batching_parameters", "batching_parameters_file", "monitoring_config_file",
-    "enable_grpc_healthcheck_service", "enable_serialization_as_tensor_content", "grpc_max_threads",
-    "grpc_channel_arguments", "ssl_config_file", "model_name", "model_base_path",
+    "enable_grpc_healthcheck_service", "grpc_max_threads", "ssl_config_file", "model_name",
+    "model_base_path",
 }  # fmt: skip
+# What the real server was seen to do with them: answers that clients of string_val cannot read;
+# nothing at all.
+HARMFUL_FLAGS = {"enable_serialization_as_tensor_content", "grpc_channel_arguments"}
 
 
 def documents(name):
@@ -50,18 +58,19 @@ def flags_of(arguments):
 
 def all_flags():
     """Where -> flags, for the three ways the production server is started."""
-    entry = re.search(r"ENTRYPOINT (\[.*\])", (SERVING / "Dockerfile").read_text(), re.DOTALL)[1]
     deployment = by_kind("serving.yaml")["Deployment"]["spec"]["template"]["spec"]
     kserve = documents("kserve.yaml")[0]["spec"]["predictor"]
     return {
-        "Dockerfile": flags_of(json.loads(entry.replace("\\\n", ""))[1:]),
+        "Dockerfile": production_flags(),
         "serving.yaml": flags_of(container(deployment, "serving")["args"]),
         "kserve.yaml": flags_of(container(kserve, "kserve-container")["args"]),
     }
 
 
 def merged(base, patch):
-    """`patch` laid over `base` as kubectl does: maps merge, lists of named things merge by name, null removes."""
+    """`patch` laid over `base` as kubectl does: maps merge, lists of named things merge by name,
+    null removes.
+    """
     if isinstance(base, dict) and isinstance(patch, dict):
         out = {key: value for key, value in base.items() if patch.get(key, value) is not None}
         for key, value in patch.items():
@@ -157,14 +166,33 @@ def test_every_start_uses_the_same_flags_and_only_existing_ones():
     every = all_flags()
     reference = every["Dockerfile"]
     for where, flags in every.items():
-        assert set(flags) <= MODEL_SERVER_FLAGS, where
+        assert set(flags) <= MODEL_SERVER_FLAGS and not set(flags) & HARMFUL_FLAGS, where
         same = lambda these: {
             key: value for key, value in these.items() if key != "model_config_file"
         }
         assert same(flags) == same(reference), where
         assert flags["model_config_file"].endswith("/models.config")
-    for needed in ("enable_grpc_healthcheck_service", "rest_api_port", "grpc_max_threads"):
-        assert needed in reference
+    assert {"enable_grpc_healthcheck_service", "rest_api_port", "grpc_max_threads"} <= set(
+        reference
+    )
+
+
+def test_the_real_server_knows_the_flags():
+    said = subprocess.run([*real_server.command(), "--help"], capture_output=True, text=True)
+    known = set(re.findall(r"^\t--(\w+)=", said.stdout + said.stderr, re.MULTILINE))
+    assert MODEL_SERVER_FLAGS <= known
+    for where, flags in all_flags().items():
+        assert set(flags) <= known, where
+
+
+def test_the_image_starts_with_the_deployments_probes_and_no_model_is_demanded():
+    """A model's name in a probe would keep every pod from becoming ready where there is no such
+    model.
+    """
+    server = container(by_kind("serving.yaml")["Deployment"]["spec"]["template"]["spec"], "serving")
+    for probe in ("readinessProbe", "startupProbe", "livenessProbe"):
+        assert server[probe]["grpc"] == {"port": int(production_flags()["port"])}
+    assert "env" not in server
 
 
 def test_the_text_protos_parse_and_agree(tmp_path):

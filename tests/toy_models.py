@@ -1,8 +1,8 @@
 """Small SavedModels with the signatures of an exported person, for tests of serving.
 
-A frame says who made it: channel 0 is the version, channel 1 the first landmark's x and channel 2 its y (or, in the
-bank form, the person vector's first number), each times 255. So a test can tell which version, which row and which
-person answered.
+A frame says who made it: channel 0 is the version, channel 1 the first landmark's x and channel 2
+its y (or, in the bank form, the person vector's first number), each times 255. So a test can tell
+which version, which row and which person answered.
 """
 
 import atexit
@@ -50,6 +50,8 @@ class ToyAvatar(tf.Module):
         }
 
     def render(self, landmarks, person=None):
+        # TensorFlow Serving does not check shapes against the signature: the graph must
+        landmarks = tf.ensure_shape(landmarks, [None, 68, 2])
         ok = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2])
         first = tf.where(
             ok[:, None], landmarks[:, 0, :], tf.fill(tf.shape(landmarks[:, 0, :]), 0.5)
@@ -86,7 +88,10 @@ def warmup_log(name, rows, bank=False):
 
 
 def publish(models, name, version, bank=False, max_batch_size=8, weights=1):
-    """Writes `<models>/<name>/<version>/` atomically, with warm-up and batching file; returns its path."""
+    """Writes `<models>/<name>/<version>/` atomically, with warm-up and batching file.
+
+    Returns its path.
+    """
     folder = pathlib.Path(models) / name
     folder.mkdir(parents=True, exist_ok=True)
     hidden = folder / f".{version}"
@@ -98,7 +103,9 @@ def publish(models, name, version, bank=False, max_batch_size=8, weights=1):
 
 @functools.cache
 def _built(name, version, bank, max_batch_size, weights):
-    """A folder outside any models folder, built once a process: saving takes half a second, copying none."""
+    """A folder outside any models folder, built once a process: saving takes half a second, copying
+    none.
+    """
     built = pathlib.Path(tempfile.mkdtemp(prefix="toy-")) / str(version)
     atexit.register(shutil.rmtree, built.parent, ignore_errors=True)
     toy = ToyAvatar(name, version, bank, weights)

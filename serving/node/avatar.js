@@ -17,6 +17,8 @@ function connect(address) {
   const { PredictionService } = grpc.loadPackageDefinition(definition).tensorflow.serving;
   return new PredictionService(address, grpc.credentials.createInsecure(), {
     'grpc.max_receive_message_length': 256 << 20,
+    'grpc.initial_reconnect_backoff_ms': 100,
+    'grpc.max_reconnect_backoff_ms': 1000,
   });
 }
 
@@ -25,18 +27,55 @@ function tensor(dtype, shape, array) {
   return { dtype, tensor_shape: { dim: shape.map((size) => ({ size })) }, tensor_content: content };
 }
 
-function predict(client, person, signature, inputs, outputs, seconds = 30) {
-  const request = { model_spec: { name: person, signature_name: signature }, inputs, output_filter: outputs };
+// The values of a string tensor, as Buffers: listed, or packed into tensor_content (all lengths, then all bytes).
+function strings({ string_val: listed, tensor_content: packed, tensor_shape: shape }) {
+  if (!packed || !packed.length) return listed;
+  const count = shape.dim.reduce((product, { size }) => product * size, 1);
+  const lengths = [];
+  let at = 0;
+  for (let index = 0; index < count; index++) {
+    let length = 0, byte, scale = 1;
+    do {
+      byte = packed[at++];
+      length += (byte & 0x7f) * scale;
+      scale *= 128;
+    } while (byte & 0x80);
+    lengths.push(length);
+  }
+  return lengths.map((length) => packed.subarray(at, (at += length)));
+}
+
+// A server that is starting, or whose queue is full, may answer the next time; a message over the limit will not.
+function worthRetrying(error) {
+  const { UNAVAILABLE, RESOURCE_EXHAUSTED } = grpc.status;
+  return [UNAVAILABLE, RESOURCE_EXHAUSTED].includes(error.code) && !/larger than max/.test(error.details);
+}
+
+function once(client, request, deadline) {
   return new Promise((resolve, reject) => {
-    client.Predict(request, { deadline: new Date(Date.now() + 1000 * seconds) }, (error, response) =>
+    client.Predict(request, { deadline: new Date(deadline) }, (error, response) =>
       error ? reject(error) : resolve(response.outputs));
   });
+}
+
+async function predict(client, person, signature, inputs, outputs, seconds = 30) {
+  const request = { model_spec: { name: person, signature_name: signature }, inputs, output_filter: outputs };
+  const deadline = Date.now() + 1000 * seconds;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await once(client, request, deadline);
+    } catch (error) {
+      const pause = Math.min(1000, 20 * 2 ** attempt) * (0.5 + Math.random() / 2);
+      if (!worthRetrying(error) || Date.now() + pause > deadline) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
 }
 
 // The card: who this is, and landmarks to start from.
 async function card(client, person) {
   const outputs = await predict(client, person, 'describe', { query: tensor(INT32, [1], new Int32Array(1)) }, ['card']);
-  return JSON.parse(outputs.card.string_val[0].toString());
+  return JSON.parse(strings(outputs.card)[0].toString());
 }
 
 // JPEGs, one Buffer a frame, for frames of 68 [x, y] pairs.
@@ -44,7 +83,7 @@ async function render(client, person, frames) {
   const values = Float32Array.from(frames.flat(2));
   const inputs = { landmarks: tensor(FLOAT, [frames.length, 68, 2], values) };
   const outputs = await predict(client, person, 'render_jpeg', inputs, ['jpeg_bytes']);
-  return outputs.jpeg_bytes.string_val;
+  return strings(outputs.jpeg_bytes);
 }
 
 async function main([address, person, folder, count]) {
@@ -60,7 +99,7 @@ async function main([address, person, folder, count]) {
   client.close();
 }
 
-module.exports = { connect, card, render };
+module.exports = { connect, card, render, strings };
 
 if (require.main === module) {
   main(process.argv.slice(2)).catch((error) => {

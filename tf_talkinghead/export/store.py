@@ -149,6 +149,17 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
     return removed
 
 
+def remove_version(models: str | os.PathLike, person: str, version: int) -> bool:
+    """Remove one version of `person`; whether it was there. No server may still be told to load it."""
+    root = pathlib.Path(models)
+    with lock(root, f"{person}.publishing", wait=True):
+        path = root / person / str(version)
+        if not path.exists():
+            return False
+        _remove(root, person, path)
+    return True
+
+
 def delete_folders(models: str | os.PathLike, person: str) -> list[str]:
     """Remove every version, the work folder and left-over staging of `person`; returns what was there, in words."""
     root = pathlib.Path(models)

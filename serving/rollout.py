@@ -1,0 +1,239 @@
+"""Rollout, rollback and retirement of versions on running servers: labels move only to what is
+loaded.
+
+Servers read `models.config` at their own pace, so every step is written to the file and then
+confirmed by asking all of them over gRPC: first the versions that labels will need are loaded, then
+the labels move, then the versions that no label needs are unloaded, and for a retirement the folder
+is removed last. A caller meets a working version at every moment. Nothing is assumed about what the
+servers did before: the same command completes an interrupted rollout, and mends a configuration
+that the servers refuse.
+"""
+
+import dataclasses
+import socket
+import time
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+from serving import models_config
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import store
+
+CALL_SECONDS = 10.0
+POLL_SECONDS = 0.5
+AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+_LARGEST_ANSWER = 64 << 20  # bytes; the signatures of a model are a few kilobytes
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelState:
+    """One model on one server.
+
+    Attributes:
+      loaded: the versions that answer.
+      labels: label -> the version it points at, None where that version does not answer; unknown
+        labels are absent.
+      failed: version -> why it did not load.
+    """
+
+    loaded: frozenset = frozenset()
+    labels: dict = dataclasses.field(default_factory=dict)
+    failed: dict = dataclasses.field(default_factory=dict)
+
+
+class Servers:
+    """The servers behind `addresses`, a list of "host:port".
+
+    A name with several IPv4 addresses is several servers.
+    """
+
+    def __init__(self, addresses):
+        self.addresses = sorted({one for address in addresses for one in _resolved(address)})
+        options = [("grpc.max_receive_message_length", _LARGEST_ANSWER)]
+        self._channels = [grpc.insecure_channel(one, options) for one in self.addresses]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for channel in self._channels:
+            channel.close()
+
+    def states(self, name, labels):
+        """The ModelState of `name` on each server; InputError where one cannot be asked."""
+        states = []
+        for address, channel in zip(self.addresses, self._channels):
+            try:
+                states.append(_state(channel, name, labels))
+            except grpc.RpcError as error:
+                raise InputError(
+                    f"--server={address}: {error.code().name}: {error.details()}; every server "
+                    "must answer before a "
+                    "label may move"
+                ) from error
+        return states
+
+
+def _resolved(address):
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise InputError(f"--server={address}: expected HOST:PORT")
+    name = host.strip("[]")
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            found = socket.getaddrinfo(name, int(port), family, socket.SOCK_STREAM)
+        except (OSError, OverflowError):
+            continue
+        hosts = [entry[4][0] for entry in found]
+        return [f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in hosts]
+    raise InputError(f"--server={address}: no such host")
+
+
+def _state(channel, name, labels):
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = name
+    try:
+        answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(
+            request, timeout=CALL_SECONDS
+        )
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+        return ModelState()
+    rows = answer.model_version_status
+    found = {label: _pointed_at(channel, name, label) for label in labels}
+    return ModelState(
+        frozenset(row.version for row in rows if row.state == AVAILABLE),
+        {label: version for label, (known, version) in found.items() if known},
+        {row.version: row.status.error_message for row in rows if row.status.error_code},
+    )
+
+
+def _pointed_at(channel, name, label):
+    """(whether the server knows the label, the version it points at or None if that does not
+    answer).
+
+    GetModelStatus ignores labels in TensorFlow Serving; the metadata of the labelled version name
+    its number.
+    """
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name, request.model_spec.version_label = name, label
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    try:
+        answer = stub.GetModelMetadata(request, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+            return False, None
+        if error.code() == grpc.StatusCode.NOT_FOUND:
+            return True, None
+        raise
+    return True, answer.model_spec.version.value
+
+
+def next_step(wanted, states):
+    """What models.config may say of one model now, without being refused by any server or losing a
+    call.
+
+    Args:
+      wanted: {label: version}, where the labels should end.
+      states: the ModelState on each server.
+
+    Returns:
+      ({label: version}, the versions to load). A label that cannot go where it should stays where
+      it is; one that points at nothing loaded is left out until its version is loaded.
+    """
+    loaded = frozenset.intersection(*(state.loaded for state in states))
+    labels = {}
+    for label, version in wanted.items():
+        present = [state.labels[label] for state in states if label in state.labels]
+        if version in loaded or not present or set(present) == {version}:
+            labels[label] = version
+        elif set(present) & loaded:
+            labels[label] = max(set(present) & loaded)
+    in_force = {version for state in states for version in state.labels.values() if version}
+    return labels, {*wanted.values(), *labels.values(), *in_force}
+
+
+def _reached(wanted, states, retired):
+    return all(state.labels == wanted and retired not in state.loaded for state in states)
+
+
+def roll_out(
+    models_dir, addresses, promote=(), pin=None, retire=None, served_from="", wait_seconds=120.0
+):
+    """Brings the servers to what the models folder, `promote`, `pin` and `retire` ask for.
+
+    Args:
+      models_dir: the models folder, whose models.config all servers read.
+      addresses: "host:port" of the servers.
+      promote, pin, retire: as `models_config.wanted_labels`. A retired version's folder is removed
+        at the end.
+      served_from: the models folder as the servers see it.
+      wait_seconds: how long the servers may take for all of it.
+
+    Returns:
+      One sentence for each model that is not there yet, empty when all is done.
+
+    Raises:
+      InputError: a mistake in the arguments, or a server that cannot be asked.
+    """
+    retire = retire or {}
+    models_config.names_in(models_dir)
+    end = time.monotonic() + wait_seconds
+    with (
+        Servers(addresses) as servers,
+        store.lock(models_dir, models_config.FILE_NAME, wait=True),
+    ):
+        previous = models_config.read_if_there(models_dir)
+        wanted = models_config.wanted_labels(models_dir, previous, promote, pin, retire)
+        labels, needed, states, open_names = {}, {}, {}, set(wanted)
+        while True:
+            for name in sorted(open_names):
+                states[name] = servers.states(name, wanted[name])
+                labels[name], needed[name] = next_step(wanted[name], states[name])
+            models_config.write(
+                models_dir, models_config.config_of(models_dir, labels, served_from, needed)
+            )
+            open_names = {
+                name
+                for name in open_names
+                if not _reached(wanted[name], states[name], retire.get(name))
+            }
+            hopeful = [name for name in open_names if not _failure(wanted[name], states[name])]
+            if not hopeful or time.monotonic() > end:
+                break
+            time.sleep(POLL_SECONDS)
+        for name, version in retire.items():
+            if name not in open_names:
+                store.remove_version(models_dir, name, version)
+    return [_left(name, wanted[name], states[name], retire) for name in sorted(open_names)]
+
+
+def _failure(wanted, states):
+    """Why a wanted version does not load on some server; empty where all is well so far."""
+    for state in states:
+        for version in set(wanted.values()) - state.loaded:
+            if state.failed.get(version):
+                return f"version {version} does not load: {state.failed[version]}"
+    return ""
+
+
+def _left(name, wanted, states, retire):
+    """What has not happened yet for one model, as a sentence."""
+    failure = _failure(wanted, states)
+    if failure:
+        return f"{name}: {failure}"
+    for label, version in sorted(wanted.items()):
+        if any(state.labels.get(label) != version for state in states):
+            return (
+                f"{name}: {label} has not moved to version {version} on every server; if that "
+                "version does not load, "
+                "the server's log says why"
+            )
+    return f"{name}: version {retire[name]} is still loaded; its folder was left"

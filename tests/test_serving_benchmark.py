@@ -1,0 +1,40 @@
+"""The serving benchmark against a server that runs already."""
+
+import json
+
+import pytest
+
+from serving import models_config
+from tests import toy_models
+from tests.script_runner import run_script
+from tests.serving_fixtures import polling
+
+
+@pytest.fixture
+def models(tmp_path):
+    toy_models.publish(tmp_path / "models", "anna", 1)
+    models_config.update(tmp_path / "models")
+    return tmp_path / "models"
+
+
+def test_any_server_is_measured(models, server_kind, tmp_path):
+    report = tmp_path / "figures.json"
+    options = ["--option=seconds=0.2", "--option=clients=1/2", f"--json={report}"]
+    with polling(server_kind, models) as address:
+        server = f"--option=server={address}"
+        made, *refused = run_script(
+            "benchmark",
+            ["serving", server, "--option=person=anna", *options],
+            ["serving", server, "--option=person=nobody", *options],
+            ["serving", server, "--option=measure=memory"],
+            ["serving", "--option=person=anna"],
+        )
+    assert made.code == 0, made.stderr
+    figures = json.loads(report.read_text())
+    assert figures["one_frame_served_p99_ms"] >= figures["one_frame_served_p50_ms"] > 0
+    assert figures["frames_per_second_1_clients"] > 0 and figures["frames_per_second_2_clients"] > 0
+    assert figures["request_bytes_serving_default"] > 544
+    reasons = ("'nobody' is not served", "measures processes of its own", "needs --option=server")
+    for result, reason in zip(refused, reasons):
+        assert result.code == 1 and reason in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
