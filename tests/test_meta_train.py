@@ -111,8 +111,8 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     }
     expected |= {
         "discriminator_gradient_norm",
-        "rate/creator",
-        "rate/critic",
+        "rate/generator",
+        "rate/discriminator",
         "steps_per_second",
         "data_wait_share",
     }
@@ -151,9 +151,9 @@ def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data
         "E_averaged/",
         "G_averaged/",
         "averages/",
-        "creator/",
-        "critic/1/row_v",
-        "critic/1/row_counts",
+        "generator_optimizer/",
+        "discriminator_optimizer/1/v",
+        "discriminator_optimizer/1/last_update",
     ):
         assert any(name.startswith(part) for name in found), part
     assert any(name.endswith(".u") for name in found)  # spectral vectors
