@@ -12,9 +12,9 @@ import dataclasses
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 
-_DEFAULT = DataConfig()
+_DEFAULT = PreparationConfig()
 _INPUT = flags.DEFINE_string(
     "input", None, "Folder of videos and photos: a VoxCeleb tree, or one sub-folder per person."
 )

@@ -83,6 +83,8 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     result = meta_train(config, data, tmp_path, progress=False)
     assert result.step == 3 and not result.interrupted and 0 <= result.terms["data_wait_share"] <= 1
     assert from_json((tmp_path / "config.json").read_text()) == config
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["preparation"] == {"size": 32} and len(facts["held_out"]) == 1
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.steps() == [2, 3] and checkpoints.best()[0] in (2, 3)
     assert set(checkpoints.best()[1]) == {"ssim", "face_similarity"}
@@ -240,6 +242,20 @@ def test_refusals_in_one_line(data, tmp_path):
         assert line.startswith("error: ") and "Traceback" not in result.stderr
         for word in words:
             assert word in line, (word, line)
+
+
+def test_epochs_set_the_steps_and_are_written_down(data, tmp_path):
+    """Four people trained on, one held out: two epochs in batches of 2 are four updates."""
+    changes = {
+        "meta.steps": 0,
+        "meta.epochs": 2,
+        "meta.holdout_people": 1,
+        "meta.evaluate_every": 9,
+    }
+    config = replace(preset("tiny"), changes)
+    result = meta_train(config, data, tmp_path, progress=False)
+    stored = from_json((tmp_path / "config.json").read_text()).meta
+    assert result.step == stored.steps == 4 and stored.epochs == 2
 
 
 def test_best_is_by_ssim_and_ties_by_face_similarity():

@@ -7,7 +7,6 @@
 meta-learning's own, without the match term. The moving averages are what is kept.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -42,9 +41,7 @@ class PersonLearner:
         self.generator, self.averaged_generator = _copy(trained.generator), _copy(trained.generator)
         self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
-        self.losses = dataclasses.replace(
-            trained.config.losses, structure=config.structure, parts=config.parts, face=config.face
-        )
+        self.losses = config.losses(trained.config.losses)
         self.content = content_loss(self.losses, self.size)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
         self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
