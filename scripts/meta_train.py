@@ -1,9 +1,10 @@
-"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes where a run stopped.
+"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes a run.
 
     python -m scripts.meta_train --data=datasets/mine --run_dir=runs/mine --preset=demo
 
-Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a shared
---run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard: `tensorboard --logdir=RUN_DIR`.
+Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a
+shared --run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard:
+`tensorboard --logdir=RUN_DIR`.
 """
 
 import json

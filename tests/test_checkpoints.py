@@ -1,4 +1,6 @@
-"""Snapshots: round trip, pruning, damage, growth of W, older formats, and kill -9 while one is written."""
+"""Snapshots: round trip, pruning, damage, growth of W, older formats, and kill -9 while one is
+written.
+"""
 
 import json
 import os
@@ -143,7 +145,9 @@ def test_a_snapshot_of_schema_1_is_read_under_the_new_names(tmp_path):
 
 
 def test_an_old_snapshot_fits_todays_learner(tmp_path):
-    """Every name of a schema-1 state, made from today's by the old names, is known to today's learner."""
+    """Every name of a schema-1 state, made from today's by the old names, is known to today's
+    learner.
+    """
     learner = MetaLearner(settings(), VIDEOS)
     today = snapshot(learner.state())
     old = {}

@@ -1,4 +1,6 @@
-"""The configuration: the paper's values, presets that fit together, refusals by field name, and no dead field."""
+"""The configuration: the paper's values, presets that fit together, refusals by field name, and no
+dead field.
+"""
 
 import ast
 import dataclasses
@@ -222,7 +224,9 @@ def test_stored_fine_tuning_steps_keep_their_meaning():
 
 
 def test_a_config_of_version_0_1_still_loads():
-    """It had the preparation's settings in section `data`, and knew neither epochs nor guided generators."""
+    """It had the preparation's settings in section `data`, and knew neither epochs nor guided
+    generators.
+    """
     stored = json.loads(to_json(preset("tiny")))
     new = {"meta": ["epochs"], "personalize": ["epochs"], "model": ["generator", "flow_size"]}
     for section, names in new.items():
@@ -264,10 +268,11 @@ RECEIVERS = {
 
 
 def reads(tree, module):
-    """{section.field} that a module's syntax tree reads: attributes of objects called as in RECEIVERS.
+    """{section.field} that a module's syntax tree reads: attributes of objects called as in
+    RECEIVERS.
 
-    Functions of a module are called, fields are not: `losses.match(...)` is no read of a field. In a section's
-    own class the object is `self`.
+    Functions of a module are called, fields are not: `losses.match(...)` is no read of a field. In
+    a section's own class the object is `self`.
     """
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     classes = {cls.__name__: section for cls, section in SECTIONS.items()}

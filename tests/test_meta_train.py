@@ -17,12 +17,13 @@ from tests.face_points import COLLINS
 from tests.script_runner import run_script
 from tests.test_distribution import free_port
 from tests.test_records import make_dataset
-from tf_talkinghead.config import from_json, preset, replace, to_json
+from tf_talkinghead.config import PreparationConfig, from_json, preset, replace, to_json
 from tf_talkinghead.data import records
 from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.training.checkpoints import Checkpoints
 from tf_talkinghead.training.run import meta_train
 from tf_talkinghead.training.validation import better
+from tf_talkinghead.weights.store import load_trained
 
 
 def person(name, level, size=32):
@@ -85,6 +86,7 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     assert from_json((tmp_path / "config.json").read_text()) == config
     facts = json.loads((tmp_path / "run.json").read_text())
     assert facts["preparation"] == {"size": 32} and len(facts["held_out"]) == 1
+    assert load_trained(tmp_path).preparation == PreparationConfig(size=32)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.steps() == [2, 3] and checkpoints.best()[0] in (2, 3)
     assert set(checkpoints.best()[1]) == {"ssim", "face_similarity"}

@@ -1,4 +1,6 @@
-"""The optimizers against Keras and against numbers worked out by hand; the reduction contract on replicas."""
+"""The optimizers against Keras and against numbers worked out by hand; the reduction contract on
+replicas.
+"""
 
 import keras
 import numpy as np

@@ -15,7 +15,9 @@ def store(folder, config):
 
 
 def test_the_papers_epochs_set_the_steps(tmp_path):
-    """VoxCeleb2 has 145,000 videos: 75 epochs in batches of 48 are 226,563 updates, 150 twice as many."""
+    """VoxCeleb2 has 145,000 videos: 75 epochs in batches of 48 are 226,563 updates, 150 twice as
+    many.
+    """
     paper = preset("paper")
     meta = with_steps(paper, tmp_path, 145_000).meta
     assert (meta.steps, meta.epochs) == (226_563, 75)

@@ -15,7 +15,9 @@ from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
 
 def toy(adversarial_weight=1.0, discriminator_steps=1, W=True, micro_batches=1):
-    """A step whose generator is one number a, D's score is mean(x) (w + W_i) and whose features are d x: hand-checkable."""
+    """A step whose generator is one number a, D's score is mean(x) (w + W_i) and whose features are
+    d x: hand-checkable.
+    """
     a, d, rows = tf.Variable(0.5), tf.Variable(2.0), tf.Variable([[0.1], [0.2], [0.3]])
     weights = LossConfig(adversarial=adversarial_weight, feature_matching=10.0, match=10.0)
 
@@ -52,7 +54,8 @@ def toy_batch():
 def test_every_term_by_hand():
     step, *_ = toy()
     terms = {name: float(value) for name, value in step(toy_batch()).items()}
-    # x = 1, x_hat = a = 0.5, d = 2, rows 0.1 and 0.3: D(x_hat) = 2 * 0.5 * (0.1, 0.3), D(x) = 2 * (0.1, 0.3)
+    # x = 1, x_hat = a = 0.5, d = 2, rows 0.1 and 0.3: D(x_hat) = 2 * 0.5 * (0.1, 0.3), D(x) = 2 *
+    # (0.1, 0.3)
     assert terms["pixel"] == pytest.approx(0.5)
     assert terms["adversarial"] == pytest.approx(-0.2)
     assert terms["feature_matching"] == pytest.approx(10 * abs(2 * 0.5 - 2 * 1.0))
@@ -61,7 +64,8 @@ def test_every_term_by_hand():
     assert terms["discriminator"] == pytest.approx(
         ((1 + 0.1) + (1 + 0.3)) / 2 + ((1 - 0.2) + (1 - 0.6)) / 2
     )
-    # d loss / d a: -1 (pixel), -d row (adversarial), -10 d (features), and 10 (match: a lies above both rows)
+    # d loss / d a: -1 (pixel), -d row (adversarial), -10 d (features), and 10 (match: a lies above
+    # both rows)
     assert terms["gradient_norm"] == pytest.approx(abs(-1 - 2 * 0.2 - 20 + 10), rel=1e-5)
 
 
@@ -70,7 +74,8 @@ def test_rows_of_w_move_by_hinge_and_match_and_only_those_of_the_batch():
     norms = [
         float(step(toy_batch())["discriminator_gradient_norm"]) for step in (with_match, without)
     ]
-    # hinge: d/dd = mean(row) (0.5 - 1) = -0.1; d/drow = d (0.5 - 1) / 2 = -0.5 each; match: -10/2 each besides
+    # hinge: d/dd = mean(row) (0.5 - 1) = -0.1; d/drow = d (0.5 - 1) / 2 = -0.5 each; match: -10/2
+    # each besides
     assert norms[1] == pytest.approx(np.sqrt(0.1**2 + 2 * 0.5**2), rel=1e-5)
     assert norms[0] == pytest.approx(np.sqrt(0.1**2 + 2 * 5.5**2), rel=1e-5)
     step, _, _, rows = toy()
@@ -101,7 +106,9 @@ FF = {"meta.variant": "ff", "meta.discriminator_steps": 1}
     "changes", [{}, pytest.param(FF, marks=pytest.mark.slow)], ids=["ft", "ff"]
 )
 def test_two_micro_batches_equal_one_batch(changes):
-    """Every network, optimizer slot and average after three updates; float32 sums in another order, so 5e-5 absolute."""
+    """Every network, optimizer slot and average after three updates; float32 sums in another order,
+    so 5e-5 absolute.
+    """
     states = []
     for parts in (1, 2):
         learner = MetaLearner(settings(**{"meta.micro_batches": parts, **changes}), VIDEOS)

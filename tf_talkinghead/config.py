@@ -1,9 +1,9 @@
 """The configuration of a run: its sections, presets, changes by name, and JSON.
 
-Presets: `paper` (256 px), `demo` (128 px, trains and runs on a CPU), `guided` and `tiny` (32 px, for tests).
-A run writes its resolved `Config` as JSON beside its checkpoints, and every later step reads that file
-instead of asking again. Settings of the data's preparation are not part of it: they live in `dataset.json`,
-beside the records they made.
+Presets: `paper` (256 px), `demo` (128 px, trains and runs on a CPU), `guided` and `tiny` (32 px,
+for tests). A run writes its resolved `Config` as JSON beside its checkpoints, and every later step
+reads that file instead of asking again. Settings of the data's preparation are not part of it: they
+live in `dataset.json`, beside the records they made.
 
     config = preset("demo")
     config = replace(config, {"meta.batch_size": 8})
@@ -87,7 +87,9 @@ def preset(name: str) -> Config:
 
 
 def replace(config: Config, changes: dict[str, object]) -> Config:
-    """A copy of `config` with dotted fields changed: `{"meta.batch_size": 8}`; ConfigError names a bad field."""
+    """A copy of `config` with dotted fields changed: `{"meta.batch_size": 8}`; ConfigError names a
+    bad field.
+    """
     tree = dataclasses.asdict(config)
     for path, value in changes.items():
         *parents, leaf = path.split(".")
@@ -106,7 +108,9 @@ def replace(config: Config, changes: dict[str, object]) -> Config:
 
 
 def with_perceptual(config: Config, name: str) -> Config:
-    """`config` with the content loss `name`, "vgg" or "dlib"; without VGG the pixel terms of `demo` replace it."""
+    """`config` with the content loss `name`, "vgg" or "dlib"; without VGG the pixel terms of `demo`
+    replace it.
+    """
     changes = {"losses.perceptual": name}
     if name == "dlib" and config.losses.perceptual != "dlib":
         demo = preset("demo").losses
@@ -126,10 +130,11 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The configuration `to_json` wrote; ConfigError for another schema, unknown fields or impossible values.
+    """The configuration `to_json` wrote; ConfigError for another schema, unknown fields or
+    impossible values.
 
-    Runs of version 0.1 stored the preparation's defaults in section `data`, whatever the data were made with:
-    those fields are left out.
+    Runs of version 0.1 stored the preparation's defaults in section `data`, whatever the data were
+    made with: those fields are left out.
     """
     try:
         tree = json.loads(text)

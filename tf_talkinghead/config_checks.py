@@ -1,8 +1,8 @@
 """Which values a configuration's fields may have; all others are refused by the field's name.
 
-`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple counts as the
-field), `CHOICES` the words a text may be. `problem` checks one section, relations between its fields included;
-`build` makes dataclasses of nested dicts, checking types.
+`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple
+counts as the field), `CHOICES` the words a text may be. `problem` checks one section, relations
+between its fields included; `build` makes dataclasses of nested dicts, checking types.
 """
 
 import dataclasses
@@ -136,7 +136,9 @@ class ConfigError(ValueError):
 
 
 def problem(section, values):
-    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or None."""
+    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or
+    None.
+    """
     for name, value in values.items():
         found = _field_problem(f"{section}.{name}", value)
         if found:
@@ -168,7 +170,7 @@ def picture_problem(model, *all_losses):
 
 
 def build(cls, tree, prefix=""):
-    """`tree` (nested dicts) as the dataclass `cls`, every value checked against its field's type."""
+    """`tree` (nested dicts) as the dataclass `cls`; values are checked against fields' types."""
     if not isinstance(tree, dict):
         raise ConfigError(f"{prefix or 'config'}: expected an object, got {tree!r}")
     hints = typing.get_type_hints(cls)
@@ -229,19 +231,28 @@ def _model_problem(values):
     size = size // 2 if values["generator"] == "guided" else size  # where E, V and G's body work
     if size >> len(embedder) != 4:
         wanted = size.bit_length() - 3
-        return f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), got {len(embedder)}"
+        return (
+            f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), "
+            f"got {len(embedder)}"
+        )
     if size >> len(generator) < 4:
         most = size.bit_length() - 3
-        return f"model.generator_channels: expected at most {most} numbers ({size} px down to 4x4), got {len(generator)}"
+        return (
+            f"model.generator_channels: expected at most {most} numbers ({size} px down to 4x4), "
+            f"got {len(generator)}"
+        )
     if embedder[-1] != values["embedding_size"]:
         return (
-            f"model.embedding_size: expected the last of embedder_channels, {embedder[-1]} (e is the sum of its"
-            f" positions), got {values['embedding_size']}"
+            f"model.embedding_size: expected the last of embedder_channels, {embedder[-1]} "
+            f"(e is the sum of its positions), got {values['embedding_size']}"
         )
     return None
 
 
 def _meta_problem(values):
     if values["batch_size"] % values["micro_batches"]:
-        return f"meta.micro_batches: expected a divisor of batch_size {values['batch_size']}, got {values['micro_batches']}"
+        return (
+            f"meta.micro_batches: expected a divisor of batch_size {values['batch_size']}, "
+            f"got {values['micro_batches']}"
+        )
     return None

@@ -1,8 +1,9 @@
 """The sections of the configuration: every setting of the project and the one owner of its default.
 
-A field's comment gives the paper's value and section (Zakharov et al., ICCV 2019); "ours" marks what
-the paper leaves open. What a preset changes of the defaults, which are the paper's, is in presets.py; which
-values are allowed in config_checks.py; how a run reads and writes its settings in config.py.
+A field's comment gives the paper's value and section (Zakharov et al., ICCV 2019); "ours" marks
+what the paper leaves open. What a preset changes of the defaults, which are the paper's, is in
+presets.py; which values are allowed in config_checks.py; how a run reads and writes its settings in
+config.py.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ PAPER_EPOCHS = {"ft": 75, "ff": 150}
 
 
 class _Section:
-    """A group of fields whose values are checked whenever one is made; ConfigError names the field."""
+    """A group of fields, checked whenever one is made; ConfigError names the field."""
 
     def __post_init__(self):
         found = config_checks.problem(SECTIONS[type(self)], vars(self))
@@ -48,7 +49,9 @@ class ModelConfig(_Section):
 
     @property
     def working_size(self) -> int:
-        """Pixels at which E, V and the body of G work: half the picture's size for a guided generator."""
+        """Pixels at which E, V and the body of G work: half the picture's size for a guided
+        generator.
+        """
         return self.image_size // 2 if self.generator == "guided" else self.image_size
 
 
@@ -65,7 +68,8 @@ class LossConfig(_Section):
     pixel: float = 0.0  # L1 of pixels; ours, paper 0
     gradient: float = 0.0  # L1 of horizontal and vertical differences; ours, paper 0
     structure: float = 0.0  # 1 - SSIM; ours, paper 0
-    # pixel, gradient and structure once more, on close-ups of eyes and mouth, times this; ours, paper 0
+    # pixel, gradient and structure once more, on close-ups of eyes and mouth, times this; ours,
+    # paper 0
     parts: float = 0.0
     face: float = 0.0  # L1 of dlib face-network activations on the face box; ours, paper 0
     part_box_margin: float = 0.35  # a part's box grown by this share; ours
@@ -112,7 +116,7 @@ class MetaConfig(_Section):
 
 @dataclass(frozen=True)
 class AugmentConfig(_Section):
-    """How episodes are varied, in the same way for all frames of one (ours; the paper names none)."""
+    """How episodes are varied, alike for all frames of one (ours; the paper names none)."""
 
     flip: bool = False  # mirror, with the landmarks relabelled
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue changes, 0 off to 1
@@ -121,7 +125,9 @@ class AugmentConfig(_Section):
 
 @dataclass(frozen=True)
 class PreparationConfig(_Section):
-    """From video to records; not part of a run's `Config`: `dataset.json` holds what records were made with."""
+    """From video to records; not part of a run's `Config`: `dataset.json` holds what records were
+    made with.
+    """
 
     size: int = 256  # pixels of a record's frames; paper 256
     max_frames: int = 64  # frames kept of a clip, evenly spaced; ours
@@ -188,7 +194,9 @@ class PersonalizeConfig(_Section):
     seed: int = 0
 
     def updates(self, images: int) -> int:
-        """Generator updates for `images` images: `single_steps` for one, else `steps`, else `epochs` of them."""
+        """Generator updates for `images` images: `single_steps` for one, else `steps`, else
+        `epochs` of them.
+        """
         if images == 1:
             return self.single_steps
         return self.steps or self.epochs * -(-images // self.batch_size)
@@ -204,9 +212,10 @@ class PersonalizeConfig(_Section):
 class ExportConfig(_Section):
     """The SavedModel of a person (ours)."""
 
-    # Rows in one server-side batch: the largest power of two whose batch takes under 400 MB (`benchmark serving
-    # --option=measure=memory`: paper 335 MB for 4, 864 for 8; demo 146 for 16, 308 for 32), and 16 at most, since
-    # beyond 8 a frame gets no cheaper and other callers wait longer.
+    # Rows in one server-side batch: the largest power of two whose batch takes under 400 MB
+    # (`benchmark serving --option=measure=memory`: paper 335 MB for 4, 864 for 8; demo 146 for 16,
+    # 308 for 32), and 16 at most, since beyond 8 a frame gets no cheaper and other callers wait
+    # longer.
     max_batch_size: int = 4
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95

@@ -1,6 +1,7 @@
 """What each preset changes of `config.py`'s defaults, which are the paper's: dotted field -> value.
 
-`paper` is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `tiny`, 32 px, is for tests.
+`paper` is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `tiny`, 32 px, is for
+tests.
 """
 
 OVERRIDES = {

@@ -1,12 +1,13 @@
-"""Snapshots of a run on disk: written atomically, checked when read; the last N and the best are kept.
+"""Snapshots of a run: written atomically, checked when read; the last N and the best are kept.
 
-    <run>/checkpoints/step-00000250/state.npz      every state variable, float32 and integers as they are
+    <run>/checkpoints/step-00000250/state.npz      every state variable, unconverted
                                     manifest.json  schema, step, scores, sha256 of state.npz
     <run>/checkpoints/best.json                    {"step": ..., "scores": {...}}
 
-A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder counts only
-with its final name, which it gets by one rename after everything in it was flushed to disk: kill -9 at any
-moment leaves the previous snapshots untouched. Snapshots of schema 1 are read too (checkpoint_upgrade.py).
+A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder
+counts only with its final name, which it gets by one rename after everything in it was flushed to
+disk: kill -9 at any moment leaves the previous snapshots untouched. Snapshots of schema 1 are read
+too (checkpoint_upgrade.py).
 """
 
 import json
@@ -40,7 +41,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step, arrays, scores=None):
-        """Writes `arrays` (name -> numpy array) as the snapshot of `step`; returns its path, flushed to disk."""
+        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
         beside = self.folder / f".step-{step:08d}.{os.getpid()}"
@@ -74,7 +75,9 @@ class Checkpoints:
         os.replace(beside, self.folder / "best.json")
 
     def best(self):
-        """(step, scores) of the best snapshot; (None, {}) where none was scored or it was moved aside as damaged."""
+        """(step, scores) of the best snapshot; (None, {}) where none was scored or it was moved
+        aside as damaged.
+        """
         try:
             found = json.loads((self.folder / "best.json").read_text())
             step, scores = found["step"], found["scores"]
@@ -100,8 +103,8 @@ class Checkpoints:
             manifest = json.loads((folder / "manifest.json").read_text())
             if manifest["schema"] not in (1, SCHEMA):
                 raise InputError(
-                    f"{folder}: checkpoint schema {manifest['schema']}, this version reads 1 and {SCHEMA}; "
-                    "use the version of this project that wrote it, or a newer one"
+                    f"{folder}: checkpoint schema {manifest['schema']}, this version reads "
+                    f"1 and {SCHEMA}; use the version of this project that wrote it, or a newer one"
                 )
             if file_sha256(folder / "state.npz") != manifest["sha256"]:
                 raise InputError(
@@ -116,8 +119,8 @@ class Checkpoints:
     def load_newest(self, repair=True):
         """(arrays, manifest) of the newest sound snapshot, (None, None) where there is none.
 
-        A damaged one is reported on stderr and the one before is taken; with `repair` (one process of a run
-        may have it) the damaged one is moved aside to `damaged-...`.
+        A damaged one is reported on stderr and the one before is taken; with `repair` (one process
+        of a run may have it) the damaged one is moved aside to `damaged-...`.
         """
         for step in reversed(self.steps()):
             try:
@@ -144,8 +147,9 @@ def snapshot(variables):
 def restore(variables, arrays, growing=()):
     """Assigns `arrays` to `variables`, both name -> value; every name and shape must match.
 
-    `growing`: names whose first axis may have become longer (W and its row state, after a dataset grew): the
-    stored rows are kept, the new rows keep their initial values. InputError names what does not match.
+    `growing`: names whose first axis may have become longer (W and its row state, after a dataset
+    grew): the stored rows are kept, the new rows keep their initial values. InputError names what
+    does not match.
     """
     missing = sorted(variables.keys() - arrays.keys())
     unknown = sorted(arrays.keys() - variables.keys())

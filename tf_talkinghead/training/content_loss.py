@@ -1,4 +1,4 @@
-"""The content term: what LossConfig asks for, built once, then a pure function of (x, x_hat, landmarks)."""
+"""The content loss of a LossConfig: networks built once, then a pure function of tensors."""
 
 import tensorflow as tf
 
@@ -11,18 +11,19 @@ from tf_talkinghead.models.checks import checked_image
 def content_loss(config, image_size):
     """The content term of `config`, a LossConfig.
 
-    `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face. `perceptual="dlib"` needs no
-    weights beyond the requirements: pixels, their differences, structure and dlib's face network on the face.
-    A term whose weight is 0 costs nothing and is absent. Raises MissingWeightsError, naming the option, where a
-    network's weight file is absent.
+    `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face.
+    `perceptual="dlib"` needs no weights beyond the requirements: pixels, their differences,
+    structure and dlib's face network on the face. A term whose weight is 0 costs nothing and is
+    absent. Raises MissingWeightsError, naming the option, where a network's weight file is absent.
 
     Args:
       config: LossConfig.
       image_size: H = W of the images.
 
     Returns:
-      A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over the batch;
-      x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives gradients.
+      A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over
+      the batch; x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives
+      gradients.
     """
     networks = _networks(config)
 
@@ -64,9 +65,11 @@ def _plain_terms(config, x, x_hat):
 
 
 def _close_ups(x, x_hat, boxes):
-    """The boxes [B, P, 4] of both images as images of a quarter of the size, [B * P, H/4, W/4, 3] each.
+    """The boxes [B, P, 4] of both images as images of a quarter of the size, [B * P, H/4, W/4, 3]
+    each.
 
-    Eyes and mouth cover some 5 % of a frame: as pictures of their own they weigh as much as all the rest.
+    Eyes and mouth cover some 5 % of a frame: as images of their own they weigh as much as the whole
+    frame.
     """
     size, count = x.shape[1] // CLOSE_UP_SHARE, boxes.shape[1]
     flat = tf.reshape(boxes, [-1, 4])
@@ -74,7 +77,9 @@ def _close_ups(x, x_hat, boxes):
 
 
 def _networks(config):
-    """The frozen networks of the terms in use: name -> (weight, network, whether it sees the face box only)."""
+    """The frozen networks of the terms in use: name -> (weight, network, whether it sees the face
+    box only).
+    """
     networks = {}
     if config.perceptual == "vgg":
         if config.vgg19:

@@ -1,4 +1,4 @@
-"""Meta-learning (Sec. 3.2): the networks, their optimizers and averages, and one distributed update.
+"""Meta-learning (Sec. 3.2): networks, optimizers, averages, and one distributed update.
 
 learner = MetaLearner(config, videos=len(dataset.videos), strategy=make_strategy())
 terms = learner.step(batch, number)         # a batch of data/episodes.py
@@ -98,7 +98,7 @@ class MetaLearner:
         return self.discriminator(x, y, index)
 
     def step(self, batch, number):
-        """Update `number` (from 0) on a global batch; returns {term: scalar}, means over the batch."""
+        """Update `number` (from 0) on a global batch; returns {term: mean over the batch}."""
         self.set_rates(number)
         return self.function(number >= self.config.losses.adversarial_start)(batch)
 
@@ -125,7 +125,7 @@ class MetaLearner:
         return self._functions[adversarial]
 
     def set_rates(self, number):
-        """Sets the learning rates of update `number`: constant, then falling linearly to 0 over `rate_decay`."""
+        """Sets the learning rates of update `number` (from 0); see `decayed`."""
         meta = self.config.meta
         factor = decayed(number, meta.steps, meta.rate_decay)
         rates = {
@@ -185,7 +185,9 @@ def decayed(number, steps, share):
 
 
 def network_state(network):
-    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance of a config."""
+    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance
+    of a config.
+    """
     return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables)}
 
 

@@ -1,9 +1,10 @@
 """Adam for the networks, lazy Adam for W, and `OptimizedNetworks`: networks that one loss trains.
 
-Gradients arrive per replica and are **summed** over replicas in `OptimizedNetworks.update`, once and nowhere
-else: a loss must therefore be divided by the global batch (or by the number of replicas, if it is already a
-replica's mean) before its gradient is taken. Every variable written here is written in cross-replica context
-by `strategy.extended.update`, so replicas cannot drift apart.
+Gradients arrive per replica and are **summed** over replicas in `OptimizedNetworks.update`, once
+and nowhere else: a loss must therefore be divided by the global batch (or by the number of
+replicas, if it is already a replica's mean) before its gradient is taken. Every variable written
+here is written in cross-replica context by `strategy.extended.update`, so replicas cannot drift
+apart.
 """
 
 import tensorflow as tf
@@ -39,7 +40,9 @@ class _Optimizer:
 
     @property
     def current_rate(self):
-        """The learning rate as a float. The host's own copy: reading the variable waits for the device."""
+        """The learning rate, a float: the host's copy, since reading the variable waits for the
+        device.
+        """
         return self._rate_on_host
 
     def set_rate(self, value):
@@ -97,16 +100,17 @@ class Adam(_Optimizer):
 class LazyAdam(_Optimizer):
     """Adam with beta1 = 0 on one matrix [rows, N], at the cost of the rows a batch touches.
 
-    The gradient is a tf.IndexedSlices. Dense Adam with beta1 = 0 leaves a row without gradient in its place
-    and only shrinks its v by beta2; here that is made up for when the row is touched next. For a row r touched
-    at update t, last touched at update t_r:
+    The gradient is a tf.IndexedSlices. Dense Adam with beta1 = 0 leaves a row without gradient in
+    its place and only shrinks its v by beta2; here that is made up for when the row is touched
+    next. For a row r touched at update t, last touched at update t_r:
 
         v_r = beta2^(t - t_r) v_r + (1 - beta2) g_r^2,  t_r = t
         W_r -= rate sqrt(1 - beta2^t) g_r / (sqrt(v_r) + epsilon)
 
-    with g_r the sum of the batch's gradients of row r: equal to dense Adam to rounding. (The correction must
-    use the global t. With a count for each row, a touch moves a coordinate by `rate` at most; dense Adam moves
-    a rarely touched row by up to rate / sqrt(1 - beta2), 32 times as far, and W needs that to reach e_hat.)
+    with g_r the sum of the batch's gradients of row r: equal to dense Adam to rounding. (The
+    correction must use the global t. With a count for each row, a touch moves a coordinate by
+    `rate` at most; dense Adam moves a rarely touched row by up to rate / sqrt(1 - beta2), 32 times
+    as far, and W needs that to reach e_hat.)
     """
 
     def __init__(self, learning_rate, beta_2=0.999, epsilon=1e-5):
@@ -161,7 +165,8 @@ class OptimizedNetworks:
 
         Args:
           networks: Keras networks.
-          groups: pairs (variables, optimizer); W, whose gradient is sparse, has a `LazyAdam` of its own.
+          groups: pairs (variables, optimizer); W, whose gradient is sparse, has a `LazyAdam` of its
+          own.
         """
         self.networks = list(networks)
         self.groups = [(raw(variables), optimizer) for variables, optimizer in groups]

@@ -52,10 +52,12 @@ def meta_train(
       config: Config; `meta.steps` 0 stands for `meta.epochs` (run_settings.with_steps).
       data: folder of prepare_dataset.
       run_dir: folder of the run.
-      holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by the seed.
+      holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by
+      the seed.
       deterministic: bit-for-bit repeatable (same machine, same threads, CPU, float32).
       logical_replicas: as `make_strategy`.
-      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts anew.
+      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts
+      anew.
       progress: whether a progress bar is shown.
 
     Returns:
@@ -179,7 +181,9 @@ def _training_batches(data, config, strategy, start, kept_out):
 
 
 def _evaluation_batches(data, config, kept_out):
-    """What evaluations render: episodes of people trained on and, where there are any, of people held out."""
+    """What evaluations render: episodes of people trained on and, where there are any, of people
+    held out.
+    """
     batches = {"training": _fixed_batches(data, config, 8, exclude=kept_out)}
     if kept_out:
         count = config.meta.holdout_episodes

@@ -1,7 +1,7 @@
-"""What a run of meta-learning is made with, resolved against its data and against the run in its folder.
+"""Settings of a run resolved against its data, and against the run already in its folder.
 
-A number of steps that is not given comes from epochs, held-out people from the seed; a folder that holds a
-run keeps what that run was started with.
+A number of steps that is not given comes from epochs, held-out people from the seed; a folder that
+holds a run keeps what that run was started with.
 """
 
 import dataclasses
@@ -32,7 +32,9 @@ def stored_config(run_dir) -> Config | None:
 
 
 def check_resumable(config, run_dir):
-    """InputError where `run_dir` holds a run of another configuration, naming a field and both values."""
+    """InputError where `run_dir` holds a run of another configuration, naming a field and both
+    values.
+    """
     stored = stored_config(run_dir)
     if stored is None:
         return
@@ -51,9 +53,9 @@ def check_resumable(config, run_dir):
 def with_steps(config: Config, run_dir, videos: int) -> Config:
     """`config` with the number of updates in `meta.steps`.
 
-    `meta.steps` where it is given. Else a stored run's number, unless other epochs than its own are asked for.
-    Else `meta.epochs`, or the paper's for the variant, of one episode of each of `videos` videos; then both
-    numbers are in the result.
+    `meta.steps` where it is given. Else a stored run's number, unless other epochs than its own are
+    asked for. Else `meta.epochs`, or the paper's for the variant, of one episode of each of
+    `videos` videos; then both numbers are in the result.
     """
     meta = config.meta
     if meta.steps:

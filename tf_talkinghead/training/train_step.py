@@ -1,14 +1,15 @@
-"""One adversarial update (Sec. 3.2, and Sec. 3.3 for a new person), written as the paper's algorithm.
+"""One adversarial update (Sec. 3.2; Sec. 3.3 for a new person), written as the paper's algorithm.
 
-What renders the frame (E, G and P, or a person's generator with a free psi') and which discriminator scores
-it are arguments, so meta-learning and personalisation run the same lines:
+What renders the frame (E, G and P, or a person's generator with a free psi') and which
+discriminator scores it are arguments, so meta-learning and personalisation run the same lines:
 
     synthesise(part, y)      -> Synthesis(x_hat [B,H,W,3] in [-1,1], e_hat [B,N] or None)
     discriminate(x, y, part) -> (score [B], [activations after each block, [B,h,w,c]])
 
-`part` is a batch, or a micro-batch of it: `image` uint8 [B,H,W,3], `landmarks` float32 [B,68,2] and whatever
-else `synthesise` and `discriminate` read (context frames, the row of W). x is in [-1, 1], y in [0, 1].
-The name scopes say in a profile what an operation is part of (benchmark/step_profile.py).
+`part` is a batch, or a micro-batch of it: `image` uint8 [B,H,W,3], `landmarks` float32 [B,68,2] and
+whatever else `synthesise` and `discriminate` read (context frames, the row of W). x is in [-1, 1],
+y in [0, 1]. The name scopes say in a profile what an operation is part of
+(benchmark/step_profile.py).
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class GeneratorResult:
     Attributes:
       terms: {name: scalar}, weighted loss terms, `loss` (their sum) and `gradient_norm`.
       x_hats: the rendered frames of each micro-batch, without gradient.
-      match_gradient: d match / d W (tf.IndexedSlices) of this replica's share of the batch, or None.
+      match_gradient: d match / d W (tf.IndexedSlices) of this replica's share of the batch, or
+      None.
     """
 
     terms: dict
@@ -56,16 +58,18 @@ class _PartGradients:
 
 
 class AdversarialStep:
-    """One update of the generator, then `discriminator_steps` of the discriminator, in replica context.
+    """One update of the generator, then `discriminator_steps` of the discriminator, in replica
+    context.
 
     Args:
       weights: LossConfig.
       content: `content(x, x_hat, landmarks) -> {name: weighted scalar}`.
       synthesise, discriminate: see the module's first lines.
-      generator, discriminator: `OptimizedNetworks`; discriminator None where no update is adversarial.
+      generator, discriminator: `OptimizedNetworks`; discriminator None where no update is
+      adversarial.
       discriminator_steps: updates of D for one of the generator.
-      W: the match term's matrix (a variable of `discriminator`; its rows are chosen by `part["index"]`), or
-        None for the feed-forward variant and for personalisation.
+      W: the match term's matrix (a variable of `discriminator`; its rows are chosen by
+        `part["index"]`), or None for the feed-forward variant and for personalisation.
       averages: `Averages` moved after the generator's update, or None.
       micro_batches: gradients are accumulated over this many equal parts of the batch.
     """
@@ -94,8 +98,8 @@ class AdversarialStep:
         """Updates on `batch` (this replica's); without `adversarial`, on content alone and D rests.
 
         Returns:
-          {term: scalar}: weighted loss terms and `loss` (their sum), means over this replica's batch,
-          `discriminator` when it took part, and the gradient norms of the whole batch.
+          {term: scalar}: weighted loss terms and `loss` (their sum), means over this replica's
+          batch, `discriminator` when it took part, and the gradient norms of the whole batch.
         """
         parts = split(batch, self.micro_batches)
         generated = self.generator_step(parts, adversarial)
@@ -107,7 +111,7 @@ class AdversarialStep:
         return terms
 
     def generator_step(self, parts, adversarial):
-        """Updates E, G and P (or psi and psi'): content + adversarial + feature matching + match."""
+        """Updates E, G, P (or psi, psi'): content + adversarial + feature matching + match."""
         _power_iterate(self.generator.networks)
         gradients, match_gradient, done = None, None, []
         for part in parts:
@@ -165,14 +169,16 @@ class AdversarialStep:
         return _PartGradients(terms, gradients, match_gradient, tf.stop_gradient(x_hat))
 
     def _match_gradient(self, e_hat, part):
-        """d match / d W: of the match term alone, since D's score moves W only through the hinge."""
+        """d match / d W, of the match term alone: D's score moves W only through the hinge."""
         with tf.GradientTape() as tape:
             match = losses.match(e_hat, tf.gather(self.W, part["index"]))
             loss = self.weights.match * match * self._share()
         return tape.gradient(loss, self.W)
 
     def _discriminator_gradients(self, part, x_hat):
-        """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)) and its gradients, of one micro-batch; x_hat is fixed."""
+        """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)) and its gradients, of one micro-batch; x_hat is
+        fixed.
+        """
         x, y = to_float(part["image"]), drawing(part)
         with tf.GradientTape() as tape:
             real, _ = self.discriminate(x, y, part)
@@ -185,15 +191,18 @@ class AdversarialStep:
     def _share(self):
         """What a micro-batch's mean loss is multiplied by before its gradient is taken.
 
-        Gradients are summed over micro-batches here and over replicas in `OptimizedNetworks.update`: with this
-        factor the sum is the gradient of the mean over the global batch.
+        Gradients are summed over micro-batches here and over replicas in
+        `OptimizedNetworks.update`: with this factor the sum is the gradient of the mean over the
+        global batch.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         return 1.0 / (self.micro_batches * replicas)
 
 
 def drawing(part):
-    """y of a batch's target frames: `part["y"]` where the caller drew it, else [B,H,W,3] at the frames' size."""
+    """y of a batch's target frames: `part["y"]` where the caller drew it, else [B,H,W,3] at the
+    frames' size.
+    """
     if "y" in part:
         return part["y"]
     with tf.name_scope("drawing"):
