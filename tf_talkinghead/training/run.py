@@ -30,6 +30,7 @@ from tf_talkinghead.training.distribution import (
     workers,
 )
 from tf_talkinghead.training.loop import Loop
+from tf_talkinghead.training.match_rows import first_new_row, start_rows
 from tf_talkinghead.training.meta_learning import W_STATE, MetaLearner
 from tf_talkinghead.training.run_settings import check_resumable, held_out_people, with_steps
 from tf_talkinghead.training.summaries import Summaries
@@ -112,8 +113,18 @@ def meta_train(
     # A kill may have come between saving and marking.
     if manifest:
         mark_if_best(start, manifest["scores"])
+    stored_rows = len(arrays["D/W"]) if arrays else 0
+
+    def step(batch, number):
+        """Update `number`; before the match term first acts, W's rows get their start."""
+        if config.meta.variant == "ft":
+            first = first_new_row(number, start, stored_rows, config.losses.adversarial_start)
+            if first is not None and first < len(dataset.videos):
+                start_rows(learner, dataset, schedule, first, progress and chief)
+        return learner.step(batch, number)
+
     return Loop(
-        step=learner.step,
+        step=step,
         batches=distribute(strategy, _training_batches(data, config, strategy, start, kept_out)),
         steps=config.meta.steps,
         start=start,
