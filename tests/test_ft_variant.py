@@ -3,9 +3,9 @@
     TALKINGHEAD_REAL_DATA=DIR python -m pytest -m slow -s tests/test_ft_variant.py
 
 DIR holds videos/ and MANIFEST.csv (columns file, kind, person_id, split). At 32 px the pictures are
-no good; what is measured is the method: the match term falls, W reaches e_hat, and for a person never
-seen the discriminator's w' = w_0 + e_NEW scores that person's real frames above rendered ones, better
-than with another person's e_NEW.
+no good; what is measured is the method: the match term falls, W reaches e_hat, and for a person
+never seen the discriminator's w' = w_0 + e_NEW scores that person's real frames above rendered
+ones, better than with another person's e_NEW.
 """
 
 import csv
@@ -93,7 +93,9 @@ def scalars(run, tag):
 
 
 def people(dataset):
-    """person -> (references, frames to measure on) of the people held out, both (images, landmarks)."""
+    """person -> (references, frames to measure on) of the people held out, both (images,
+    landmarks).
+    """
     data, held_out = dataset
     index = load_dataset(data)
     found = {}
@@ -155,7 +157,7 @@ def test_d_knows_a_new_person_by_e_new(run, dataset):
 
 @pytest.mark.slow
 def test_fine_tuning_with_d_against_without(run, dataset):
-    """Prints SSIM, L1 and sharpness on later frames of people held out; only ranges are asserted."""
+    """Prints SSIM, L1 and sharpness on later frames of held-out people; the figures are no test."""
     trained = load_trained(run)
     results = {}
     for name, changes in {

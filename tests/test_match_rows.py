@@ -1,4 +1,4 @@
-"""The rows that W starts from in the FT variant: each video's e_hat, by an independent computation."""
+"""Rows that W starts from in the FT variant: each video's e_hat, computed independently."""
 
 import numpy as np
 import pytest

@@ -97,7 +97,8 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
         "training-0000002.png",
         "training-0000003.png",
     ]
-    # rows of two context frames, drawing, target and output, 32 pixels each, white lines of 2 between
+    # rows of two context frames, drawing, target and output, 32 pixels each, white lines of 2
+    # between
     assert cv2.imread(str(tmp_path / "grids" / grids[0])).shape[1] == 5 * 34 - 2
     tags = set()
     for path in (tmp_path / "events").iterdir():
@@ -128,7 +129,9 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data, tmp_path):
-    """Three real processes: one undisturbed, one killed with -9 and resumed, one ended by SIGTERM and resumed."""
+    """Three real processes: one undisturbed, one killed with -9 and resumed, one ended by SIGTERM
+    and resumed.
+    """
     undisturbed, killed, last = tmp_path / "undisturbed", tmp_path / "killed", 40
     more = [f"--steps={last}", "--set=meta.evaluate_every=4"]
     process = start(command(data, undisturbed, *more))
@@ -167,7 +170,9 @@ def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data
 
 @pytest.mark.slow
 def test_sigterm_to_one_of_two_workers_ends_both_at_the_same_step(data, tmp_path):
-    """Two real processes; the one that does not save is told to stop. Both are then resumed to an end two steps on."""
+    """Two real processes; the one that does not save is told to stop. Both are then resumed to an
+    end two steps on.
+    """
     run = tmp_path / "run"
 
     def start_both(steps):

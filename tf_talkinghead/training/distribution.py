@@ -6,6 +6,7 @@ with strategy.scope(): build networks
 for batch in distribute(strategy, dataset): step(batch)
 """
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -40,12 +41,11 @@ def make_strategy(logical_replicas=0):
 
 def _logical_cpus(count):
     (cpu, *_) = tf.config.list_physical_devices("CPU")
-    try:
+    # Where TensorFlow is already initialised, what there is is used.
+    with contextlib.suppress(RuntimeError, ValueError):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
-    except (RuntimeError, ValueError):
-        pass  # TensorFlow is already initialised: use what there is
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(names) < count:
         raise InputError(

@@ -2,11 +2,11 @@
 
 The paper does not say how W starts. The match term pulls e_hat_i and W_i together, and W_i is slow:
 a video's row is touched once an epoch and then moves by at most rate / sqrt(1 - beta2), 0.006 a
-coordinate, 0.5 in 75 epochs. So where W starts is where e_hat ends up. A sum over 4x4 positions makes
-coordinates of e_hat near 1 (0.75 for preset `paper` before training, 1.0 to 1.7 for the demo weights);
-rows of norm 1, or of 0, drag them to 0.04 within a hundred updates, and psi_hat = P e_hat, P being
-spectrally normalised, then hardly depends on the person. Rows that start at e_hat keep its scale, and
-`w' = w_0 + e_NEW` (Sec. 3.3) is a row as D knows them.
+coordinate, 0.5 in 75 epochs. So where W starts is where e_hat ends up. A sum over 4x4 positions
+makes coordinates of e_hat near 1 (0.75 for preset `paper` before training, 1.0 to 1.7 for the demo
+weights); rows of norm 1, or of 0, drag them to 0.04 within a hundred updates, and psi_hat = P
+e_hat, P being spectrally normalised, then hardly depends on the person. Rows that start at e_hat
+keep its scale, and `w' = w_0 + e_NEW` (Sec. 3.3) is a row as D knows them.
 """
 
 import numpy as np
@@ -52,8 +52,8 @@ def start_rows(learner, dataset, schedule, first=0, progress=True):
 def first_new_row(number, start, stored_rows, match_start):
     """The first row of W that gets its start before update `number`, or None.
 
-    All rows at `match_start`, the update from which the match term acts; later, when a run is resumed
-    at `start`, the rows its snapshot has not: videos that were added to the dataset.
+    All rows at `match_start`, the update from which the match term acts; later, when a run is
+    resumed at `start`, the rows its snapshot has not: videos that were added to the dataset.
     """
     if number == match_start:
         return 0
@@ -61,6 +61,8 @@ def first_new_row(number, start, stored_rows, match_start):
 
 
 def _context(dataset, entry, shots, size):
-    """(images uint8 [K, S, S, 3], landmarks float32 [K, 68, 2]): K frames evenly spread over a clip."""
+    """(images uint8 [K, S, S, 3], landmarks float32 [K, 68, 2]): K frames evenly spread over a
+    clip.
+    """
     places = np.linspace(0, entry.frames - 1, shots).round().astype(int)
     return read_episode(dataset, Episode(entry, places, UNVARIED), size)[:2]
