@@ -18,7 +18,7 @@ import tempfile
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -116,7 +116,7 @@ def _performance(stack):
         path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "webcam.mp4"
         driver.record_webcam(path, FLAGS.seconds)
     model = DlibLandmarks(FLAGS.landmark_model) if FLAGS.landmark_model else None
-    return driver.read_performance(path, DataConfig(), model, FLAGS.smooth)
+    return driver.read_performance(path, PreparationConfig(), model, FLAGS.smooth)
 
 
 if __name__ == "__main__":

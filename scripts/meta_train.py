@@ -1,9 +1,10 @@
-"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes where a run stopped.
+"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes a run.
 
     python -m scripts.meta_train --data=datasets/mine --run_dir=runs/mine --preset=demo
 
-Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a shared
---run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard: `tensorboard --logdir=RUN_DIR`.
+Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a
+shared --run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard:
+`tensorboard --logdir=RUN_DIR`.
 """
 
 import json
@@ -23,6 +24,12 @@ flags.DEFINE_integer(
     "steps", None, "E+G updates in all, absolute: a resumed run ends there.", lower_bound=1
 )
 flags.DEFINE_integer(
+    "epochs",
+    None,
+    "Where --steps is absent: episodes of each video. The paper's are 75 (ft) and 150 (ff).",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
     "batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1
 )
 flags.DEFINE_integer("shots", None, "K, context frames of an episode.", lower_bound=1)
@@ -36,10 +43,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "holdout_people",
     None,
-    "How many people to keep out of training and judge by, or a file with a name a line.",
+    "How many people to keep out of training and evaluate on, or a file with a name a line.",
 )
 flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.", lower_bound=1)
-flags.DEFINE_integer("seed", None, "Of the networks' start and of the episodes.", lower_bound=0)
+flags.DEFINE_integer("seed", None, "Of initial weights and episodes.", lower_bound=0)
 flags.DEFINE_bool(
     "deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count)."
 )
@@ -63,17 +70,21 @@ def main(argv):
     command.no_arguments(argv)
     holdout, people = _holdout(FLAGS.holdout_people)
     changes = dict(_assignment(text) for text in FLAGS.set)
-    for name in ("steps", "batch_size", "shots", "checkpoint_every", "seed"):
+    for name in ("steps", "epochs", "batch_size", "shots", "checkpoint_every", "seed"):
         if FLAGS[name].value is not None:
             changes[f"meta.{name}"] = FLAGS[name].value
-    if FLAGS.perceptual:
-        changes.update(_perceptual(FLAGS.perceptual))
+    # A preset's own number of steps gives way to epochs that are asked for.
+    if "meta.epochs" in changes:
+        changes.setdefault("meta.steps", 0)
     for name in ("vgg19_weights", "vggface_weights"):
         if FLAGS[name].value is not None:
             changes[f"losses.{name}"] = FLAGS[name].value
     if people is not None:
         changes["meta.holdout_people"] = people
-    config = configs.replace(configs.preset(FLAGS.preset), changes)
+    config = configs.preset(FLAGS.preset)
+    if FLAGS.perceptual:
+        config = configs.with_perceptual(config, FLAGS.perceptual)
+    config = configs.replace(config, changes)
 
     command.load("tensorflow")
     from tf_talkinghead.training.run import meta_train
@@ -91,20 +102,6 @@ def main(argv):
     print(
         f"{FLAGS.run_dir}: {'stopped' if result.interrupted else 'finished'} at step {result.step}"
     )
-
-
-def _perceptual(name):
-    """The loss settings of --perceptual; without VGG the pixel terms of preset `demo` take its place."""
-    changes = {"losses.perceptual": name}
-    own = configs.preset(FLAGS.preset).losses
-    if name == "dlib" and own.perceptual != "dlib":
-        changes.update(
-            {
-                f"losses.{term}": getattr(configs.preset("demo").losses, term)
-                for term in ("pixel", "gradient", "face", "structure")
-            }
-        )
-    return changes
 
 
 def _assignment(text):

@@ -1,10 +1,12 @@
 """Turn a folder of videos and photos into training records.
 
     python -m scripts.prepare_dataset --input=VoxCeleb2 --output=datasets/voxceleb2
-    python -m scripts.prepare_dataset --input=clips --manifest=clips/people.csv --where=licence=open --output=datasets/mine
+    python -m scripts.prepare_dataset --input=clips --output=datasets/mine \\
+        --manifest=clips/people.csv --where=licence=open
 
-Started again after any interruption it goes on where it stopped; given a finished dataset it adds what is
-new. Arguments after `--` go to Apache Beam: `-- --runner=FlinkRunner --flink_master=HOST:8081`.
+Started again after any interruption it goes on where it stopped; given a finished dataset it adds
+what is new. Arguments after `--` go to Apache Beam:
+`-- --runner=FlinkRunner --flink_master=HOST:8081`.
 """
 
 import dataclasses
@@ -12,9 +14,9 @@ import dataclasses
 from absl import flags
 
 from scripts import command
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 
-_DEFAULT = DataConfig()
+_DEFAULT = PreparationConfig()
 _INPUT = flags.DEFINE_string(
     "input", None, "Folder of videos and photos: a VoxCeleb tree, or one sub-folder per person."
 )
@@ -61,7 +63,8 @@ def main(argv):
     )
     frames = sum(entry.frames for entry in dataset.clips)
     print(
-        f"{dataset.folder}: {len(dataset.clips)} clips, {frames} frames, {len(dataset.identities)} people"
+        f"{dataset.folder}: {len(dataset.clips)} clips, {frames} frames, "
+        f"{len(dataset.identities)} people"
     )
 
 

@@ -62,14 +62,14 @@ def test_figures_of_tiny():
 
 def test_parts_and_kinds_by_name():
     cases = {
-        "creator/embedder_1/down_0/convolution/Conv2D": "embedder",
-        "creator/embedder_12_1/down_0_1/Relu": "embedder",  # the twelfth of a process, called twice
-        "creator_1/gradient_tape/creator_1/embedder_1/down_0/convolution/Conv2DBackpropFilter": "embedder_backward",
-        "creator/block_12_2/convolution/Conv2D": "generator",
-        "creator/judge/discriminator_1/V/down_0/add": "discriminator_for_generator",
-        "creator/gradient_tape/creator/content/conv1_1/Conv2DBackpropInput": "content_backward",
-        "critic_1/gradient_tape/critic_1/discriminator/V/Conv2DBackpropFilter": "discriminator_update_backward",
-        "critic/drawing/Minimum": "drawing",
+        "generator_step/embedder_1/down_0/convolution/Conv2D": "embedder",
+        "generator_step/embedder_12_1/down_0_1/Relu": "embedder",  # the twelfth of a process, called twice
+        "generator_step_1/gradient_tape/generator_step_1/embedder_1/down_0/convolution/Conv2DBackpropFilter": "embedder_backward",
+        "generator_step/block_12_2/convolution/Conv2D": "generator",
+        "generator_step/scoring/discriminator_1/V/down_0/add": "discriminator_for_generator",
+        "generator_step/gradient_tape/generator_step/content/conv1_1/Conv2DBackpropInput": "content_backward",
+        "discriminator_step_1/gradient_tape/discriminator_step_1/discriminator/V/Conv2DBackpropFilter": "discriminator_update_backward",
+        "discriminator_step/drawing/Minimum": "drawing",
         "optimizer_1/ResourceApplyAdam": "optimizer",
         "DecodeJpeg": "data",
     }

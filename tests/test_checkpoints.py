@@ -1,5 +1,8 @@
-"""Snapshots: round trip, pruning, damage, growth of W, and kill -9 while one is written."""
+"""Snapshots: round trip, pruning, damage, growth of W, older formats, and kill -9 while one is
+written.
+"""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.train_once import VIDEOS, settings
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
+from tf_talkinghead.training.meta_learning import MetaLearner
 
 
 def arrays(value):
@@ -103,6 +108,70 @@ def test_snapshot_of_variables():
     found = snapshot({"a": tf.Variable([1.0, 2.0]), "n": tf.Variable(3, dtype=tf.int64)})
     assert found["n"].dtype == np.int64 and found["n"] == 3
     np.testing.assert_array_equal(found["a"], [1, 2])
+
+
+def as_schema_1(folder, step):
+    """Rewrites the manifest of a snapshot as version 1 of the format had it."""
+    path = Checkpoints(folder).path(step) / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 1}))
+
+
+def test_a_snapshot_of_schema_1_is_read_under_the_new_names(tmp_path):
+    old = {
+        "G/000.kernel": np.float32([1, 2]),
+        "creator/0/m/000": np.float32([3]),
+        "critic/0/count": np.int64(7),
+        "critic/1/row_v": np.float32([[0.5, 0.25], [0, 0]]),
+        "critic/1/row_counts": np.int64([2, 0]),
+        "loss_scale/scale": np.float32(8),
+        "averages/count": np.int64(4),
+    }
+    Checkpoints(tmp_path).save(7, old)
+    as_schema_1(tmp_path, 7)
+    arrays, manifest = Checkpoints(tmp_path).load_newest()
+    assert manifest["step"] == 7
+    expected = {
+        "G/000.kernel": [1, 2],
+        "generator_optimizer/0/m/000": [3],
+        "discriminator_optimizer/0/count": 7,
+        "discriminator_optimizer/1/count": 7,
+        "discriminator_optimizer/1/v": [[0.5, 0.25], [0, 0]],
+        "discriminator_optimizer/1/last_update": [7, 7],
+        "averages/count": 4,
+    }
+    assert arrays.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+
+
+def test_an_old_snapshot_fits_todays_learner(tmp_path):
+    """Every name of a schema-1 state, made from today's by the old names, is known to today's
+    learner.
+    """
+    learner = MetaLearner(settings(), VIDEOS)
+    today = snapshot(learner.state())
+    old = {}
+    for name, array in today.items():
+        part, _, rest = name.partition("/")
+        if rest == "1/count":
+            continue
+        rest = {"1/v": "1/row_v", "1/last_update": "1/row_counts"}.get(rest, rest)
+        part = {"generator_optimizer": "creator", "discriminator_optimizer": "critic"}.get(
+            part, part
+        )
+        old[f"{part}/{rest}"] = array
+    Checkpoints(tmp_path).save(1, old)
+    as_schema_1(tmp_path, 1)
+    restore(learner.state(), Checkpoints(tmp_path).load(1)[0])
+
+
+def test_a_snapshot_of_a_newer_version_says_what_to_do(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, arrays(1))
+    path = checkpoints.path(1) / "manifest.json"
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(InputError, match="schema 3, this version reads 1 and 2; use the version"):
+        checkpoints.load(1)
 
 
 WRITER = """

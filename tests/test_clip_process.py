@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.face_footage import write_face
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data.clip_process import ClipProcess, ForkServer
 from tf_talkinghead.data.clip_worker import Job, read_outcome
 from tf_talkinghead.data.listing import Clip
@@ -25,7 +25,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 @pytest.fixture
 def job(tmp_path, portrait):
     write_face(tmp_path / CLIP.name, portrait, 4)
-    return Job(str(tmp_path), str(tmp_path / "work" / "clips"), DataConfig(size=48, max_frames=4))
+    return Job(
+        str(tmp_path), str(tmp_path / "work" / "clips"), PreparationConfig(size=48, max_frames=4)
+    )
 
 
 def children_of(pid):
@@ -108,10 +110,10 @@ def test_server_and_child_end_with_their_client_however_it_ended(job):
     """kill -9 of the client of a server and a child: both end, and the socket's folder goes."""
     program = (
         "import sys, time\n"
-        "from tf_talkinghead.config import DataConfig\n"
+        "from tf_talkinghead.config import PreparationConfig\n"
         "from tf_talkinghead.data import clip_process, clip_worker\n"
         "from tf_talkinghead.data.listing import Clip\n"
-        "job = clip_worker.Job(*sys.argv[1:3], DataConfig(size=48, max_frames=4))\n"
+        "job = clip_worker.Job(*sys.argv[1:3], PreparationConfig(size=48, max_frames=4))\n"
         "server = clip_process.ForkServer(job)\n"
         "child = clip_process.ClipProcess(job, server.address)\n"
         f"child.prepare(Clip(*{tuple(CLIP)!r}))\n"

@@ -1,4 +1,6 @@
-"""The configuration: the paper's values, presets that fit together, refusals by field name, and no dead field."""
+"""The configuration: the paper's values, presets that fit together, refusals by field name, and no
+dead field.
+"""
 
 import ast
 import dataclasses
@@ -8,20 +10,24 @@ import typing
 
 import pytest
 
-from tf_talkinghead import config as module
 from tf_talkinghead import config_checks
 from tf_talkinghead.config import (
     PRESETS,
+    SECTIONS,
     Config,
     ConfigError,
+    EvaluationConfig,
+    MetaConfig,
+    PersonalizeConfig,
+    PreparationConfig,
     from_json,
     preset,
     replace,
     to_json,
+    with_perceptual,
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-SECTIONS = {**module._SECTIONS}
 
 
 def fields():
@@ -112,7 +118,12 @@ def test_replace_changes_only_what_it_names():
         ("meta.variant", "FT", "expected one of ft, ff"),
         ("losses.perceptual", "vgg16", "expected one of vgg, dlib"),
         ("losses.match", -1.0, "expected 0 or more"),
-        ("data.jpeg_quality", 101, "expected 1 to 100"),
+        ("export.jpeg_quality", 101, "expected 1 to 100"),
+        ("meta.dtype", "mixed_float16", "mixed_bfloat16"),
+        ("meta.epochs", -1, "expected 0 or more"),
+        ("personalize.face", "much", "expected float"),
+        ("personalize.face", -1.0, "expected 0 or more"),
+        ("data.max_frames", 160, "setting of prepare_dataset"),
         ("data.augment.colour", 1.5, "expected 0 to 1"),
         ("data.augment.flip", 1, "expected bool"),
         ("personalize.mode", "fine-tune", "fine_tune"),
@@ -123,7 +134,7 @@ def test_replace_changes_only_what_it_names():
         ("model.generator_channels", (8, 8, 8, 8), "at most 3"),
         ("model.generator_channels", (8, 0), "expected 1 to 8192, got 0"),
         ("model.embedding_size", 32, "the last of embedder_channels, 16"),
-        ("preset", "small", "expected one of paper, demo, tiny"),
+        ("preset", "small", "expected one of paper, demo, guided, tiny"),
     ],
 )
 def test_impossible_values_are_refused_by_name(path, value, said):
@@ -135,9 +146,9 @@ def test_impossible_values_are_refused_by_name(path, value, said):
 
 def test_a_section_made_directly_is_checked_too():
     with pytest.raises(ConfigError, match=r"^meta\.shots: "):
-        module.MetaConfig(shots=0)
+        MetaConfig(shots=0)
     with pytest.raises(ConfigError, match=r"^evaluation\.shots: "):
-        module.EvaluationConfig(shots=(1, 0))
+        EvaluationConfig(shots=(1, 0))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,82 @@ def test_bad_json_is_refused(text, said):
         from_json(text)
 
 
+def test_float16_is_refused_with_what_to_use():
+    with pytest.raises(ConfigError, match="float16 training is gone; mixed_bfloat16"):
+        replace(preset("tiny"), {"meta.dtype": "mixed_float16"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"losses.structure": 1.0, "losses.parts": 1.0},
+        {"losses.structure": 1.0, "personalize.parts": 1.0},
+        {"personalize.structure": 1.0, "personalize.parts": 1.0},
+    ],
+)
+def test_close_ups_smaller_than_ssims_window_are_refused(changes):
+    """At 32 px a close-up has 8; SSIM's window is 11."""
+    with pytest.raises(ConfigError, match=r"losses\.parts: .*11 px.*32 gives 8"):
+        replace(preset("tiny"), changes)
+    larger = {"model.image_size": 64, "model.embedder_channels": (8, 8, 16, 16)}
+    replace(preset("tiny"), {**changes, **larger})
+
+
+def test_close_ups_need_a_term_to_compare_them_by():
+    with pytest.raises(ConfigError, match=r"losses\.parts: .*pixel, gradient or structure"):
+        replace(preset("paper"), {"losses.parts": 1.0})
+
+
+def test_fine_tuning_keeps_meta_learnings_terms_unless_it_sets_its_own():
+    config = with_perceptual(preset("paper"), "dlib")
+    tuned = config.personalize.losses(config.losses)
+    assert (tuned.face, tuned.structure, tuned.pixel) == (1.0, 1.0, 10.0)
+    assert tuned == config.losses
+    demo = preset("demo")
+    tuned = demo.personalize.losses(demo.losses)
+    assert (tuned.face, tuned.structure, tuned.parts) == (0.0, 5.0, 1.0)
+    assert from_json(to_json(config)) == config
+
+
+def test_dlib_terms_replace_vgg_and_leave_a_presets_own_alone():
+    paper = preset("paper")
+    assert with_perceptual(paper, "vgg") == paper
+    assert with_perceptual(preset("demo"), "dlib") == preset("demo")
+    assert with_perceptual(paper, "dlib").losses.perceptual == "dlib"
+
+
+@pytest.mark.parametrize(("images", "updates"), [(1, 40), (8, 40), (9, 80), (32, 160)])
+def test_fine_tuning_lasts_the_papers_40_epochs(images, updates):
+    """Batches of 8: an epoch of 32 images is 4 updates, one of 9 is 2."""
+    assert preset("paper").personalize.updates(images) == updates
+
+
+def test_stored_fine_tuning_steps_keep_their_meaning():
+    assert preset("demo").personalize.updates(8) == preset("demo").personalize.updates(32) == 300
+    assert PersonalizeConfig(steps=7, single_steps=3).updates(1) == 3
+
+
+def test_a_config_of_version_0_1_still_loads():
+    """It had the preparation's settings in section `data`, and knew neither epochs nor guided
+    generators.
+    """
+    stored = json.loads(to_json(preset("tiny")))
+    new = {"meta": ["epochs"], "personalize": ["epochs"], "model": ["generator", "flow_size"]}
+    for section, names in new.items():
+        for name in names:
+            del stored[section][name]
+    stored["data"] = {**dataclasses.asdict(PreparationConfig(detect_every=10)), **stored["data"]}
+    assert from_json(json.dumps(stored)) == preset("tiny")
+    stored["data"]["colour"] = 1
+    with pytest.raises(ConfigError, match=r"data\.colour: no such field"):
+        from_json(json.dumps(stored))
+
+
+def test_the_shipped_demo_config_loads():
+    text = (ROOT / "tf_talkinghead/weights/demo/config.json").read_text()
+    assert from_json(text).model == preset("demo").model
+
+
 def test_every_number_has_a_range_and_every_entry_a_field():
     numbers = {
         f"{section}.{field.name}" for section, field, hint in fields() if hint not in (str, bool)
@@ -166,26 +253,70 @@ def test_every_number_has_a_range_and_every_entry_a_field():
     assert set(config_checks.CHOICES) == texts - {"losses.vgg19_weights", "losses.vggface_weights"}
 
 
-def test_every_field_has_a_reader():
-    """A field nobody reads would promise what nothing does: each must be read as an attribute, or by its name."""
-    read = set()
-    for path in [
-        *ROOT.glob("tf_talkinghead/**/*.py"),
-        *ROOT.glob("serving/*.py"),
-        *ROOT.glob("scripts/*.py"),
-    ]:
-        if path.name.startswith("config"):
+# Section -> what code calls an object of it: anywhere, and in certain rooms or modules.
+RECEIVERS = {
+    "model": ({"model"}, {"config": ("models", "training/synthesis")}),
+    "losses": ({"weights", "losses"}, {"config": ("training/content_loss",)}),
+    "meta": ({"meta"}, {}),
+    "data.augment": ({"augment"}, {"config": ("data/augment",)}),
+    "data": ({"data"}, {"config": ("data/episodes",)}),
+    "preparation": ({"preparation"}, {"config": ("data/clip_worker", "data/prepare", "faces")}),
+    "personalize": ({"personalize"}, {"config": ("personalization",)}),
+    "export": ({"export"}, {"config": ("export/saved_model",)}),
+    "evaluation": (set(), {"config": ("evaluation",)}),
+}
+
+
+def reads(tree, module):
+    """{section.field} that a module's syntax tree reads: attributes of objects called as in
+    RECEIVERS.
+
+    Functions of a module are called, fields are not: `losses.match(...)` is no read of a field. In
+    a section's own class the object is `self`.
+    """
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    classes = {cls.__name__: section for cls, section in SECTIONS.items()}
+    own = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name in classes:
+            own.update({id(inner): classes[node.name] for inner in ast.walk(node)})
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                read.add(node.attr)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                read.add(node.value)
-    unread = [f"{section}.{field.name}" for section, field, _ in fields() if field.name not in read]
+        if id(node) in called:
+            continue
+        receiver = getattr(node.value, "attr", getattr(node.value, "id", None))
+        for section, (anywhere, here) in RECEIVERS.items():
+            rooms = here.get(receiver, ())
+            if receiver in anywhere or module.startswith(rooms):
+                found.add(f"{section}.{node.attr}")
+        if receiver == "self" and id(node) in own:
+            found.add(f"{own[id(node)]}.{node.attr}")
+    return found
+
+
+def test_every_field_has_a_reader():
+    """A field that nothing reads would promise what nothing does."""
+    read = set()
+    for folder in ("tf_talkinghead", "serving", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            module = str(path.relative_to(ROOT / folder))
+            read |= reads(ast.parse(path.read_text()), module)
+    unread = [f"{s}.{field.name}" for s, field, _ in fields() if f"{s}.{field.name}" not in read]
     assert not unread
 
 
+def test_a_name_elsewhere_is_no_reader():
+    code = """
+print("meta.shots", values["shots"], other.shots, losses.match(a, b), config.shots)
+meta.seed = 1
+seed = config.meta.batch_size
+"""
+    assert reads(ast.parse(code), "training/run.py") == {"meta.batch_size"}
+    assert reads(ast.parse("config.image_size"), "models/embedder.py") == {"model.image_size"}
+
+
 def test_config_names_its_sections_as_the_checks_do():
-    assert {field.name for field in dataclasses.fields(Config)} - {"preset"} <= set(
-        SECTIONS.values()
-    )
+    sections = {field.name for field in dataclasses.fields(Config)} - {"preset"}
+    assert sections <= set(SECTIONS.values())

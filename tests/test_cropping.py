@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.faces import cropping
 from tf_talkinghead.faces.cropping import CropBox
 
@@ -15,7 +15,7 @@ def _clip(left, top, width, height, count=3):
 
 
 def test_box_by_hand():
-    config = DataConfig(crop_margin=0.5, crop_rise=0.1)
+    config = PreparationConfig(crop_margin=0.5, crop_rise=0.1)
     box = cropping.crop_box(_clip(40, 60, 80, 100), config)
     # side 2 x 100; centre (80.5, 110.5 - 10)
     assert (
@@ -26,7 +26,7 @@ def test_box_by_hand():
 def test_box_grows_with_a_moving_head():
     still = _clip(40, 60, 80, 100, 20)
     moving = still + np.linspace(0, 300, 20, dtype=np.float32)[:, None, None] * np.float32([1, 0])
-    config = DataConfig()
+    config = PreparationConfig()
     box = cropping.crop_box(moving, config)
     assert box.side > cropping.crop_box(still, config).side
     fractions = cropping.to_fractions(moving[1:-1], box)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.face_points import COLLINS
 from tf_talkinghead.benchmark.machine import PeakMemory
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import drawing
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
@@ -100,7 +100,7 @@ def test_equals_an_independent_drawing_on_real_footage(real_data):
     from tf_talkinghead.faces.crops import face_crops
 
     for name in sorted((real_data / "photos").glob("df_img1*.jpg"))[:6]:
-        clip = face_crops(list(read_video(name).frames), 128, DataConfig())
+        clip = face_crops(list(read_video(name).frames), 128, PreparationConfig())
         for points in clip.landmarks:
             error, blank = verdict(points, 128, draw_landmarks(points, 128).numpy())
             assert error < 6

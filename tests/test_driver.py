@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.driving import driver
 from tf_talkinghead.driving.scripted_motion import scripted_motion
@@ -82,7 +82,7 @@ def probed(path):
 
 
 def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
-    done = driver.read_performance(clip, DataConfig(), smoothing=False, progress=False)
+    done = driver.read_performance(clip, PreparationConfig(), smoothing=False, progress=False)
     assert done.landmarks.shape == (30, 68, 2) and done.fps == pytest.approx(FPS) and done.has_audio
     assert not done.seen[10:14].any() and done.seen[:9].all() and done.seen[24:].all()
     last_seen = np.flatnonzero(done.seen[:14])[-1]
@@ -93,19 +93,21 @@ def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
 
 
 def test_smoothing_is_on_unless_switched_off(clip):
-    rough = driver.read_performance(clip, DataConfig(), smoothing=False, progress=False).landmarks
-    calm = driver.read_performance(clip, DataConfig(), progress=False).landmarks
+    rough = driver.read_performance(
+        clip, PreparationConfig(), smoothing=False, progress=False
+    ).landmarks
+    calm = driver.read_performance(clip, PreparationConfig(), progress=False).landmarks
     assert 0 < np.abs(calm - rough).max() < 0.1
 
 
 def test_a_clip_of_nobody_names_the_file(tmp_path):
     video.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 5, 10)
     with pytest.raises(NoFaceError, match="wall.mp4: no face found"):
-        driver.read_performance(tmp_path / "wall.mp4", DataConfig(), progress=False)
+        driver.read_performance(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
 
 
 def test_on_avatar_moves_the_avatars_own_face(clip):
-    done = driver.read_performance(clip, DataConfig(), progress=False)
+    done = driver.read_performance(clip, PreparationConfig(), progress=False)
     adapted = driver.on_avatar(done, COLLINS)
     assert adapted.shape == done.landmarks.shape
     # The same face drives itself: what comes out is near the reference, shifted as the driver shifts.
@@ -114,7 +116,7 @@ def test_on_avatar_moves_the_avatars_own_face(clip):
 
 
 def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
-    done = driver.read_performance(clip, DataConfig(), progress=False)
+    done = driver.read_performance(clip, PreparationConfig(), progress=False)
     film = driver.film(
         done.landmarks, painter, tmp_path / "out.mp4", done.fps,
         beside=lambda size: driver.driver_crops(done, size), audio_from=clip, title="collins", progress=False,

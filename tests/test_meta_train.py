@@ -17,12 +17,13 @@ from tests.face_points import COLLINS
 from tests.script_runner import run_script
 from tests.test_distribution import free_port
 from tests.test_records import make_dataset
-from tf_talkinghead.config import from_json, preset, replace, to_json
+from tf_talkinghead.config import PreparationConfig, from_json, preset, replace, to_json
 from tf_talkinghead.data import records
 from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.training.checkpoints import Checkpoints
 from tf_talkinghead.training.run import meta_train
 from tf_talkinghead.training.validation import better
+from tf_talkinghead.weights.store import load_trained
 
 
 def person(name, level, size=32):
@@ -83,6 +84,9 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     result = meta_train(config, data, tmp_path, progress=False)
     assert result.step == 3 and not result.interrupted and 0 <= result.terms["data_wait_share"] <= 1
     assert from_json((tmp_path / "config.json").read_text()) == config
+    facts = json.loads((tmp_path / "run.json").read_text())
+    assert facts["preparation"] == {"size": 32} and len(facts["held_out"]) == 1
+    assert load_trained(tmp_path).preparation == PreparationConfig(size=32)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.steps() == [2, 3] and checkpoints.best()[0] in (2, 3)
     assert set(checkpoints.best()[1]) == {"ssim", "face_similarity"}
@@ -93,7 +97,8 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
         "training-0000002.png",
         "training-0000003.png",
     ]
-    # rows of two context frames, drawing, target and output, 32 pixels each, white lines of 2 between
+    # rows of two context frames, drawing, target and output, 32 pixels each, white lines of 2
+    # between
     assert cv2.imread(str(tmp_path / "grids" / grids[0])).shape[1] == 5 * 34 - 2
     tags = set()
     for path in (tmp_path / "events").iterdir():
@@ -111,8 +116,8 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
     }
     expected |= {
         "discriminator_gradient_norm",
-        "rate/creator",
-        "rate/critic",
+        "rate/generator",
+        "rate/discriminator",
         "steps_per_second",
         "data_wait_share",
     }
@@ -124,7 +129,9 @@ def test_a_run_leaves_config_snapshots_events_and_grids(data, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data, tmp_path):
-    """Three real processes: one undisturbed, one killed with -9 and resumed, one ended by SIGTERM and resumed."""
+    """Three real processes: one undisturbed, one killed with -9 and resumed, one ended by SIGTERM
+    and resumed.
+    """
     undisturbed, killed, last = tmp_path / "undisturbed", tmp_path / "killed", 40
     more = [f"--steps={last}", "--set=meta.evaluate_every=4"]
     process = start(command(data, undisturbed, *more))
@@ -151,9 +158,9 @@ def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data
         "E_averaged/",
         "G_averaged/",
         "averages/",
-        "creator/",
-        "critic/1/row_v",
-        "critic/1/row_counts",
+        "generator_optimizer/",
+        "discriminator_optimizer/1/v",
+        "discriminator_optimizer/1/last_update",
     ):
         assert any(name.startswith(part) for name in found), part
     assert any(name.endswith(".u") for name in found)  # spectral vectors
@@ -163,7 +170,9 @@ def test_killed_and_resumed_gives_bit_for_bit_what_an_undisturbed_run_gives(data
 
 @pytest.mark.slow
 def test_sigterm_to_one_of_two_workers_ends_both_at_the_same_step(data, tmp_path):
-    """Two real processes; the one that does not save is told to stop. Both are then resumed to an end two steps on."""
+    """Two real processes; the one that does not save is told to stop. Both are then resumed to an
+    end two steps on.
+    """
     run = tmp_path / "run"
 
     def start_both(steps):
@@ -240,6 +249,20 @@ def test_refusals_in_one_line(data, tmp_path):
         assert line.startswith("error: ") and "Traceback" not in result.stderr
         for word in words:
             assert word in line, (word, line)
+
+
+def test_epochs_set_the_steps_and_are_written_down(data, tmp_path):
+    """Four people trained on, one held out: two epochs in batches of 2 are four updates."""
+    changes = {
+        "meta.steps": 0,
+        "meta.epochs": 2,
+        "meta.holdout_people": 1,
+        "meta.evaluate_every": 9,
+    }
+    config = replace(preset("tiny"), changes)
+    result = meta_train(config, data, tmp_path, progress=False)
+    stored = from_json((tmp_path / "config.json").read_text()).meta
+    assert result.step == stored.steps == 4 and stored.epochs == 2
 
 
 def test_best_is_by_ssim_and_ties_by_face_similarity():

@@ -17,7 +17,7 @@ from PIL import Image
 
 from scripts import prepare_dataset  # noqa: F401  (its flags and imports must load)
 from tests.prepare_footage import write_footage
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import clip_worker
 from tf_talkinghead.data.clip_process import ClipProcess
 from tf_talkinghead.data.clip_worker import Job
@@ -26,7 +26,7 @@ from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.data.prepare import prepare
 from tf_talkinghead.errors import InputError
 
-CONFIG = DataConfig(size=48, max_frames=4, clips_per_shard=2)
+CONFIG = PreparationConfig(size=48, max_frames=4, clips_per_shard=2)
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -253,7 +253,7 @@ def test_all_real_footage(real_data, tmp_path):
     dataset = prepare(
         real_data,
         tmp_path,
-        DataConfig(size=128, max_frames=16),
+        PreparationConfig(size=128, max_frames=16),
         manifest=real_data / "MANIFEST.csv",
     )
     with open(real_data / "MANIFEST.csv", newline="") as file:

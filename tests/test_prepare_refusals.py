@@ -3,11 +3,11 @@
 import pytest
 
 from tests.prepare_footage import write_footage
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data.prepare import _settings, prepare
 from tf_talkinghead.errors import InputError
 
-CONFIG = DataConfig(size=48, max_frames=4, clips_per_shard=2)
+CONFIG = PreparationConfig(size=48, max_frames=4, clips_per_shard=2)
 
 
 @pytest.fixture(scope="module")

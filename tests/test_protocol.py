@@ -7,7 +7,7 @@ import pytest
 
 from tests.face_points import COLLINS
 from tests.moving_portrait import clip
-from tf_talkinghead.config import DataConfig, EvaluationConfig
+from tf_talkinghead.config import PreparationConfig, EvaluationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation.protocol import resized, sources, split
@@ -87,7 +87,7 @@ def test_people_of_a_prepared_dataset(tmp_path):
     prepare(
         tmp_path / "in",
         tmp_path / "out",
-        DataConfig(size=96, max_frames=12),
+        PreparationConfig(size=96, max_frames=12),
         workers=1,
         progress=False,
     )

@@ -65,14 +65,16 @@ def test_the_shipped_mean_is_that_of_a_face():
 
 def test_the_shipped_mean_separates_people(real_data):
     """Two frames each of some clips: one person near, two far; uncentred all are near."""
-    from tf_talkinghead.config import DataConfig
+    from tf_talkinghead.config import PreparationConfig
     from tf_talkinghead.data.video import read_video
     from tf_talkinghead.faces.crops import face_crops
 
     pairs = []
     for name in ("lp_d0", "lp_d12", "lp_d19", "tps_driving"):
         found = face_crops(
-            list(read_video(real_data / "videos" / f"{name}.mp4", 2).frames), 256, DataConfig()
+            list(read_video(real_data / "videos" / f"{name}.mp4", 2).frames),
+            256,
+            PreparationConfig(),
         )
         pairs.append(recognition.face_vectors(found.images, found.landmarks))
     first, last = np.stack([pair[0] for pair in pairs]), np.stack([pair[-1] for pair in pairs])

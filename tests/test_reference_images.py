@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.face_footage import write_face
-from tf_talkinghead.config import preset
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.crops import face_crops
 from tf_talkinghead.personalization import reference_images
@@ -19,7 +19,7 @@ from tf_talkinghead.personalization.reference_images import (
     person_images,
 )
 
-DATA = preset("demo").data
+DATA = PreparationConfig()
 
 
 def _faces(monkeypatch, places):

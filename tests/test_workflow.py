@@ -108,7 +108,7 @@ def _side_by_side(portrait):
 
 
 def test_refused_images(portrait, photo, tmp_path):
-    data = config.preset("tiny").data
+    data = config.PreparationConfig()
     blank, two, text = tmp_path / "blank.png", tmp_path / "two.png", tmp_path / "text.jpg"
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(blank)
     Image.fromarray(_side_by_side(portrait)).save(two)
@@ -127,7 +127,7 @@ def test_a_folder_is_its_photos_in_order(photo, portrait):
     Image.fromarray(small).save(photo.parent / "b.jpg", quality=95)
     (photo.parent / "notes.txt").write_text("x")
     assert [path.name for path in list_files([photo.parent])] == ["b.jpg", "photo.png"]
-    found = person_images([photo.parent], None, 32, config.preset("tiny").data)
+    found = person_images([photo.parent], None, 32, config.PreparationConfig())
     assert (
         found.images.shape == (2, 32, 32, 3)
         and found.names == ["b.jpg", "photo.png"]

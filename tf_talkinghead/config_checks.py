@@ -1,10 +1,14 @@
-"""Which values a configuration's fields may have; `config.py` refuses all others, naming the field.
+"""Which values a configuration's fields may have; all others are refused by the field's name.
 
-`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple counts as the
-field), `CHOICES` the words a text may be. `problem` looks at one section, relations between its fields included.
+`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple
+counts as the field), `CHOICES` the words a text may be. `problem` checks one section, relations
+between its fields included; `build` makes dataclasses of nested dicts, checking types.
 """
 
+import dataclasses
 import math
+import types
+import typing
 
 _ANY_COUNT = (0, None)
 _COUNT = (1, None)
@@ -39,7 +43,8 @@ RANGES = {
     "losses.match": _WEIGHT,
     "losses.face_box_margin": (0, 10),
     "losses.adversarial_start": _ANY_COUNT,
-    "meta.steps": _COUNT,
+    "meta.steps": _ANY_COUNT,
+    "meta.epochs": _ANY_COUNT,
     "meta.batch_size": _COUNT,
     "meta.shots": _COUNT,
     "meta.learning_rate": _RATE,
@@ -58,18 +63,22 @@ RANGES = {
     "meta.evaluate_every": _COUNT,
     "meta.holdout_people": _ANY_COUNT,
     "meta.holdout_episodes": _COUNT,
-    "data.size": (8, 4096),
-    "data.max_frames": _COUNT,
-    "data.clips_per_shard": _COUNT,
-    "data.crop_margin": (0, 10),
-    "data.crop_rise": (-1, 1),
-    "data.least_face_share": _SHARE,
-    "data.jpeg_quality": (1, 100),
-    "data.min_face_size": _COUNT,
-    "data.detect_every": _COUNT,
+    "preparation.size": (8, 4096),
+    "preparation.max_frames": _COUNT,
+    "preparation.clips_per_shard": _COUNT,
+    "preparation.crop_margin": (0, 10),
+    "preparation.crop_rise": (-1, 1),
+    "preparation.least_face_share": _SHARE,
+    "preparation.jpeg_quality": (1, 100),
+    "preparation.min_face_size": _COUNT,
+    "preparation.detect_every": _COUNT,
+    "data.hard_pairs": _SHARE,
+    "data.still_share": _SHARE,
+    "data.gaze_dropout": _SHARE,
     "data.augment.colour": _SHARE,
     "data.augment.geometry": _SHARE,
     "personalize.steps": _ANY_COUNT,
+    "personalize.epochs": _COUNT,
     "personalize.batch_size": _COUNT,
     "personalize.learning_rate": _RATE,
     "personalize.vector_learning_rate": _RATE,
@@ -90,9 +99,6 @@ RANGES = {
     "personalize.single_steps": _ANY_COUNT,
     "personalize.holdout_from": _ANY_COUNT,
     "personalize.evaluate_every": _COUNT,
-    "data.hard_pairs": _SHARE,
-    "data.still_share": _SHARE,
-    "data.gaze_dropout": _SHARE,
     "personalize.patience": _COUNT,
     "personalize.seed": _ANY_COUNT,
     "export.max_batch_size": _COUNT,
@@ -113,48 +119,107 @@ CHOICES = {
     "model.generator": ("direct", "guided"),
     "losses.perceptual": ("vgg", "dlib"),
     "meta.variant": ("ft", "ff"),
-    "meta.dtype": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "meta.dtype": ("float32", "mixed_bfloat16"),
     "data.short_clips": ("repeat", "skip"),
     "personalize.mode": ("fine_tune", "feed_forward", "vector"),
 }
 
 
+# Values of older versions, and what to use instead.
+REMOVED = {("meta.dtype", "mixed_float16"): "float16 training is gone; mixed_bfloat16 is as fast"}
+SSIM_WINDOW = 11  # pixels of the Gaussian window of losses.structure
+CLOSE_UP_SHARE = 4  # close-ups of losses.parts have the image's size divided by this
+
+
+class ConfigError(ValueError):
+    """An unknown field, a wrong type or an impossible value; the message names the field."""
+
+
 def problem(section, values):
-    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or None."""
+    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or
+    None.
+    """
     for name, value in values.items():
-        path = f"{section}.{name}"
-        found = _field_problem(path, value)
+        found = _field_problem(f"{section}.{name}", value)
         if found:
             return found
     relations = {"model": _model_problem, "meta": _meta_problem}.get(section)
     return relations(values) if relations else None
 
 
+def picture_problem(model, *all_losses):
+    """What is wrong where loss terms do not fit the pictures they compare, or None.
+
+    Args:
+      model: ModelConfig.
+      all_losses: LossConfigs that pictures of `model` are compared by.
+    """
+    size, close_up = model.image_size, model.image_size // CLOSE_UP_SHARE
+    for losses in all_losses:
+        if losses.structure and size < SSIM_WINDOW:
+            return f"losses.structure: SSIM needs {SSIM_WINDOW} px, model.image_size is {size}"
+        if losses.parts and not (losses.pixel or losses.gradient or losses.structure):
+            return "losses.parts: close-ups are compared by pixel, gradient or structure, all are 0"
+        if losses.parts and losses.structure and close_up < SSIM_WINDOW:
+            return (
+                f"losses.parts: with structure (SSIM), close-ups need {SSIM_WINDOW} px, and "
+                f"model.image_size {size} gives {close_up}; set parts or structure to 0 (in losses "
+                f"and personalize), or image_size to {SSIM_WINDOW * CLOSE_UP_SHARE} or more"
+            )
+    return None
+
+
+def build(cls, tree, prefix=""):
+    """`tree` (nested dicts) as the dataclass `cls`; values are checked against fields' types."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{prefix or 'config'}: expected an object, got {tree!r}")
+    hints = typing.get_type_hints(cls)
+    for name in tree:
+        if name not in hints:
+            raise ConfigError(f"{prefix}{name}: no such field")
+    return cls(**{name: _value(hints[name], v, f"{prefix}{name}") for name, v in tree.items()})
+
+
+def _value(hint, value, path):
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, f"{path}.")
+    if typing.get_origin(hint) is types.UnionType:  # float | None
+        return None if value is None else _value(typing.get_args(hint)[0], value, path)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
+            raise ConfigError(f"{path}: expected a list of integers, got {value!r}")
+        return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{path}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
 def _field_problem(path, value):
     if path in CHOICES and value not in CHOICES[path]:
-        return f"{path}: expected one of {', '.join(CHOICES[path])}, got {value!r}"
-    if path not in RANGES:
+        remedy = REMOVED.get((path, value))
+        more = f" ({remedy})" if remedy else ""
+        return f"{path}: expected one of {', '.join(CHOICES[path])}, got {value!r}{more}"
+    if path not in RANGES or value is None:
         return None
     low, high = RANGES[path]
     if isinstance(value, (tuple, list)) and not value:
         return f"{path}: expected at least one number, got none"
     for number in value if isinstance(value, (tuple, list)) else (value,):
-        if (
-            not isinstance(number, (int, float))
-            or isinstance(number, bool)
-            or not math.isfinite(number)
-        ):
+        is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not is_number or not math.isfinite(number):
             return f"{path}: expected a finite number, got {number!r}"
         if number < low or (high is not None and number > high):
-            bounds = (
-                f"{low} or more"
-                if high is None
-                else f"{low} to {high:g}"
-                if high == int(high)
-                else f"{low} to below 1"
-            )
-            return f"{path}: expected {bounds}, got {number!r}"
+            return f"{path}: expected {_bounds(low, high)}, got {number!r}"
     return None
+
+
+def _bounds(low, high):
+    """A range in words."""
+    if high is None:
+        return f"{low} or more"
+    return f"{low} to {high:g}" if high == int(high) else f"{low} to below 1"
 
 
 def _model_problem(values):
@@ -166,19 +231,28 @@ def _model_problem(values):
     size = size // 2 if values["generator"] == "guided" else size  # where E, V and G's body work
     if size >> len(embedder) != 4:
         wanted = size.bit_length() - 3
-        return f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), got {len(embedder)}"
+        return (
+            f"model.embedder_channels: expected {wanted} numbers ({size} px down to 4x4), "
+            f"got {len(embedder)}"
+        )
     if size >> len(generator) < 4:
         most = size.bit_length() - 3
-        return f"model.generator_channels: expected at most {most} numbers ({size} px down to 4x4), got {len(generator)}"
+        return (
+            f"model.generator_channels: expected at most {most} numbers ({size} px down to 4x4), "
+            f"got {len(generator)}"
+        )
     if embedder[-1] != values["embedding_size"]:
         return (
-            f"model.embedding_size: expected the last of embedder_channels, {embedder[-1]} (e is the sum of its"
-            f" positions), got {values['embedding_size']}"
+            f"model.embedding_size: expected the last of embedder_channels, {embedder[-1]} "
+            f"(e is the sum of its positions), got {values['embedding_size']}"
         )
     return None
 
 
 def _meta_problem(values):
     if values["batch_size"] % values["micro_batches"]:
-        return f"meta.micro_batches: expected a divisor of batch_size {values['batch_size']}, got {values['micro_batches']}"
+        return (
+            f"meta.micro_batches: expected a divisor of batch_size {values['batch_size']}, "
+            f"got {values['micro_batches']}"
+        )
     return None

@@ -1,6 +1,7 @@
 """What each preset changes of `config.py`'s defaults, which are the paper's: dotted field -> value.
 
-`paper` is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `tiny`, 32 px, is for tests.
+`paper` is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `tiny`, 32 px, is for
+tests.
 """
 
 OVERRIDES = {
@@ -31,7 +32,6 @@ OVERRIDES = {
         "meta.discriminator_steps": 1,
         "meta.checkpoint_every": 250,
         "meta.evaluate_every": 250,
-        "data.size": 128,
         "data.augment.flip": True,
         "data.augment.colour": 1.0,
         "data.augment.geometry": 0.8,
@@ -42,6 +42,7 @@ OVERRIDES = {
         "personalize.adam_beta_1": 0.9,
         "personalize.structure": 5.0,
         "personalize.parts": 1.0,
+        "personalize.face": 0.0,
         "personalize.final_rate": 0.02,
         "personalize.warm_up": 20,
         "personalize.adversarial_from": 1.0,
@@ -106,7 +107,6 @@ OVERRIDES = {
         "meta.checkpoint_every": 5,
         "meta.summary_every": 1,
         "meta.evaluate_every": 10,
-        "data.size": 32,
         "personalize.steps": 4,
         "personalize.batch_size": 2,
         "personalize.evaluate_every": 2,

@@ -20,7 +20,7 @@ import numpy as np
 
 from tf_talkinghead.benchmark import scaling
 from tf_talkinghead.benchmark.landmark_accuracy import accuracy
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data import clip_worker, records, video
 from tf_talkinghead.data.clip_process import ClipProcess, ForkServer
@@ -56,7 +56,7 @@ def run(preset, options):
         _positive(options, "episodes", 1000),
         _positive(options, "shots", config.meta.shots),
     )
-    rounds, data = _positive(options, "rounds", 3), DataConfig(size=size, max_frames=frames)
+    rounds, data = _positive(options, "rounds", 3), PreparationConfig(size=size, max_frames=frames)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         if "clips" in options:

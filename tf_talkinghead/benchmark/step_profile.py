@@ -1,6 +1,6 @@
 """Where an update's time goes: its operations' own times, from TensorFlow's profiler, by part of the step and by kind.
 
-The parts are the name scopes of training/meta.py, forward and backward apart; what lies outside them is the input
+The parts are the name scopes of training/train_step.py, forward and backward apart; what lies outside them is the input
 pipeline. Operations run side by side and then share the cores, so their times add up to more than an update takes: a
 part's seconds are its share of that sum times the update's own time. On a GPU the profile holds the times of launching,
 which say nothing: CPU only.
@@ -21,10 +21,10 @@ PARTS = {
     "optimizer": "optimizer",
     "averages": "averages",
     "content": "content",
-    "judge": "discriminator_for_generator",
-    "critic": "discriminator_update",
+    "scoring": "discriminator_for_generator",
+    "discriminator_step": "discriminator_update",
     "embedder": "embedder",
-    "creator": "generator",
+    "generator_step": "generator",
 }
 # Kind -> the types of TensorFlow's operations it takes in, without the prefixes of oneDNN and of fused forms.
 KINDS = {

@@ -30,7 +30,7 @@ OPTIONS = {
     "data": "dataset of prepare_dataset; made up by default",
     "batch_size": "episodes of an update; 1 for preset paper, the preset's otherwise",
     "shots": "context frames; 1 for preset paper, the preset's otherwise",
-    "dtype": "float32 (default), mixed_bfloat16 or mixed_float16",
+    "dtype": "float32 (default) or mixed_bfloat16",
     "steps": "timed updates, of which the median counts; 5 by default",
     "profile": "updates profiled after the timed ones; 2 by default, 0 for none",
     "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; none by default",

@@ -24,8 +24,7 @@ import subprocess
 import sys
 import tempfile
 
-from tf_talkinghead import config as configuration
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data.clip_worker import Job, Outcome, outcome_path, prepare_clip
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError, TalkingHeadError
@@ -206,8 +205,7 @@ def fork_children(listener: socket.socket, owner) -> None:
 def serve(requests, answers) -> None:
     """A child: reads a job, answers its process id; then a JSON line in and out for each clip."""
     job = json.loads(next(requests))
-    augment = configuration.AugmentConfig(**job["config"].pop("augment"))
-    job["config"] = DataConfig(**job["config"], augment=augment)
+    job["config"] = PreparationConfig(**job["config"])
     job = Job(**job)
     print(os.getpid(), file=answers, flush=True)
     for line in requests:

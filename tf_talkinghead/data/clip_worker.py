@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import TalkingHeadError
 from tf_talkinghead.faces import geometry
@@ -46,7 +46,7 @@ class Job:
 
     root: str  # the input folder
     work: str  # where outcomes go
-    config: DataConfig
+    config: PreparationConfig
     landmark_model: str | None = None
 
 

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from tf_talkinghead.config import AugmentConfig, Config, DataConfig
+from tf_talkinghead.config import AugmentConfig, Config, EpisodeConfig
 from tf_talkinghead.data import augment, records, still_motion
 from tf_talkinghead.data.augment import Variation
 from tf_talkinghead.data.dataset import Dataset, Entry, load_dataset
@@ -68,7 +68,7 @@ class Schedule:
         dataset: Dataset,
         shots: int,
         seed: int,
-        config: DataConfig,
+        config: EpisodeConfig,
         identities=None,
         exclude=None,
         augmented: bool = True,

@@ -1,6 +1,6 @@
 """Preparation of a dataset from a tree of video: a Beam pipeline over clips, then one over shards.
 
-    prepare("videos/", "datasets/mine", preset("paper").data)
+    prepare("videos/", "datasets/mine", PreparationConfig())
 
 Everything under way lies in `<output>/.work`: one outcome a clip (clip_worker.py) and one note a
 shard. Started again after any end, the preparation goes on from there; `dataset.json` is written
@@ -17,7 +17,7 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import clip_worker, listing
 from tf_talkinghead.data.clip_worker import Job, Outcome, read_outcome
 from tf_talkinghead.data.listing import Rejection
@@ -32,7 +32,7 @@ WORK_NAME = ".work"
 def prepare(
     root,
     output,
-    config: DataConfig,
+    config: PreparationConfig,
     manifest=None,
     where: str | None = None,
     landmark_model: str | None = None,
@@ -108,23 +108,12 @@ def _pipeline():
 
 
 def _settings(config, landmark_model):
-    """What the records depend on. Other fields of the config are for readers."""
-    names = (
-        "size",
-        "max_frames",
-        "clips_per_shard",
-        "crop_margin",
-        "crop_rise",
-        "jpeg_quality",
-        "min_face_size",
-    )
-    names += ("least_face_share", "detect_every")
-    settings = {name: getattr(config, name) for name in names}
+    """What the records depend on, as dataset.json holds it."""
     model = "shape_predictor_68_face_landmarks.dat"
     if landmark_model:  # by its content too: another file may have the same name
         digest = hashlib.sha256(pathlib.Path(landmark_model).read_bytes()).hexdigest()
         model = f"{pathlib.Path(landmark_model).name} (sha256 {digest[:16]})"
-    return {**settings, "landmark_model": model}
+    return {**dataclasses.asdict(config), "landmark_model": model}
 
 
 def _check_settings(output, work, before, settings):

@@ -1,6 +1,6 @@
 """A performance: what a driver does in a video, and the film an avatar makes of it.
 
-    performance = read_performance("driver.mp4", config.data)     # 68 landmarks a frame, smoothed
+    performance = read_performance("driver.mp4", PreparationConfig())     # 68 landmarks a frame, smoothed
     landmarks = on_avatar(performance, card["reference_landmarks"])  # the avatar's own face shape
     result = film(landmarks, client.stream, "out.mp4", performance.fps, audio_from="driver.mp4")
 
@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_talkinghead import provenance
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.driving import adaptation
 from tf_talkinghead.driving.smoothing import smooth
@@ -46,7 +46,7 @@ class Performance:
 
 
 def read_performance(
-    path, config: DataConfig, model=None, smoothing: bool = True, progress: bool = True
+    path, config: PreparationConfig, model=None, smoothing: bool = True, progress: bool = True
 ) -> Performance:
     """The main face's landmarks in every frame of a video or photo.
 

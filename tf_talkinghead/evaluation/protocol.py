@@ -18,7 +18,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from tf_talkinghead.config import DataConfig, EvaluationConfig
+from tf_talkinghead.config import PreparationConfig, EvaluationConfig
 from tf_talkinghead.data import listing, video
 from tf_talkinghead.data.dataset import INDEX_NAME, load_dataset
 from tf_talkinghead.errors import InputError
@@ -108,7 +108,7 @@ def sources(data, data_config=None, manifest=None, where=None) -> list[Source]:
 
     Args:
       data: folder of a prepared dataset, or of videos and photos.
-      data_config: DataConfig, how faces are cropped from videos; the defaults without it.
+      data_config: PreparationConfig, how faces are cropped from videos; the defaults without it.
       manifest, where: choose among videos, as in `listing.list_clips`.
 
     Returns:
@@ -125,7 +125,7 @@ def sources(data, data_config=None, manifest=None, where=None) -> list[Source]:
                 "--manifest and --where choose among videos"
             )
         return _from_dataset(load_dataset(data))
-    return _from_videos(data, data_config or DataConfig(), manifest, where)
+    return _from_videos(data, data_config or PreparationConfig(), manifest, where)
 
 
 def _from_dataset(dataset):

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from tf_talkinghead.config import DataConfig, EvaluationConfig
+from tf_talkinghead.config import PreparationConfig, EvaluationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, person, protocol, user_study
 from tf_talkinghead.evaluation.fid import InceptionFeatures, cached_inception
@@ -68,7 +68,7 @@ def run_evaluation(
     trained = _load(weights, names, size)
     embed, centre = _embedding(face_embedding)
     features, inception_note = _inception(inception)
-    data_config = trained.config.data if trained else DataConfig()
+    data_config = trained.preparation if trained else PreparationConfig()
     everybody = protocol.sources(data, data_config, manifest, where)
     known = set(trained.provenance.get("identities") or ()) if trained else set()
     chosen, notes = choose_people(everybody, people, limit, set() if allow_trained else known)

@@ -70,7 +70,7 @@ def make_person(
         if steps is not None:
             config = dataclasses.replace(config, steps=steps, single_steps=steps)
         found = person_images(
-            images, shots, trained.config.model.image_size, trained.config.data, force=force
+            images, shots, trained.config.model.image_size, trained.preparation, force=force
         )
         _keep_inputs(found, work)
         avatar = personalize(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 
 
 class CropBox(NamedTuple):
@@ -20,7 +20,7 @@ class CropBox(NamedTuple):
     side: int
 
 
-def crop_box(points: np.ndarray, config: DataConfig) -> CropBox:
+def crop_box(points: np.ndarray, config: PreparationConfig) -> CropBox:
     """The clip's square from all its points, float [T, 68, 2] in pixels.
 
     Its side is `(1 + 2 crop_margin)` times the median of the larger side of the landmarks' box; it

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import NoFaceError
 from tf_talkinghead.faces import cropping, tracking
 from tf_talkinghead.faces.cropping import CropBox
@@ -35,7 +35,7 @@ def default_landmarks(model_path: str | None = None) -> DlibLandmarks:
 def face_crops(
     frames: Iterable[np.ndarray] | Callable[[], Iterable[np.ndarray]],
     size: int,
-    config: DataConfig,
+    config: PreparationConfig,
     model: LandmarkModel | None = None,
     moments=None,
 ) -> FaceClip:

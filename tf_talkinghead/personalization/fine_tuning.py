@@ -7,7 +7,6 @@
 meta-learning's own, without the match term. The moving averages are what is kept.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -21,7 +20,7 @@ from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.content_loss import content_loss
 from tf_talkinghead.training.ema import Averages
 from tf_talkinghead.training.meta_learning import network_state
-from tf_talkinghead.training.optimizers import Adam, Player
+from tf_talkinghead.training.optimizers import Adam, OptimizedNetworks
 from tf_talkinghead.training.synthesis import shrunk
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
@@ -42,9 +41,7 @@ class PersonLearner:
         self.generator, self.averaged_generator = _copy(trained.generator), _copy(trained.generator)
         self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
-        self.losses = dataclasses.replace(
-            trained.config.losses, structure=config.structure, parts=config.parts, face=config.face
-        )
+        self.losses = config.losses(trained.config.losses)
         self.content = content_loss(self.losses, self.size)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
         self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
@@ -66,7 +63,7 @@ class PersonLearner:
                 _without_projection(G), _without_projection(self.averaged_generator), strict=True
             )
         self.averages = Averages(pairs, config.ema_decay)
-        self.discriminator, critic = None, None
+        self.discriminator, discriminator = None, None
         if config.adversarial_from < 1.0:
             D = PersonalDiscriminator.from_parts(
                 trained.config.model, trained.V, trained.w_0, trained.b, e_new
@@ -77,15 +74,15 @@ class PersonLearner:
                     Adam(config.discriminator_learning_rate, *adam),
                 )
             )
-            critic = Player([D], [(D.trainable_variables, self._rates[-1][1])])
+            discriminator = OptimizedNetworks([D], [(D.trainable_variables, self._rates[-1][1])])
             self.discriminator = D
         self._step = AdversarialStep(
             weights=self.losses,
             content=self.content,
             synthesise=lambda part, y: Synthesis(G(y, psi_hat=_rows(self.psi_hat, y))),
             discriminate=lambda x, y, part: self.discriminator(x, y),
-            creator=Player([G] if config.mode == "fine_tune" else [], groups),
-            critic=critic,
+            generator=OptimizedNetworks([G] if config.mode == "fine_tune" else [], groups),
+            discriminator=discriminator,
             discriminator_steps=config.discriminator_steps,
             averages=self.averages,
         )
@@ -93,7 +90,7 @@ class PersonLearner:
     def step(self, batch, number):
         """Update `number` (from 0); returns {term: scalar}."""
         for rate, optimizer in self._rates:
-            optimizer.rate.assign(rate * rate_factor(number, self.steps, self.config))
+            optimizer.set_rate(rate * rate_factor(number, self.steps, self.config))
         adversarial = (
             self.discriminator is not None and number >= self.config.adversarial_from * self.steps
         )
@@ -160,8 +157,8 @@ class PersonLearner:
             }
         )
         for name, part in (
-            ("creator", self._step.creator),
-            ("critic", self._step.critic),
+            ("generator_optimizer", self._step.generator),
+            ("discriminator_optimizer", self._step.discriminator),
             ("averages", self.averages),
         ):
             if part is not None:

@@ -80,13 +80,7 @@ class _Run:
     def __init__(self, trained, images, landmarks, config, work_dir, progress):
         self.trained, self.config, self.progress = trained, config, progress
         self.images, self.landmarks = images, landmarks
-        self.steps = (
-            0
-            if config.mode == "feed_forward"
-            else config.steps
-            if len(images) > 1
-            else config.single_steps
-        )
+        self.steps = 0 if config.mode == "feed_forward" else config.updates(len(images))
         self.held_out = central(landmarks) if len(images) >= config.holdout_from else None
         self.used = [i for i in range(len(images)) if i != self.held_out]
         self.learner = PersonLearner(

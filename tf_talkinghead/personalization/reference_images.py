@@ -1,6 +1,6 @@
 """The photos and clips a user names, as the crops of one person: found, checked and chosen.
 
-    found = person_images(["photos/", "clip.mp4"], shots=None, size=128, config=config.data)
+    found = person_images(["photos/", "clip.mp4"], shots=None, size=128, config=trained.preparation)
     found.images uint8 [T, size, size, 3], found.landmarks float32 [T, 68, 2]
 
 Refused, each with the file's name: no file, an unreadable one, no face, several faces, faces of different people, and
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data.video import decode, is_media, probe, spread
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.faces.crops import default_landmarks, face_crops
@@ -39,7 +39,9 @@ class PersonImages:
     sha256: list[str]  # of the files, in the order found
 
 
-def person_images(paths, shots, size, config: DataConfig, model=None, force=False) -> PersonImages:
+def person_images(
+    paths, shots, size, config: PreparationConfig, model=None, force=False
+) -> PersonImages:
     """The most diverse sharp `shots` images of the one person in `paths`; None: 8, or all where there are fewer."""
     model = model or default_landmarks()
     if shots is not None and shots < 1:

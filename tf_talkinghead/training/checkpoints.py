@@ -1,12 +1,13 @@
-"""Snapshots of a run on disk: written beside and renamed, checked when read, the last N and the best kept.
+"""Snapshots of a run: written atomically, checked when read; the last N and the best are kept.
 
-    <run>/checkpoints/step-00000250/state.npz      every state variable, float32 and integers as they are
+    <run>/checkpoints/step-00000250/state.npz      every state variable, unconverted
                                     manifest.json  schema, step, scores, sha256 of state.npz
     <run>/checkpoints/best.json                    {"step": ..., "scores": {...}}
 
-A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder counts only
-with its final name, which it gets by one rename after everything in it was flushed to disk: kill -9 at any
-moment leaves the previous snapshots untouched.
+A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder
+counts only with its final name, which it gets by one rename after everything in it was flushed to
+disk: kill -9 at any moment leaves the previous snapshots untouched. Snapshots of schema 1 are read
+too (checkpoint_upgrade.py).
 """
 
 import json
@@ -19,8 +20,9 @@ import numpy as np
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import file_sha256, flush, fsync
+from tf_talkinghead.training.checkpoint_upgrade import upgraded
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Checkpoints:
@@ -39,7 +41,7 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step, arrays, scores=None):
-        """Writes `arrays` (name -> numpy array) as the snapshot of `step`; a returned path is on disk for good."""
+        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
         beside = self.folder / f".step-{step:08d}.{os.getpid()}"
@@ -57,7 +59,8 @@ class Checkpoints:
             json.dump(manifest, file, indent=2)
             flush(file)
         final = self.path(step)
-        if final.exists():  # the same step again, after a resume from an older snapshot
+        # The same step comes again after a resume from an older snapshot.
+        if final.exists():
             shutil.rmtree(final)
         os.rename(beside, final)
         fsync(self.folder)
@@ -72,16 +75,15 @@ class Checkpoints:
         os.replace(beside, self.folder / "best.json")
 
     def best(self):
-        """(step, scores) of the best snapshot, or (None, {}) where none was judged or it was moved aside as damaged."""
+        """(step, scores) of the best snapshot; (None, {}) where none was scored or it was moved
+        aside as damaged.
+        """
         try:
             found = json.loads((self.folder / "best.json").read_text())
-            return (
-                (found["step"], found["scores"])
-                if self.path(found["step"]).is_dir()
-                else (None, {})
-            )
+            step, scores = found["step"], found["scores"]
         except (OSError, ValueError, KeyError):
             return None, {}
+        return (step, scores) if self.path(step).is_dir() else (None, {})
 
     def prune(self):
         """Removes all but the newest `keep` snapshots and the best."""
@@ -91,28 +93,34 @@ class Checkpoints:
                 shutil.rmtree(self.path(step))
 
     def load(self, step):
-        """(arrays, manifest) of one snapshot; InputError names the file where it is damaged or of another schema."""
+        """(arrays, manifest) of one snapshot.
+
+        Raises:
+          InputError: a damaged file, or another schema; names the file.
+        """
         folder = self.path(step)
         try:
             manifest = json.loads((folder / "manifest.json").read_text())
-            if manifest["schema"] != SCHEMA:
+            if manifest["schema"] not in (1, SCHEMA):
                 raise InputError(
-                    f"{folder}: checkpoint schema {manifest['schema']}, this version reads {SCHEMA}"
+                    f"{folder}: checkpoint schema {manifest['schema']}, this version reads "
+                    f"1 and {SCHEMA}; use the version of this project that wrote it, or a newer one"
                 )
             if file_sha256(folder / "state.npz") != manifest["sha256"]:
                 raise InputError(
                     f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)"
                 )
             with np.load(folder / "state.npz") as stored:
-                return {name: stored[name] for name in stored.files}, manifest
+                arrays = {name: stored[name] for name in stored.files}
+            return (upgraded(arrays) if manifest["schema"] == 1 else arrays), manifest
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: damaged checkpoint ({error})") from error
 
     def load_newest(self, repair=True):
         """(arrays, manifest) of the newest sound snapshot, (None, None) where there is none.
 
-        A damaged one is reported on stderr and the one before is taken; with `repair` (one process of a run
-        may have it) the damaged one is moved aside to `damaged-...`.
+        A damaged one is reported on stderr and the one before is taken; with `repair` (one process
+        of a run may have it) the damaged one is moved aside to `damaged-...`.
         """
         for step in reversed(self.steps()):
             try:
@@ -139,28 +147,25 @@ def snapshot(variables):
 def restore(variables, arrays, growing=()):
     """Assigns `arrays` to `variables`, both name -> value; every name and shape must match.
 
-    `growing`: names whose first axis may have become longer (W and its row state, after a dataset grew): the
-    stored rows are kept, the new rows stay as they were made. InputError names what does not match.
+    `growing`: names whose first axis may have become longer (W and its row state, after a dataset
+    grew): the stored rows are kept, the new rows keep their initial values. InputError names what
+    does not match.
     """
-    missing, unknown = (
-        sorted(variables.keys() - arrays.keys()),
-        sorted(arrays.keys() - variables.keys()),
-    )
+    missing = sorted(variables.keys() - arrays.keys())
+    unknown = sorted(arrays.keys() - variables.keys())
     if missing or unknown:
         raise InputError(
             f"checkpoint of another network: lacks {missing[:3]}, has unknown {unknown[:3]}"
         )
     for name, variable in variables.items():
         variable, array = _raw(variable), arrays[name]
-        if (
-            name in growing
-            and array.shape[1:] == tuple(variable.shape[1:])
-            and array.shape[0] < variable.shape[0]
-        ):
+        same_columns = array.shape[1:] == tuple(variable.shape[1:])
+        if name in growing and same_columns and array.shape[0] < variable.shape[0]:
             array = np.concatenate([array, variable.numpy()[array.shape[0] :]])
         if array.shape != tuple(variable.shape):
             raise InputError(
-                f"checkpoint of another network: {name} is {list(array.shape)}, expected {variable.shape.as_list()}"
+                f"checkpoint of another network: {name} is {list(array.shape)}, "
+                f"expected {variable.shape.as_list()}"
             )
         variable.assign(array)
 

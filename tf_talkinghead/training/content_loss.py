@@ -1,8 +1,9 @@
-"""The content term: what LossConfig asks for, built once, then a pure function of (x, x_hat, landmarks)."""
+"""The content loss of a LossConfig: networks built once, then a pure function of tensors."""
 
 import tensorflow as tf
 
 from tf_talkinghead import losses
+from tf_talkinghead.config_checks import CLOSE_UP_SHARE
 from tf_talkinghead.models import perceptual
 from tf_talkinghead.models.checks import checked_image
 
@@ -10,18 +11,19 @@ from tf_talkinghead.models.checks import checked_image
 def content_loss(config, image_size):
     """The content term of `config`, a LossConfig.
 
-    `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face. `perceptual="dlib"` needs no
-    weights beyond the requirements: pixels, their differences, structure and dlib's face network on the face.
-    A term whose weight is 0 costs nothing and is absent. Raises MissingWeightsError, naming the option, where a
-    network's weight file is absent.
+    `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face.
+    `perceptual="dlib"` needs no weights beyond the requirements: pixels, their differences,
+    structure and dlib's face network on the face. A term whose weight is 0 costs nothing and is
+    absent. Raises MissingWeightsError, naming the option, where a network's weight file is absent.
 
     Args:
       config: LossConfig.
       image_size: H = W of the images.
 
     Returns:
-      A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over the batch;
-      x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives gradients.
+      A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over
+      the batch; x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives
+      gradients.
     """
     networks = _networks(config)
 
@@ -34,7 +36,7 @@ def content_loss(config, image_size):
             result["parts"] = config.parts * tf.add_n(
                 list(_plain_terms(config, *_close_ups(x, x_hat, boxes)).values())
             )
-        for name, (network, on_face) in networks.items():
+        for name, (weight, network, on_face) in networks.items():
             if on_face:
                 boxes = losses.face_boxes(tf.stop_gradient(landmarks), config.face_box_margin)
                 crops = [
@@ -42,9 +44,9 @@ def content_loss(config, image_size):
                 ]
             else:
                 crops = [x, x_hat]
-            # two calls, not one of both halves: the real half then needs no backward pass
+            # Two calls, not one of both halves: the real half then needs no backward pass.
             real, fake = (network.activations((crop + 1.0) * 127.5) for crop in crops)
-            result[name] = getattr(config, name) * losses.content(real, fake)
+            result[name] = weight * losses.content(real, fake)
         return result
 
     return terms
@@ -52,32 +54,46 @@ def content_loss(config, image_size):
 
 def _plain_terms(config, x, x_hat):
     """The terms that need no network: name -> weighted scalar."""
-    functions = {"pixel": losses.pixel, "gradient": losses.gradient, "structure": losses.structure}
+    terms = {
+        "pixel": (config.pixel, losses.pixel),
+        "gradient": (config.gradient, losses.gradient),
+        "structure": (config.structure, losses.structure),
+    }
     return {
-        name: getattr(config, name) * function(x, x_hat)
-        for name, function in functions.items()
-        if getattr(config, name)
+        name: weight * function(x, x_hat) for name, (weight, function) in terms.items() if weight
     }
 
 
 def _close_ups(x, x_hat, boxes):
-    """Both pictures' boxes [B, P, 4] as pictures of a quarter of the size, [B * P, H/4, W/4, 3] each.
+    """The boxes [B, P, 4] of both images as images of a quarter of the size, [B * P, H/4, W/4, 3]
+    each.
 
-    Eyes and mouth cover some 5 % of a frame: as pictures of their own they weigh as much as all the rest.
+    Eyes and mouth cover some 5 % of a frame: as images of their own they weigh as much as the whole
+    frame.
     """
-    size, count = x.shape[1] // 4, boxes.shape[1]
+    size, count = x.shape[1] // CLOSE_UP_SHARE, boxes.shape[1]
     flat = tf.reshape(boxes, [-1, 4])
     return [losses.crop_faces(tf.repeat(image, count, axis=0), flat, size) for image in (x, x_hat)]
 
 
 def _networks(config):
-    """The frozen networks of the terms in use: name -> (network, whether it looks at the face only)."""
+    """The frozen networks of the terms in use: name -> (weight, network, whether it sees the face
+    box only).
+    """
     networks = {}
     if config.perceptual == "vgg":
         if config.vgg19:
-            networks["vgg19"] = (perceptual.vgg19(config.vgg19_weights or None), False)
+            networks["vgg19"] = (
+                config.vgg19,
+                perceptual.vgg19(config.vgg19_weights or None),
+                False,
+            )
         if config.vggface:
-            networks["vggface"] = (perceptual.vggface(config.vggface_weights or None), True)
+            networks["vggface"] = (
+                config.vggface,
+                perceptual.vggface(config.vggface_weights or None),
+                True,
+            )
     if config.face:
-        networks["face"] = (perceptual.face_network(), True)
+        networks["face"] = (config.face, perceptual.face_network(), True)
     return networks

@@ -1,10 +1,12 @@
-"""Where a step runs: one device, all GPUs, logical CPU replicas, or several workers named by TF_CONFIG.
+"""Where a step runs: one device, all GPUs, logical CPU replicas, or several workers named by
+TF_CONFIG.
 
 strategy = make_strategy()            # before anything else touches TensorFlow
 with strategy.scope(): build networks
 for batch in distribute(strategy, dataset): step(batch)
 """
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -15,18 +17,20 @@ from tf_talkinghead.errors import InputError
 def make_strategy(logical_replicas=0):
     """The strategy for this machine.
 
-    `TF_CONFIG` set: MultiWorkerMirroredStrategy (make it at program start, before other TensorFlow calls).
-    `logical_replicas` > 1: MirroredStrategy over that many logical CPUs. Several GPUs: MirroredStrategy over
-    all of them. Otherwise TensorFlow's default strategy, which adds nothing to a step.
+    `TF_CONFIG` set: MultiWorkerMirroredStrategy (make it at program start, before other TensorFlow
+    calls). `logical_replicas` > 1: MirroredStrategy over that many logical CPUs. Several GPUs:
+    MirroredStrategy over all of them. Otherwise TensorFlow's default strategy, which adds nothing
+    to a step.
     """
     if os.environ.get("TF_CONFIG"):
         if logical_replicas > 1:
             raise InputError(
-                f"--logical_replicas={logical_replicas} and TF_CONFIG are both set; give one of them"
+                f"--logical_replicas={logical_replicas} and TF_CONFIG are both set; give one"
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if logical_replicas > 1:
-        # Within one process a plain sum does what the default, a ring of collectives, does with more threads.
+        # Within one process a plain sum does what the default, a ring of collectives, does with
+        # more threads.
         return tf.distribute.MirroredStrategy(
             _logical_cpus(logical_replicas), tf.distribute.ReductionToOneDevice()
         )
@@ -37,16 +41,16 @@ def make_strategy(logical_replicas=0):
 
 def _logical_cpus(count):
     (cpu, *_) = tf.config.list_physical_devices("CPU")
-    try:
+    # Where TensorFlow is already initialised, what there is is used.
+    with contextlib.suppress(RuntimeError, ValueError):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
-    except (RuntimeError, ValueError):
-        pass  # TensorFlow is already initialised: use what there is
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(names) < count:
         raise InputError(
-            f"--logical_replicas={count}: TensorFlow already runs with {len(names)} logical CPUs; start a new process"
+            f"--logical_replicas={count}: TensorFlow already runs with {len(names)} logical CPUs; "
+            "start a new process"
         )
     return names[:count]
 
@@ -72,9 +76,11 @@ def is_chief(strategy):
 
 
 def make_agreement(strategy):
-    """A function bool -> scalar tensor, true on every worker once it was called with True on one; None for one worker.
+    """A function bool -> scalar tensor, true on every worker once it was called with True on one;
+    None for one worker.
 
-    All workers must call it equally often, at the same places between their steps: it is a reduction among them.
+    All workers must call it equally often, at the same places between their steps: it is a
+    reduction among them.
     """
     if workers(strategy)[0] == 1:
         return None
@@ -96,8 +102,8 @@ def check_batch(strategy, batch_size, micro_batches=1):
     replicas = strategy.num_replicas_in_sync
     if batch_size % (replicas * micro_batches):
         raise InputError(
-            f"--batch_size={batch_size} does not divide by {replicas} replicas x {micro_batches} micro-batches; "
-            f"give a multiple of {replicas * micro_batches}"
+            f"--batch_size={batch_size} does not divide by {replicas} replicas x {micro_batches} "
+            f"micro-batches; give a multiple of {replicas * micro_batches}"
         )
     return batch_size // replicas
 
@@ -105,8 +111,8 @@ def check_batch(strategy, batch_size, micro_batches=1):
 def distribute(strategy, dataset):
     """An iterable of batches for `strategy.run` from a dataset of this worker's batches.
 
-    Each of this worker's replicas gets an equal, consecutive part, in order: replica r of R sees rows
-    [r B/R, (r + 1) B/R) of the worker's batch.
+    Each of this worker's replicas gets an equal, consecutive part, in order: replica r of R sees
+    rows [r B/R, (r + 1) B/R) of the worker's batch.
     """
     count, _ = workers(strategy)
     here = strategy.num_replicas_in_sync // count

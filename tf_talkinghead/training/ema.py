@@ -1,8 +1,8 @@
 """Exponential moving averages of networks: the weights that later steps use by default.
 
-The average is held by a second network of the same architecture, so it can be called, evaluated and saved
-like any other. Only trained variables are averaged; spectral vectors of the average belong to its own kernels
-and are iterated to convergence (`converge_spectral_norms`) before it is used.
+The average is held by a second network of the same architecture, so it can be called, evaluated and
+saved like any other. Only trained variables are averaged; spectral vectors of the average belong to
+its own kernels and are iterated to convergence (`converge_spectral_norms`) before it is used.
 """
 
 import tensorflow as tf
@@ -11,10 +11,11 @@ from tf_talkinghead.training.optimizers import raw, state_variable
 
 
 class Averages:
-    """`pairs` of variables (trained, averaged), after t updates: average += (1 - d_t) (trained - average).
+    """`pairs` of variables (trained, averaged), after t updates: average += (1 - d_t) (trained -
+    average).
 
-    d_t = min(decay, t / (t + 10)): early on a shorter memory, so that the random start is forgotten at once
-    (the first update copies: d_0 = 0).
+    d_t = min(decay, t / (t + 10)): a shorter memory at first, so that the random initial weights
+    are forgotten (the first update copies: d_0 = 0).
     """
 
     def __init__(self, pairs, decay):

@@ -1,9 +1,10 @@
-"""The training loop: steps, checks, summaries, evaluation and snapshots. It knows nothing of what is trained.
+"""The training loop: steps, checks, summaries, evaluation, snapshots; ignorant of the model.
 
     Loop(step=..., batches=..., steps=8000, start=resumed_at, save=..., evaluate=...).run()
 
-`step(batch, number)` does update `number` (from 0) and returns its terms, name -> scalar tensor. After update
-`number` the run is "at step" number + 1: that is the number in snapshots, summaries and messages.
+`step(batch, number)` does update `number` (from 0) and returns its terms, name -> scalar tensor.
+After update `number` the run is "at step" number + 1: that is the number in snapshots, summaries
+and messages.
 """
 
 import math
@@ -19,12 +20,12 @@ from tf_talkinghead.errors import TalkingHeadError
 
 
 class NonFiniteError(TalkingHeadError):
-    """A loss term is NaN or infinite; the message names the term, the step and the last good snapshot."""
+    """A loss term is NaN or infinite; the message names it, the step and the last good snapshot."""
 
 
 @dataclass
 class Result:
-    """How a run ended: at which step, whether a signal ended it, and what the last summary said."""
+    """How a run ended: last step, whether by a signal, and the terms of the last summary."""
 
     step: int
     interrupted: bool
@@ -35,19 +36,36 @@ class Loop:
     """Runs updates `start` .. `steps` - 1.
 
     step: `step(batch, number) -> {name: scalar}`. batches: an iterable, already at batch `start`.
-    save: `save(step, scores)` writes a snapshot and returns its path; called every `checkpoint_every` steps,
-        after each evaluation, at the end and on SIGTERM or SIGINT. None: nothing is saved.
-    evaluate: `evaluate(step) -> {name: float}`, every `evaluate_every` steps and at the end. None: never.
-        A truthy `stop` in what it returns ends the run (early stopping).
-    summarise: `summarise(step, {name: float})` every `summary_every` steps, with means since the last call
-        and `steps_per_second` and `data_wait_share` added. None: never.
-    agree: where several processes run the same loop, `agree(asked) -> any of them was asked` (a bool or a scalar
-        tensor), called after every step: a signal to one process must end all at the same step, or the others would
-        wait in a reduction forever.
+    save: `save(step, scores)` writes a snapshot and returns its path; called every
+        `checkpoint_every` steps, after each evaluation, at the end and on SIGTERM or SIGINT. None:
+        nothing is saved.
+    evaluate: `evaluate(step) -> {name: float}`, every `evaluate_every` steps and at the end. None:
+        never. A truthy `stop` in what it returns ends the run (early stopping).
+    summarise: `summarise(step, {name: float})` every `summary_every` steps, with means since the
+        last call and `steps_per_second` and `data_wait_share` added. None: never.
+    agree: where several processes run the same loop, `agree(asked) -> any of them was asked` (a
+        bool or a scalar tensor), called after every step: a signal to one process must end all at
+        the same step, or the others would wait in a reduction forever.
     """
 
-    def __init__(self, *, step, batches, steps, start=0, save=None, checkpoint_every=0, evaluate=None, evaluate_every=0,
-                 summarise=None, summary_every=50, agree=None, last_good="none", description="training", progress=True):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        step,
+        batches,
+        steps,
+        start=0,
+        save=None,
+        checkpoint_every=0,
+        evaluate=None,
+        evaluate_every=0,
+        summarise=None,
+        summary_every=50,
+        agree=None,
+        last_good="none",
+        description="training",
+        progress=True,
+    ):
         self.step, self.batches, self.steps, self.start = step, batches, steps, start
         self.save, self.checkpoint_every = save, checkpoint_every
         self.evaluate, self.evaluate_every = evaluate, evaluate_every
@@ -55,15 +73,12 @@ class Loop:
         self.last_good = last_good
         self.description, self.progress = description, progress
         self.agree = agree
-        self._asked, self._vote = (
-            False,
-            False,
-        )  # a signal came to this process; what the processes said last
+        self._asked = False  # a signal came to this process
+        self._vote = False  # what the processes agreed on last
         self._stop = False  # a signal ends the run
-        self._enough = False  # an evaluation said so
-        self._unchecked = (
-            None  # (step, terms) of the newest update: read one update late, so no device waits
-        )
+        self._enough = False  # an evaluation ended the run
+        # (step, terms) of the newest update: read one update late, so that no device waits.
+        self._unchecked = None
         self._sums, self._count = {}, 0
         self._wait, self._since = 0.0, time.perf_counter()
         self._terms = {}
@@ -72,10 +87,16 @@ class Loop:
         """Trains to `steps` or to a signal; returns a `Result`."""
         at = self.start
         iterator = iter(self.batches)
-        with _Signals(self._ask_to_stop), tqdm(
-            total=self.steps, initial=self.start, desc=self.description, unit="step", disable=not self.progress,
-            dynamic_ncols=True, mininterval=0.5 if sys.stderr.isatty() else 30.0,
-        ) as bar:  # fmt: skip
+        bar = tqdm(
+            total=self.steps,
+            initial=self.start,
+            desc=self.description,
+            unit="step",
+            disable=not self.progress,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        )
+        with _Signals(self._ask_to_stop), bar:
             while at < self.steps and not self._stop and not self._enough:
                 terms = self.step(self._next(iterator, at), at)
                 self._check()
@@ -99,7 +120,7 @@ class Loop:
         return batch
 
     def _check(self):
-        """Reads the newest update's terms; a non-finite one ends the run before anything is saved."""
+        """Reads the newest update's terms; a non-finite one ends the run before a snapshot."""
         if self._unchecked is None:
             return
         at, terms = self._unchecked
@@ -121,13 +142,8 @@ class Loop:
             steps_per_second=self._count / seconds, data_wait_share=self._wait / seconds
         )
         self._sums, self._count, self._wait, self._since = {}, 0, 0.0, time.perf_counter()
-        bar.set_postfix(
-            {
-                name: f"{value:.3g}"
-                for name, value in self._terms.items()
-                if name == "loss" or name == "data_wait_share"
-            }
-        )
+        shown = ("loss", "data_wait_share")
+        bar.set_postfix({name: f"{self._terms[name]:.3g}" for name in shown if name in self._terms})
         if self.summarise:
             self.summarise(at, self._terms)
 
@@ -135,23 +151,16 @@ class Loop:
         last = at == self.steps or self._stop
         scores = None
         paused = time.perf_counter()
-        if self.evaluate and (
-            at == self.steps or (self.evaluate_every and at % self.evaluate_every == 0)
-        ):
+        if self.evaluate and (at == self.steps or _due(at, self.evaluate_every)):
             self._check()
             scores = self.evaluate(at)
             if scores and scores.pop("stop", False):
                 self._enough = last = True
-        if self.save and (
-            last
-            or scores is not None
-            or (self.checkpoint_every and at % self.checkpoint_every == 0)
-        ):
+        if self.save and (last or scores is not None or _due(at, self.checkpoint_every)):
             self._check()
             self.last_good = self.save(at, scores)
-        self._since += (
-            time.perf_counter() - paused
-        )  # steps a second are of steps, not of evaluations
+        # Steps a second are of steps, not of evaluations.
+        self._since += time.perf_counter() - paused
 
     def _ask_to_stop(self, number, _frame):
         tqdm.write(f"{signal.Signals(number).name}: finishing the step, saving and leaving")
@@ -161,15 +170,20 @@ class Loop:
         """Whether the run ends here, the same in every process."""
         if self.agree is None:
             return self._asked
-        said, self._vote = (
-            self._vote,
-            self.agree(self._asked),
-        )  # read one step late, as the terms are
-        return bool(said)
+        # Read one step late, as the terms are.
+        before, self._vote = self._vote, self.agree(self._asked)
+        return bool(before)
+
+
+def _due(step, every):
+    """Whether `step` is one of every `every` steps; `every` 0 is never."""
+    return bool(every) and step % every == 0
 
 
 class _Signals:
-    """SIGTERM and SIGINT call `handler` inside the block; outside the main thread nothing is changed."""
+    """A block in which SIGTERM and SIGINT call `handler`; outside the main thread nothing is
+    changed.
+    """
 
     def __init__(self, handler):
         self.handler, self.before = handler, {}

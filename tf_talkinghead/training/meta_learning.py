@@ -1,4 +1,4 @@
-"""Meta-learning (Sec. 3.2): the networks, their optimizers and averages, and one distributed update.
+"""Meta-learning (Sec. 3.2): networks, optimizers, averages, and one distributed update.
 
 learner = MetaLearner(config, videos=len(dataset.videos), strategy=make_strategy())
 terms = learner.step(batch, number)         # a batch of data/episodes.py
@@ -14,18 +14,25 @@ from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.content_loss import content_loss
 from tf_talkinghead.training.ema import Averages, network_pairs
-from tf_talkinghead.training.optimizers import Adam, LossScale, Player, RowAdam, raw
+from tf_talkinghead.training.optimizers import Adam, LazyAdam, OptimizedNetworks, raw
 from tf_talkinghead.training.synthesis import discriminated, synthesise, target_drawing
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
-W_STATE = ("D/W", "critic/1/row_v", "critic/1/row_counts")  # what grows with the dataset
+# What has a row per video, and so grows with the dataset.
+W_STATE = ("D/W", "discriminator_optimizer/1/v", "discriminator_optimizer/1/last_update")
 
 
 class MetaLearner:
     """E, G (with P) and D of a `Config`, made under `strategy`, and the update that trains them.
 
-    videos: rows of W. Attributes: embedder, generator, discriminator and averaged_embedder,
-    averaged_generator, which hold the exponential moving averages.
+    Args:
+      config: Config.
+      videos: rows of W, the number of training videos.
+      strategy: tf.distribute.Strategy, TensorFlow's default one by default.
+
+    Attributes:
+      embedder, generator, discriminator: the trained networks.
+      averaged_embedder, averaged_generator: the exponential moving averages of the first two.
     """
 
     def __init__(self, config, videos, strategy=None):
@@ -52,23 +59,21 @@ class MetaLearner:
         self.averages = Averages(pairs, self.config.meta.ema_decay)
 
     def _make_step(self):
-        config, meta, E, G, D = (
-            self.config,
-            self.config.meta,
-            self.embedder,
-            self.generator,
-            self.discriminator,
-        )
+        config, meta = self.config, self.config.meta
+        E, G, D = self.embedder, self.generator, self.discriminator
         settings = {"beta_2": meta.adam_beta_2, "epsilon": meta.adam_epsilon}
-        creator = Adam(meta.learning_rate, meta.adam_beta_1, **settings)
-        critic = Adam(meta.discriminator_learning_rate, meta.adam_beta_1, **settings)
-        rows = RowAdam(meta.discriminator_learning_rate, **settings)
-        self.optimizers = {"creator": (creator,), "critic": (critic, rows)}
-        self.loss_scale = LossScale() if meta.dtype == "mixed_float16" else None
+        for_generator = Adam(meta.learning_rate, meta.adam_beta_1, **settings)
+        for_discriminator = Adam(meta.discriminator_learning_rate, meta.adam_beta_1, **settings)
+        for_W = LazyAdam(meta.discriminator_learning_rate, **settings)
+        self.optimizers = {
+            "generator": (for_generator,),
+            "discriminator": (for_discriminator, for_W),
+        }
         synthesise, discriminate = self._synthesise, self._discriminate
         if meta.jit_compile:
             synthesise = tf.function(synthesise, jit_compile=True)
             discriminate = tf.function(discriminate, jit_compile=True)
+        theta = [*D.V.trainable_variables, D.w_0, D.b]
         self._step = AdversarialStep(
             weights=config.losses,
             content=content_loss(config.losses, config.model.image_size),
@@ -76,13 +81,14 @@ class MetaLearner:
             discriminate=lambda x, y, part: discriminate(
                 *discriminated(x, y, part, config.model), part["index"]
             ),
-            creator=Player([E, G], [(E.trainable_variables + G.trainable_variables, creator)]),
-            critic=Player([D], [(D.V.trainable_variables + [D.w_0, D.b], critic), ([D.W], rows)]),
+            generator=OptimizedNetworks(
+                [E, G], [(E.trainable_variables + G.trainable_variables, for_generator)]
+            ),
+            discriminator=OptimizedNetworks([D], [(theta, for_discriminator), ([D.W], for_W)]),
             discriminator_steps=meta.discriminator_steps,
             W=raw([D.W])[0] if meta.variant == "ft" else None,
             averages=self.averages,
             micro_batches=meta.micro_batches,
-            loss_scale=self.loss_scale,
         )
 
     def _synthesise(self, part, y):
@@ -92,7 +98,7 @@ class MetaLearner:
         return self.discriminator(x, y, index)
 
     def step(self, batch, number):
-        """Update `number` (from 0) on a global batch; returns {term: scalar}, means over the batch."""
+        """Update `number` (from 0) on a global batch; returns {term: mean over the batch}."""
         self.set_rates(number)
         return self.function(number >= self.config.losses.adversarial_start)(batch)
 
@@ -105,9 +111,8 @@ class MetaLearner:
                 batch = {**batch, "y": target_drawing(batch, self.config.model)}
                 terms = self._step(batch, adversarial)
                 names[:] = terms
-                return tf.stack(
-                    list(terms.values())
-                )  # one vector: one reduction instead of one for each term
+                # One vector: one reduction instead of one for each term.
+                return tf.stack(list(terms.values()))
 
             @tf.function
             def update(batch):
@@ -120,22 +125,21 @@ class MetaLearner:
         return self._functions[adversarial]
 
     def set_rates(self, number):
-        """Learning rates of update `number`: constant, then falling linearly to 0 over the last `rate_decay` of all steps."""
+        """Sets the learning rates of update `number` (from 0); see `decayed`."""
         meta = self.config.meta
-        left = (meta.steps - number) / max(meta.rate_decay * meta.steps, 1e-9)
-        factor = min(1.0, left)
-        for name, rate in (
-            ("creator", meta.learning_rate),
-            ("critic", meta.discriminator_learning_rate),
-        ):
+        factor = decayed(number, meta.steps, meta.rate_decay)
+        rates = {
+            "generator": meta.learning_rate,
+            "discriminator": meta.discriminator_learning_rate,
+        }
+        for name, rate in rates.items():
             for optimizer in self.optimizers[name]:
-                if abs(float(optimizer.rate.numpy()) - rate * factor) > 1e-12:
-                    optimizer.rate.assign(rate * factor)
+                optimizer.set_rate(rate * factor)
 
     def rates(self):
-        """{name: learning rate} as they stand."""
+        """{name: learning rate} as they stand, floats."""
         return {
-            f"rate/{name}": float(optimizers[0].rate.numpy())
+            f"rate/{name}": optimizers[0].current_rate
             for name, optimizers in self.optimizers.items()
         }
 
@@ -161,19 +165,29 @@ class MetaLearner:
         }
         state.update({"D/W": D.W, "D/w_0": D.w_0, "D/b": D.b})
         parts = {
-            "creator": self._step.creator,
-            "critic": self._step.critic,
+            "generator_optimizer": self._step.generator,
+            "discriminator_optimizer": self._step.discriminator,
             "averages": self.averages,
-            "loss_scale": self.loss_scale,
         }
         for name, part in parts.items():
-            if part is not None:
-                state.update({f"{name}/{key}": variable for key, variable in part.state().items()})
+            state.update({f"{name}/{key}": variable for key, variable in part.state().items()})
         return state
 
 
+def decayed(number, steps, share):
+    """What learning rates are multiplied by at update `number` (from 0) of `steps`.
+
+    1, then falling linearly to 0 over the last `share` (0 to 1) of all updates.
+    """
+    if not share:
+        return 1.0
+    return min(1.0, max(0.0, (steps - number) / (share * steps)))
+
+
 def network_state(network):
-    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance of a config."""
+    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance
+    of a config.
+    """
     return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables)}
 
 

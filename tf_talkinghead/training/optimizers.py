@@ -1,29 +1,21 @@
-"""Adam for the networks, a row-wise Adam for W, and `Player`: networks that are trained together.
+"""Adam for the networks, lazy Adam for W, and `OptimizedNetworks`: networks that one loss trains.
 
-Gradients arrive per replica and are **summed** over replicas here, in `Player.update`, once and nowhere
-else: a loss must therefore be divided by the global batch (or by the number of replicas, if it is already a
-replica's mean) before its gradient is taken. Every variable written here is written in cross-replica context
-by `strategy.extended.update`, so replicas cannot drift apart.
-
-`RowAdam` is Adam as a matrix of independent rows would see it, each row with its own clock:
-
-    rows touched by this batch only:  n_r += 1,  v_r = beta2 v_r + (1 - beta2) g_r^2,
-                                      W_r -= rate sqrt(1 - beta2^n_r) g_r / (sqrt(v_r) + epsilon)
-
-where g_r sums the batch's gradients of row r. A row that is not in the batch keeps W_r, v_r and n_r (dense
-Adam would decay v for all of them, at a cost that grows with the number of videos). It has no first moment,
-so it is Adam with beta1 = 0, the value used for everything else in preset `paper`; where every row is in
-every batch it equals dense Adam with beta1 = 0 exactly.
+Gradients arrive per replica and are **summed** over replicas in `OptimizedNetworks.update`, once
+and nowhere else: a loss must therefore be divided by the global batch (or by the number of
+replicas, if it is already a replica's mean) before its gradient is taken. Every variable written
+here is written in cross-replica context by `strategy.extended.update`, so replicas cannot drift
+apart.
 """
 
 import tensorflow as tf
 
-ONE_FOR_ALL = tf.VariableAggregation.ONLY_FIRST_REPLICA  # every replica computes the same new value
+# Every replica computes the same new value.
+SAME_ON_ALL = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
 def state_variable(value, dtype=tf.float32, name=None):
-    """A variable of training state, not trained, the same on every replica. `value`: a tensor or numpy array."""
-    return tf.Variable(value, trainable=False, dtype=dtype, name=name, aggregation=ONE_FOR_ALL)
+    """An untrained variable, the same on every replica. `value`: a tensor or a numpy array."""
+    return tf.Variable(value, trainable=False, dtype=dtype, name=name, aggregation=SAME_ON_ALL)
 
 
 def raw(variables):
@@ -33,17 +25,43 @@ def raw(variables):
     ]
 
 
-class Adam:
-    """Adam on dense variables, all state in tf.Variables.
+class _Optimizer:
+    """The learning rate and the count t of updates that both kinds of Adam have.
 
-    Update, t counting from 1:  m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
-    variable -= rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon), as Keras writes it.
+    Attributes:
+      rate: float32 variable, what updates read.
+      count: int64 variable, t.
+    """
+
+    def __init__(self, learning_rate):
+        self.rate = state_variable(learning_rate, name="rate")
+        self.count = state_variable(0, tf.int64, "count")
+        self._rate_on_host = float(learning_rate)
+
+    @property
+    def current_rate(self):
+        """The learning rate, a float: the host's copy, since reading the variable waits for the
+        device.
+        """
+        return self._rate_on_host
+
+    def set_rate(self, value):
+        """Sets the learning rate of the next update; nothing is sent where it is unchanged."""
+        if value != self._rate_on_host:
+            self._rate_on_host = float(value)
+            self.rate.assign(value)
+
+
+class Adam(_Optimizer):
+    """Adam on dense variables, as Keras writes it.
+
+    t counts from 1:  m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
+    variable -= rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon).
     """
 
     def __init__(self, learning_rate, beta_1=0.0, beta_2=0.999, epsilon=1e-5):
-        self.rate = state_variable(learning_rate, name="rate")
+        super().__init__(learning_rate)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-        self.count = state_variable(0, tf.int64, "count")
 
     def build(self, variables):
         """Makes the slots; call under the strategy's scope."""
@@ -56,88 +74,100 @@ class Adam:
         slots.update({f"v/{i:03d}": slot for i, slot in enumerate(self.v)})
         return {"count": self.count, **slots}
 
-    def apply(self, extended, gradients, variables, finite):
-        """One update in cross-replica context; nothing is written where `finite` (bool per replica) is false."""
-        extended.update(
-            self.count,
-            lambda count, ok: count.assign_add(tf.cast(ok, tf.int64)),
-            (finite,),
-            group=False,
-        )
-        for variable, gradient, m, v in zip(variables, gradients, self.m, self.v):
-            extended.update(
-                variable, self._update, (gradient, m, v, self.count, self.rate, finite), group=False
-            )
+    def apply(self, extended, gradients, variables):
+        """One update, in cross-replica context."""
+        extended.update(self.count, lambda count: count.assign_add(1), group=False)
+        for variable, gradient, m, v in zip(variables, gradients, self.m, self.v, strict=True):
+            arguments = (gradient, m, v, self.count, self.rate)
+            extended.update(variable, self._update, arguments, group=False)
 
-    def _update(self, variable, gradient, m, v, count, rate, finite):
+    def _update(self, variable, gradient, m, v, count, rate):
         t = tf.cast(count.read_value(), tf.float32)
-
-        def write():
-            return tf.raw_ops.ResourceApplyAdam(
-                var=variable.handle,
-                m=m.handle,
-                v=v.handle,
-                beta1_power=self.beta_1**t,
-                beta2_power=self.beta_2**t,
-                lr=rate.read_value(),
-                beta1=self.beta_1,
-                beta2=self.beta_2,
-                epsilon=self.epsilon,
-                grad=gradient,
-            )
-
-        return _when(finite, write)
+        return tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m.handle,
+            v=v.handle,
+            beta1_power=self.beta_1**t,
+            beta2_power=self.beta_2**t,
+            lr=rate.read_value(),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
-class RowAdam:
-    """The row-wise Adam of this module's first lines, for one matrix [rows, N] with tf.IndexedSlices gradients."""
+class LazyAdam(_Optimizer):
+    """Adam with beta1 = 0 on one matrix [rows, N], at the cost of the rows a batch touches.
+
+    The gradient is a tf.IndexedSlices. Dense Adam with beta1 = 0 leaves a row without gradient in
+    its place and only shrinks its v by beta2; here that is made up for when the row is touched
+    next. For a row r touched at update t, last touched at update t_r:
+
+        v_r = beta2^(t - t_r) v_r + (1 - beta2) g_r^2,  t_r = t
+        W_r -= rate sqrt(1 - beta2^t) g_r / (sqrt(v_r) + epsilon)
+
+    with g_r the sum of the batch's gradients of row r: equal to dense Adam to rounding. (The
+    correction must use the global t. With a count for each row, a touch moves a coordinate by
+    `rate` at most; dense Adam moves a rarely touched row by up to rate / sqrt(1 - beta2), 32 times
+    as far, and W needs that to reach e_hat.)
+    """
 
     def __init__(self, learning_rate, beta_2=0.999, epsilon=1e-5):
-        self.rate = state_variable(learning_rate, name="rate")
+        super().__init__(learning_rate)
         self.beta_2, self.epsilon = beta_2, epsilon
 
     def build(self, variables):
+        """Makes v [rows, N] and t_r [rows]; call under the strategy's scope."""
         (matrix,) = variables
-        self.v = state_variable(tf.zeros_like(matrix), name="row_v")
-        self.counts = state_variable(tf.zeros([matrix.shape[0]], tf.int64), tf.int64, "row_counts")
+        self.v = state_variable(tf.zeros_like(matrix), name="v")
+        rows = tf.zeros([matrix.shape[0]], tf.int64)
+        self.last_update = state_variable(rows, tf.int64, "last_update")
 
     def state(self):
-        return {"row_v": self.v, "row_counts": self.counts}
+        """Name -> variable, everything a checkpoint needs."""
+        return {"count": self.count, "v": self.v, "last_update": self.last_update}
 
-    def apply(self, extended, gradients, variables, finite):
-        """One update in cross-replica context, costing what the batch touches."""
+    def apply(self, extended, gradients, variables):
+        """One update, in cross-replica context."""
         (slices,), (matrix,) = gradients, variables
-        extended.update(
-            matrix, self._update, (slices, self.v, self.counts, self.rate, finite), group=False
+        extended.update(self.count, lambda count: count.assign_add(1), group=False)
+        arguments = (slices, self.v, self.last_update, self.count, self.rate)
+        extended.update(matrix, self._update, arguments, group=False)
+
+    def _update(self, matrix, slices, v, last_update, count, rate):
+        rows, place = tf.unique(slices.indices)  # rows [R], place [B]
+        gradient = tf.math.unsorted_segment_sum(slices.values, place, tf.size(rows))  # [R, N]
+        t = count.read_value()
+        elapsed = tf.cast(t - tf.gather(last_update, rows), tf.float32)[:, None]  # [R, 1]
+        second = self.beta_2**elapsed * tf.gather(v, rows) + (1 - self.beta_2) * gradient**2
+        correction = tf.sqrt(1 - self.beta_2 ** tf.cast(t, tf.float32))
+        change = rate.read_value() * correction * gradient / (tf.sqrt(second) + self.epsilon)
+        touched = tf.fill(tf.shape(rows), t)
+        write, subtract = tf.raw_ops.ResourceScatterUpdate, tf.raw_ops.ResourceScatterSub
+        return tf.group(
+            write(resource=last_update.handle, indices=rows, updates=touched),
+            write(resource=v.handle, indices=rows, updates=second),
+            subtract(resource=matrix.handle, indices=rows, updates=change),
         )
 
-    def _update(self, matrix, slices, v, counts, rate, finite):
-        def write():
-            rows, place = tf.unique(slices.indices)  # rows [R], place [B]
-            gradient = tf.math.unsorted_segment_sum(slices.values, place, tf.size(rows))  # [R, N]
-            count = tf.gather(counts, rows) + 1
-            second = self.beta_2 * tf.gather(v, rows) + (1 - self.beta_2) * tf.square(gradient)
-            correction = tf.sqrt(1 - self.beta_2 ** tf.cast(count, tf.float32))[:, None]
-            change = rate.read_value() * correction * gradient / (tf.sqrt(second) + self.epsilon)
-            return tf.group(
-                tf.raw_ops.ResourceScatterUpdate(
-                    resource=counts.handle, indices=rows, updates=count
-                ),
-                tf.raw_ops.ResourceScatterUpdate(resource=v.handle, indices=rows, updates=second),
-                tf.raw_ops.ResourceScatterSub(resource=matrix.handle, indices=rows, updates=change),
-            )
 
-        return _when(finite, write)
+class OptimizedNetworks:
+    """Networks trained by one loss, and the optimizer of each group of their variables.
 
-
-class Player:
-    """Networks trained by one loss: what is power-iterated before an update, and which optimizer moves what.
-
-    `networks`: what `power_iterate` is called on. `groups`: pairs (variables, optimizer); a variable with
-    tf.IndexedSlices gradients goes with a `RowAdam` of its own. Build it under the strategy's scope.
+    Attributes:
+      networks: what the power iteration of spectral normalisation runs on before an update.
+      variables: all trained variables, in the order of the gradients `update` takes.
     """
 
     def __init__(self, networks, groups):
+        """Makes the optimizers' slots; call under the strategy's scope.
+
+        Args:
+          networks: Keras networks.
+          groups: pairs (variables, optimizer); W, whose gradient is sparse, has a `LazyAdam` of its
+          own.
+        """
         self.networks = list(networks)
         self.groups = [(raw(variables), optimizer) for variables, optimizer in groups]
         self.variables = [variable for variables, _ in self.groups for variable in variables]
@@ -145,88 +175,50 @@ class Player:
             optimizer.build(variables)
 
     def state(self):
-        """Name -> variable of all optimizers."""
+        """Name -> variable of all optimizers: "0/count", "0/m/000", ..."""
         return {
             f"{i}/{name}": variable
             for i, (_, optimizer) in enumerate(self.groups)
             for name, variable in optimizer.state().items()
         }
 
-    def update(self, gradients, loss_scale=None):
-        """Sums `gradients` (one per variable, of this replica's share of the loss) over replicas and applies them.
+    def position(self, variable):
+        """The place of `variable` in `variables`."""
+        return next(i for i, mine in enumerate(self.variables) if mine is variable)
 
-        Call in replica context. With `loss_scale` the gradients are divided by it and an update with a
-        non-finite gradient is skipped. Returns (norm of the summed gradients, finite), float32 and bool scalars.
+    def update(self, gradients):
+        """Sums `gradients` over replicas and applies them, in replica context.
+
+        Args:
+          gradients: one per variable, of this replica's share of the loss; None is zero.
+
+        Returns:
+          The norm of the summed gradients, a float32 scalar.
         """
         context = tf.distribute.get_replica_context()
         gradients = [
-            _dense_zero(variable) if gradient is None else gradient
-            for gradient, variable in zip(gradients, self.variables)
+            tf.zeros(variable.shape, variable.dtype) if gradient is None else gradient
+            for gradient, variable in zip(gradients, self.variables, strict=True)
         ]
-        if context.num_replicas_in_sync > 1:
-            gradients = context.all_reduce(
-                tf.distribute.ReduceOp.SUM, gradients
-            )  # the one reduction, a sum
-        if loss_scale is not None:
-            gradients = [_scaled(gradient, 1.0 / loss_scale) for gradient in gradients]
-        norm = tf.sqrt(
-            tf.add_n([tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients])
-        )
-        finite = tf.math.is_finite(norm) if loss_scale is not None else tf.constant(True)
+        if context.num_replicas_in_sync > 1:  # the one reduction: a sum
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        squares = [tf.reduce_sum(tf.square(_values(gradient))) for gradient in gradients]
+        norm = tf.sqrt(tf.add_n(squares))
         with tf.control_dependencies([norm]):
-            context.merge_call(self._apply, args=(gradients, finite))
-        return norm, finite
+            context.merge_call(self._apply, args=(gradients,))
+        return norm
 
-    def _apply(self, strategy, gradients, finite):
+    def _apply(self, strategy, gradients):
         start = 0
         for variables, optimizer in self.groups:
-            optimizer.apply(
-                strategy.extended, gradients[start : start + len(variables)], variables, finite
-            )
-            start += len(variables)
-
-
-class LossScale:
-    """Dynamic loss scaling for float16: doubled after `growth` good steps in a row, halved at each bad one."""
-
-    def __init__(self, initial=2.0**15, growth=2000):
-        self.growth = growth
-        self.scale = state_variable(initial, name="loss_scale")
-        self.good = state_variable(0, tf.int64, "good_steps")
-
-    def state(self):
-        return {"scale": self.scale, "good": self.good}
-
-    def update(self, finite):
-        """Counts one step, in replica context; `finite` is the same on every replica."""
-        good = tf.where(finite, self.good + 1, 0)
-        grow = good >= self.growth
-        scale = tf.where(
-            finite, tf.where(grow, self.scale * 2.0, self.scale), tf.maximum(self.scale / 2.0, 1.0)
-        )
-        self.scale.assign(scale)
-        self.good.assign(tf.where(grow, tf.zeros_like(good), good))
-
-
-def _when(finite, write):
-    if tf.get_static_value(finite) is True:
-        return write()
-    return tf.cond(finite, lambda: tf.group(write()), tf.no_op)
+            end = start + len(variables)
+            optimizer.apply(strategy.extended, gradients[start:end], variables)
+            start = end
 
 
 def _values(gradient):
-    """The numbers of a gradient, of tf.IndexedSlices one summed row for each index."""
+    """The numbers of a gradient; of tf.IndexedSlices one summed row for each index."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, place = tf.unique(gradient.indices)
     return tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
-
-
-def _scaled(gradient, factor):
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values * factor, gradient.indices, gradient.dense_shape)
-    return gradient * factor
-
-
-def _dense_zero(variable):
-    return tf.zeros(variable.shape, variable.dtype)

@@ -1,26 +1,24 @@
 """One run of meta-learning: dataset in, run directory out, resumable at any time.
 
 <run>/config.json          the resolved configuration; later steps read it
-      run.json             dataset, people held out, people trained on
+      run.json             dataset and how it was prepared, people held out, people trained on
       checkpoints/         training/checkpoints.py
       events/, grids/      training/summaries.py
 """
 
-import dataclasses
 import itertools
 import json
-import os
 import pathlib
-import random
 import sys
 
 import numpy as np
 import tensorflow as tf
 
-from tf_talkinghead.config import Config, from_json, to_json
+from tf_talkinghead.config import Config, to_json
 from tf_talkinghead.data.dataset import load_dataset
-from tf_talkinghead.data.episodes import check, episodes
+from tf_talkinghead.data.episodes import Schedule, check, episodes
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import write_atomically
 from tf_talkinghead.training import validation
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
 from tf_talkinghead.training.distribution import (
@@ -32,19 +30,10 @@ from tf_talkinghead.training.distribution import (
     workers,
 )
 from tf_talkinghead.training.loop import Loop
+from tf_talkinghead.training.match_rows import first_new_row, start_rows
 from tf_talkinghead.training.meta_learning import W_STATE, MetaLearner
+from tf_talkinghead.training.run_settings import check_resumable, held_out_people, with_steps
 from tf_talkinghead.training.summaries import Summaries
-
-# What may differ when a run directory is resumed: how long, and how often it is looked at.
-_MAY_CHANGE = {
-    "steps",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "summary_every",
-    "evaluate_every",
-    "holdout_episodes",
-    "rate_decay",
-}
 
 
 def meta_train(
@@ -58,28 +47,39 @@ def meta_train(
     initial=None,
     progress=True,
 ):
-    """Trains to `config.meta.steps`, resuming from what `run_dir` holds.
+    """Trains to `config.meta.steps` (or epochs), resuming from what `run_dir` holds.
 
     Args:
+      config: Config; `meta.steps` 0 stands for `meta.epochs` (run_settings.with_steps).
       data: folder of prepare_dataset.
-      holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by the seed.
+      run_dir: folder of the run.
+      holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by
+      the seed.
       deterministic: bit-for-bit repeatable (same machine, same threads, CPU, float32).
       logical_replicas: as `make_strategy`.
-      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts anew.
+      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts
+      anew.
+      progress: whether a progress bar is shown.
 
-    Returns the loop's `Result`. Raises InputError and ConfigError for what the user can mend.
+    Returns:
+      The loop's `Result`.
+
+    Raises:
+      InputError, ConfigError: what the user can mend.
     """
     run_dir = pathlib.Path(run_dir)
     dataset = load_dataset(data)
     check(dataset, config.model.image_size)
     check_resumable(config, run_dir)
+    kept_out = held_out_people(dataset, config, run_dir, holdout)
+    schedule = Schedule(dataset, config.meta.shots, config.meta.seed, config.data, exclude=kept_out)
+    config = with_steps(config, run_dir, len(schedule))
     if deterministic:
         tf.config.experimental.enable_op_determinism()
         tf.keras.utils.set_random_seed(config.meta.seed)
     strategy = make_strategy(logical_replicas)
     check_batch(strategy, config.meta.batch_size, config.meta.micro_batches)
     chief = is_chief(strategy)
-    kept_out = held_out_people(dataset, config, run_dir, holdout)
     learner = MetaLearner(config, len(dataset.videos), strategy)
     state = learner.state()
     checkpoints = Checkpoints(run_dir / "checkpoints", config.meta.keep_checkpoints)
@@ -90,22 +90,15 @@ def meta_train(
     elif initial is not None:
         start_from(learner, initial)
     if chief:
-        _write(run_dir / "config.json", to_json(config))
-        people = sorted(set(dataset.identities) - set(kept_out))
-        _write(
-            run_dir / "run.json",
-            json.dumps({"data": str(data), "held_out": kept_out, "identities": people}, indent=1)
-            + "\n",
-        )
+        _write_settings(run_dir, config, dataset, kept_out)
     if start >= config.meta.steps:
         print(
             f"{run_dir} is at step {start} already; give a larger --steps to go on", file=sys.stderr
         )
-
     summaries = Summaries(run_dir if chief else None)
     summaries.text("config", to_json(config))
 
-    def judge(step, scores):
+    def mark_if_best(step, scores):
         if chief and scores and validation.better(scores, checkpoints.best()[1]):
             checkpoints.mark_best(step, scores)
 
@@ -113,37 +106,33 @@ def meta_train(
         if not chief:
             return checkpoints.path(step)
         path = checkpoints.save(step, snapshot(state), scores)
-        judge(step, scores)
+        mark_if_best(step, scores)
         checkpoints.prune()
         return path
 
-    if manifest:  # a kill may have come between saving and judging
-        judge(start, manifest["scores"])
+    # A kill may have come between saving and marking.
+    if manifest:
+        mark_if_best(start, manifest["scores"])
+    stored_rows = len(arrays["D/W"]) if arrays else 0
 
-    count, worker = workers(strategy)
-    shards = {"num_workers": count, "worker": worker}
-    batches = episodes(
-        data,
-        config,
-        config.meta.batch_size // count,
-        config.meta.seed,
-        start,
-        exclude=kept_out,
-        **shards,
-    ).map(without_names)
-    looked_at = {"training": _looked_at(data, config, 8, exclude=kept_out)}
-    if kept_out:
-        looked_at["held_out"] = _looked_at(
-            data, config, config.meta.holdout_episodes, identities=kept_out
-        )
+    def step(batch, number):
+        """Update `number`; before the match term first acts, W's rows get their start."""
+        if config.meta.variant == "ft":
+            first = first_new_row(number, start, stored_rows, config.losses.adversarial_start)
+            if first is not None and first < len(dataset.videos):
+                start_rows(learner, dataset, schedule, first, progress and chief)
+        return learner.step(batch, number)
+
     return Loop(
-        step=learner.step,
-        batches=distribute(strategy, batches),
+        step=step,
+        batches=distribute(strategy, _training_batches(data, config, strategy, start, kept_out)),
         steps=config.meta.steps,
         start=start,
         save=save,
         checkpoint_every=config.meta.checkpoint_every,
-        evaluate=validation.HeldOut(learner, looked_at, validation.score, summaries),
+        evaluate=validation.HeldOut(
+            learner, _evaluation_batches(data, config, kept_out), validation.score, summaries
+        ),
         evaluate_every=config.meta.evaluate_every,
         summarise=lambda step, values: summaries.scalars(step, {**values, **learner.rates()}),
         summary_every=config.meta.summary_every,
@@ -154,52 +143,12 @@ def meta_train(
     ).run()
 
 
-def check_resumable(config, run_dir):
-    """InputError where `run_dir` holds a run of another configuration, naming a field and both values."""
-    path = pathlib.Path(run_dir) / "config.json"
-    if not path.is_file():
-        return
-    stored = _flat(dataclasses.asdict(from_json(path.read_text())))
-    for name, value in _flat(dataclasses.asdict(config)).items():
-        section, _, field = name.partition(".")
-        resumable = section in ("personalize", "export") or (
-            section == "meta" and field in _MAY_CHANGE
-        )
-        if not resumable and stored[name] != value:
-            raise InputError(
-                f"{run_dir} holds a run with {name} = {stored[name]!r}, this one has {value!r}; give another --run_dir"
-            )
-
-
-def held_out_people(dataset, config, run_dir, holdout):
-    """Sorted names of the people kept out; a resumed run keeps those of its run.json."""
-    path = pathlib.Path(run_dir) / "run.json"
-    stored = json.loads(path.read_text())["held_out"] if path.is_file() else None
-    if holdout is None:
-        names = dataset.identities
-        if config.meta.holdout_people >= len(names):
-            raise InputError(
-                f"--holdout_people={config.meta.holdout_people} leaves nobody to train on: {dataset.folder} has {len(names)} people"
-            )
-        holdout = stored or random.Random(config.meta.seed).sample(
-            names, config.meta.holdout_people
-        )
-    holdout = sorted(holdout)
-    unknown = set(holdout) - set(dataset.identities)
-    if unknown:
-        raise InputError(f"--holdout_people: {dataset.folder} has no {sorted(unknown)[0]!r}")
-    if stored is not None and holdout != stored:
-        raise InputError(
-            f"{run_dir} holds out {', '.join(stored)}, this run asks for {', '.join(holdout)}; give another --run_dir"
-        )
-    return holdout
-
-
 def start_from(learner, trained):
-    """E, G, V, w_0 and b of trained weights as the start of a new run, the averages with them."""
+    """Starts a new run from trained weights: E, G, V, w_0 and b, and the averages of E and G."""
     if trained.config.model != learner.config.model:
         raise InputError(
-            f"--init_from: weights of another network (preset {trained.config.preset}) than this run (preset {learner.config.preset})"
+            f"--init_from: weights of another network (preset {trained.config.preset}) "
+            f"than this run (preset {learner.config.preset})"
         )
     for network in (learner.embedder, learner.averaged_embedder):
         network.set_weights(trained.embedder.get_weights())
@@ -215,32 +164,49 @@ def without_names(batch):
     return {name: value for name, value in batch.items() if name != "identity"}
 
 
-def _looked_at(data, config, count, **people):
-    """About `count` episodes for evaluation, as a list of batches of numpy arrays, the same in every run."""
-    if count <= 0:
-        return []
+def _write_settings(run_dir, config, dataset, kept_out):
+    """config.json and run.json, each replaced in one step."""
+    facts = {
+        "data": str(dataset.folder),
+        "preparation": dataset.settings,
+        "held_out": kept_out,
+        "identities": sorted(set(dataset.identities) - set(kept_out)),
+    }
+    write_atomically(run_dir / "config.json", to_json(config).encode())
+    write_atomically(run_dir / "run.json", (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def _training_batches(data, config, strategy, start, kept_out):
+    """This worker's batches of episodes from step `start` on."""
+    count, worker = workers(strategy)
+    return episodes(
+        data,
+        config,
+        config.meta.batch_size // count,
+        config.meta.seed,
+        start,
+        exclude=kept_out,
+        num_workers=count,
+        worker=worker,
+    ).map(without_names)
+
+
+def _evaluation_batches(data, config, kept_out):
+    """What evaluations render: episodes of people trained on and, where there are any, of people
+    held out.
+    """
+    batches = {"training": _fixed_batches(data, config, 8, exclude=kept_out)}
+    if kept_out:
+        count = config.meta.holdout_episodes
+        batches["held_out"] = _fixed_batches(data, config, count, identities=kept_out)
+    return batches
+
+
+def _fixed_batches(data, config, count, **people):
+    """About `count` episodes as a list of batches of numpy arrays, the same in every run."""
     size = min(8, count)
     batches = episodes(data, config, size, config.meta.seed + 1, augment=False, **people)
     return [
         {name: np.asarray(value) for name, value in batch.items()}
         for batch in itertools.islice(batches.as_numpy_iterator(), -(-count // size))
     ]
-
-
-def _flat(tree, prefix=""):
-    found = {}
-    for name, value in tree.items():
-        found.update(
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{name}": value}
-        )
-    return found
-
-
-def _write(path, text):
-    """Replaces `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, path)

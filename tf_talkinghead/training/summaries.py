@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 class Summaries:
-    """Writes `<run>/events/` and `<run>/grids/NAME-STEP.png`; with `folder` None it writes nothing."""
+    """Writes `<run>/events/` and `<run>/grids/NAME-STEP.png`; nothing with `folder` None."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder) if folder else None
@@ -24,9 +24,8 @@ class Summaries:
     def text(self, name, text):
         if self.writer:
             with self.writer.as_default(step=0):
-                tf.summary.text(
-                    name, "    " + text.replace("\n", "\n    ")
-                )  # four spaces: a code block
+                # Four spaces: a code block.
+                tf.summary.text(name, "    " + text.replace("\n", "\n    "))
 
     def picture(self, step, name, image):
         """`image`: uint8 [H,W,3]."""

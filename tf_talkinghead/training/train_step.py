@@ -1,15 +1,18 @@
-"""One adversarial update (Sec. 3.2, and Sec. 3.3 for a new person), as the paper's algorithm.
+"""One adversarial update (Sec. 3.2; Sec. 3.3 for a new person), written as the paper's algorithm.
 
-Who makes the picture (E, G and P, or a person's generator with a free psi') and which discriminator judges it
-are arguments, so meta-learning and personalisation run the same lines:
+What renders the frame (E, G and P, or a person's generator with a free psi') and which
+discriminator scores it are arguments, so meta-learning and personalisation run the same lines:
 
     synthesise(part, y)      -> Synthesis(x_hat [B,H,W,3] in [-1,1], e_hat [B,N] or None)
     discriminate(x, y, part) -> (score [B], [activations after each block, [B,h,w,c]])
 
-`part` is a batch, or a micro-batch of it: `image` uint8 [B,H,W,3], `landmarks` float32 [B,68,2] and whatever
-else `synthesise` and `discriminate` read (context frames, the row of W). x is in [-1, 1], y in [0, 1].
+`part` is a batch, or a micro-batch of it: `image` uint8 [B,H,W,3], `landmarks` float32 [B,68,2] and
+whatever else `synthesise` and `discriminate` read (context frames, the row of W). x is in [-1, 1],
+y in [0, 1]. The name scopes say in a profile what an operation is part of
+(benchmark/step_profile.py).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,200 +21,195 @@ from tf_talkinghead import losses
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import to_float
 from tf_talkinghead.models.layers import power_iterate
+from tf_talkinghead.training.micro_batches import add_gradients, after, mean_terms, split
 
 
 class Synthesis(NamedTuple):
-    """What the creator made: x_hat [B,H,W,3] and, where it has one, the person vector e_hat [B,N]."""
+    """A rendered frame x_hat [B,H,W,3] and, where there is one, the person vector e_hat [B,N]."""
 
     x_hat: tf.Tensor
     e_hat: tf.Tensor | None = None
 
 
-class AdversarialStep:
-    """One update of the creator, then `discriminator_steps` of the critic, in replica context.
+@dataclass(frozen=True)
+class GeneratorResult:
+    """What the discriminator's step and the caller need of the generator's.
 
-    weights: LossConfig. content: `content(x, x_hat, landmarks) -> {name: weighted scalar}`.
-    creator, critic: `Player`s; critic None where nothing adversarial is ever asked for.
-    W: the matrix of the match term (one of critic's variables; its rows are chosen by `part["index"]`), or
-        None for the feed-forward variant and for personalisation.
-    averages: `Averages` moved after the creator's update, or None.
-    micro_batches: gradients are accumulated over this many equal parts of the batch.
-    loss_scale: `LossScale` for float16, or None.
-
-    The name scopes say in a profile what an operation is part of (benchmark/step_profile.py).
+    Attributes:
+      terms: {name: scalar}, weighted loss terms, `loss` (their sum) and `gradient_norm`.
+      x_hats: the rendered frames of each micro-batch, without gradient.
+      match_gradient: d match / d W (tf.IndexedSlices) of this replica's share of the batch, or
+      None.
     """
 
-    def __init__(self, *, weights, content, synthesise, discriminate, creator, critic, discriminator_steps=1, W=None, averages=None,
-                 micro_batches=1, loss_scale=None):  # fmt: skip
+    terms: dict
+    x_hats: list
+    match_gradient: tf.IndexedSlices | None
+
+
+@dataclass(frozen=True)
+class _PartGradients:
+    """One micro-batch's terms, gradients of the variables trained, d match / d W and frames."""
+
+    terms: dict
+    gradients: list
+    match_gradient: tf.IndexedSlices | None = None
+    x_hat: tf.Tensor | None = None
+
+
+class AdversarialStep:
+    """One update of the generator, then `discriminator_steps` of the discriminator, in replica
+    context.
+
+    Args:
+      weights: LossConfig.
+      content: `content(x, x_hat, landmarks) -> {name: weighted scalar}`.
+      synthesise, discriminate: see the module's first lines.
+      generator, discriminator: `OptimizedNetworks`; discriminator None where no update is
+      adversarial.
+      discriminator_steps: updates of D for one of the generator.
+      W: the match term's matrix (a variable of `discriminator`; its rows are chosen by
+        `part["index"]`), or None for the feed-forward variant and for personalisation.
+      averages: `Averages` moved after the generator's update, or None.
+      micro_batches: gradients are accumulated over this many equal parts of the batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights,
+        content,
+        synthesise,
+        discriminate,
+        generator,
+        discriminator,
+        discriminator_steps=1,
+        W=None,
+        averages=None,
+        micro_batches=1,
+    ):
         self.weights, self.content = weights, content
         self.synthesise, self.discriminate = synthesise, discriminate
-        self.creator, self.critic = creator, critic
+        self.generator, self.discriminator = generator, discriminator
         self.discriminator_steps = discriminator_steps
-        self.W, self.averages = W, averages
-        self.micro_batches, self.loss_scale = micro_batches, loss_scale
+        self.W, self.averages, self.micro_batches = W, averages, micro_batches
 
     def __call__(self, batch, adversarial=True):
-        """Updates on `batch` (this replica's); `adversarial` False: content only, the critic rests.
+        """Updates on `batch` (this replica's); without `adversarial`, on content alone and D rests.
 
-        Returns {term: scalar}: weighted loss terms and `loss` (their sum; means over this replica's batch),
-        `discriminator` when it took part, and gradient norms of the whole batch.
+        Returns:
+          {term: scalar}: weighted loss terms and `loss` (their sum), means over this replica's
+          batch, `discriminator` when it took part, and the gradient norms of the whole batch.
         """
-        parts = _split(batch, self.micro_batches)
-        # Every loss is a mean over its part; Player.update sums over replicas, gradients are summed over
-        # parts: so each part's share of the global mean is 1 / (parts x replicas).
-        share = 1.0 / (
-            self.micro_batches * tf.distribute.get_replica_context().num_replicas_in_sync
-        )
-        scale = self.loss_scale.scale if self.loss_scale else None
+        parts = split(batch, self.micro_batches)
+        generated = self.generator_step(parts, adversarial)
+        terms = dict(generated.terms)
+        for repeat in range(self.discriminator_steps if adversarial else 0):
+            # The match term moves W with D's optimizer, once for each E + G update.
+            match_gradient = generated.match_gradient if repeat == 0 else None
+            terms.update(self.discriminator_step(parts, generated.x_hats, match_gradient))
+        return terms
 
-        # --- E, G and P (or psi and psi'): content + adversarial + feature matching + match
-        _power_iterate(self.creator.networks)
-        gradients, match_gradient, terms, fakes = None, None, {}, []
+    def generator_step(self, parts, adversarial):
+        """Updates E, G, P (or psi, psi'): content + adversarial + feature matching + match."""
+        _power_iterate(self.generator.networks)
+        gradients, match_gradient, done = None, None, []
         for part in parts:
-            with _after(gradients), tf.name_scope("creator"):
-                part_terms, part_gradients, part_match, x_hat = self._creator_part(
-                    part, adversarial, share, scale
-                )
-            gradients, match_gradient = (
-                _sum(gradients, part_gradients),
-                _sum(match_gradient, part_match),
-            )
-            fakes.append(x_hat)
-            _add_terms(terms, part_terms, self.micro_batches)
+            with after(gradients), tf.name_scope("generator_step"):
+                done.append(self._generator_gradients(part, adversarial))
+            gradients = add_gradients(gradients, done[-1].gradients)
+            match_gradient = add_gradients(match_gradient, done[-1].match_gradient)
         with tf.name_scope("optimizer"):
-            terms["gradient_norm"], finite = self.creator.update(gradients, scale)
+            norm = self.generator.update(gradients)
         if self.averages:
             with tf.name_scope("averages"):
                 self.averages.update()
+        terms = {**mean_terms([part.terms for part in done]), "gradient_norm": norm}
+        return GeneratorResult(terms, [part.x_hat for part in done], match_gradient)
 
-        # --- D: hinge on the real frames and on the frames just made (Sec. 3.2), `discriminator_steps` times
-        if adversarial:
-            for repeat in range(self.discriminator_steps):
-                _power_iterate(self.critic.networks)
-                gradients, hinge = None, {}
-                for part, x_hat in zip(parts, fakes):
-                    with _after(gradients), tf.name_scope("critic"):
-                        part_terms, part_gradients = self._critic_part(part, x_hat, share, scale)
-                    gradients = _sum(gradients, part_gradients)
-                    _add_terms(hinge, part_terms, self.micro_batches)
-                if (
-                    self.W is not None and repeat == 0
-                ):  # the match term moves W with D's optimizer, once
-                    at = next(
-                        i for i, variable in enumerate(self.critic.variables) if variable is self.W
-                    )
-                    gradients[at] = _join(gradients[at], match_gradient)
-                with tf.name_scope("optimizer"):
-                    terms["discriminator_gradient_norm"], critic_finite = self.critic.update(
-                        gradients, scale
-                    )
-                terms["discriminator"] = hinge["discriminator"]
-                finite = tf.logical_and(finite, critic_finite)
-        if self.loss_scale:
-            self.loss_scale.update(finite)
-            terms["loss_scale"] = self.loss_scale.scale.read_value()
-        return terms
+    def discriminator_step(self, parts, x_hats, match_gradient):
+        """Updates V, W, w_0 and b: hinge on the real frames and on the frames just rendered."""
+        _power_iterate(self.discriminator.networks)
+        gradients, done = None, []
+        for part, x_hat in zip(parts, x_hats, strict=True):
+            with after(gradients), tf.name_scope("discriminator_step"):
+                done.append(self._discriminator_gradients(part, x_hat))
+            gradients = add_gradients(gradients, done[-1].gradients)
+        if match_gradient is not None:
+            at = self.discriminator.position(self.W)
+            gradients[at] = add_gradients(gradients[at], match_gradient)
+        with tf.name_scope("optimizer"):
+            norm = self.discriminator.update(gradients)
+        terms = mean_terms([part.terms for part in done])
+        return {**terms, "discriminator_gradient_norm": norm}
 
-    def _creator_part(self, part, adversarial, share, scale):
-        """(terms, gradients of creator's variables, gradient of W, x_hat) of one micro-batch."""
+    def _generator_gradients(self, part, adversarial):
+        """x_hat = G(y, e_hat), its loss terms and their gradients, of one micro-batch."""
         weights = self.weights
         x, y = to_float(part["image"]), drawing(part)
-        rows = tf.gather(self.W, part["index"]) if self.W is not None and adversarial else None
+        with_match = self.W is not None and adversarial
+        W_i = tf.gather(self.W, part["index"]) if with_match else None
         with tf.GradientTape() as tape:
             x_hat, e_hat = self.synthesise(part, y)
             with tf.name_scope("content"):
                 terms = dict(self.content(x, x_hat, part["landmarks"]))
             if adversarial:
-                with tf.name_scope("judge"):
+                with tf.name_scope("scoring"):
                     score, fake = self.discriminate(x_hat, y, part)
                     _, real = self.discriminate(x, y, part)
+                matching = losses.feature_matching(real, fake)
                 terms["adversarial"] = weights.adversarial * losses.adversarial(score)
-                terms["feature_matching"] = weights.feature_matching * losses.feature_matching(
-                    real, fake
-                )
-            if rows is not None:
-                terms["match"] = weights.match * losses.match(e_hat, rows)
-            loss = tf.add_n(list(terms.values()))
-            target = loss * share * (1.0 if scale is None else scale)
-        gradients = tape.gradient(target, self.creator.variables)
-        terms["loss"] = loss
-        match_gradient = None
-        if (
-            rows is not None
-        ):  # of the match term alone: D's own score moves W only through the hinge
-            with tf.GradientTape() as tape:
-                rows = tf.gather(self.W, part["index"])
-                match = (
-                    weights.match
-                    * losses.match(e_hat, rows)
-                    * share
-                    * (1.0 if scale is None else scale)
-                )
-            match_gradient = tape.gradient(match, self.W)
-        return terms, gradients, match_gradient, tf.stop_gradient(x_hat)
+                terms["feature_matching"] = weights.feature_matching * matching
+            if with_match:
+                terms["match"] = weights.match * losses.match(e_hat, W_i)
+            terms["loss"] = tf.add_n(list(terms.values()))
+            loss = terms["loss"] * self._share()
+        gradients = tape.gradient(loss, self.generator.variables)
+        match_gradient = self._match_gradient(e_hat, part) if with_match else None
+        return _PartGradients(terms, gradients, match_gradient, tf.stop_gradient(x_hat))
 
-    def _critic_part(self, part, x_hat, share, scale):
-        """(terms, gradients of critic's variables) of one micro-batch; x_hat is the creator's, held fixed."""
+    def _match_gradient(self, e_hat, part):
+        """d match / d W, of the match term alone: D's score moves W only through the hinge."""
+        with tf.GradientTape() as tape:
+            match = losses.match(e_hat, tf.gather(self.W, part["index"]))
+            loss = self.weights.match * match * self._share()
+        return tape.gradient(loss, self.W)
+
+    def _discriminator_gradients(self, part, x_hat):
+        """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)) and its gradients, of one micro-batch; x_hat is
+        fixed.
+        """
         x, y = to_float(part["image"]), drawing(part)
         with tf.GradientTape() as tape:
             real, _ = self.discriminate(x, y, part)
             fake, _ = self.discriminate(x_hat, y, part)
-            loss = losses.discriminator_hinge(real, fake)
-            target = loss * share * (1.0 if scale is None else scale)
-        return {"discriminator": loss}, tape.gradient(target, self.critic.variables)
+            hinge = losses.discriminator_hinge(real, fake)
+            loss = hinge * self._share()
+        gradients = tape.gradient(loss, self.discriminator.variables)
+        return _PartGradients({"discriminator": hinge}, gradients)
+
+    def _share(self):
+        """What a micro-batch's mean loss is multiplied by before its gradient is taken.
+
+        Gradients are summed over micro-batches here and over replicas in
+        `OptimizedNetworks.update`: with this factor the sum is the gradient of the mean over the
+        global batch.
+        """
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return 1.0 / (self.micro_batches * replicas)
 
 
 def drawing(part):
-    """y [B,H,W,3] of a batch's target frames."""
+    """y of a batch's target frames: `part["y"]` where the caller drew it, else [B,H,W,3] at the
+    frames' size.
+    """
+    if "y" in part:
+        return part["y"]
     with tf.name_scope("drawing"):
-        return (
-            part["y"] if "y" in part else draw_landmarks(part["landmarks"], part["image"].shape[1])
-        )
+        return draw_landmarks(part["landmarks"], part["image"].shape[1])
 
 
 def _power_iterate(networks):
     with tf.name_scope("spectral_norm"):
         for network in networks:
             power_iterate(network)
-
-
-def _split(batch, count):
-    """`batch` as `count` equal micro-batches, in order."""
-    if count == 1:
-        return [batch]
-    columns = {name: tf.split(value, count) for name, value in batch.items()}
-    return [{name: column[i] for name, column in columns.items()} for i in range(count)]
-
-
-def _after(gradients):
-    """Makes what follows wait for `gradients`, so that micro-batches take their memory one after another."""
-    return tf.control_dependencies(
-        []
-        if gradients is None
-        else [g for g in tf.nest.flatten(gradients, expand_composites=True) if g is not None]
-    )
-
-
-def _sum(total, more):
-    """Lists of gradients (or single ones) added; None is nothing."""
-    if total is None or more is None:
-        return more if total is None else total
-    if isinstance(more, list):
-        return [_join(a, b) for a, b in zip(total, more)]
-    return _join(total, more)
-
-
-def _join(a, b):
-    """Two gradients of one variable added; rows of tf.IndexedSlices are kept side by side."""
-    if a is None or b is None:
-        return b if a is None else a
-    if isinstance(a, tf.IndexedSlices):
-        return tf.IndexedSlices(
-            tf.concat([a.values, b.values], 0), tf.concat([a.indices, b.indices], 0), a.dense_shape
-        )
-    return a + b
-
-
-def _add_terms(total, terms, parts):
-    for name, value in terms.items():
-        total[name] = total.get(name, 0.0) + value / parts

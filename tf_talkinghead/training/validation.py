@@ -1,7 +1,8 @@
-"""Looking at a run: SSIM and face similarity on people kept out by identity, and picture grids.
+"""Evaluation during a run: SSIM and face similarity on people held out by identity, and picture
+grids.
 
-Judged are the averaged networks with their own converged spectral norms, feed-forward (no fine-tuning), on
-episodes drawn once and kept for the whole run, without augmentation.
+The averaged networks are evaluated with their own converged spectral norms, feed-forward (no
+fine-tuning), on episodes drawn once and kept for the whole run, without augmentation.
 """
 
 import numpy as np
@@ -17,9 +18,9 @@ TIE = 3  # decimals of SSIM that count: closer than that, face similarity decide
 class HeldOut:
     """Evaluation hook of meta-learning.
 
-    learner: a `MetaLearner`. batches: lists of batches (dicts of numpy arrays, `data/episodes.py`) under
-    "held_out" and "training"; either may be empty. score: `score(real, made, landmarks) -> {name: [B]}` on
-    uint8 frames; `None` leaves only the grids.
+    learner: a `MetaLearner`. batches: lists of batches (dicts of numpy arrays, `data/episodes.py`)
+    under "held_out" and "training"; either may be empty. score: `score(real, made, landmarks) ->
+    {name: [B]}` on uint8 frames; `None` leaves only the grids.
     """
 
     def __init__(self, learner, batches, score, summaries, grid_rows=8):
@@ -78,7 +79,9 @@ def _rank(scores):
 
 
 def score(real, made, landmarks):
-    """SSIM and centred face similarity of made frames, {name: float [B]}; a face that cannot be compared is left out."""
+    """SSIM and centred face similarity of made frames, {name: float [B]}; a face that cannot be
+    compared is left out.
+    """
     from tf_talkinghead.faces.recognition import centred_cosine, face_vectors
     from tf_talkinghead.metrics import ssim
 

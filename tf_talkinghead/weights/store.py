@@ -9,6 +9,7 @@ The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of 
 Spectral vectors are not stored, they are iterated to convergence when the weights are read.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tf_talkinghead.config import Config, ConfigError, from_json, to_json
+from tf_talkinghead.config import Config, ConfigError, PreparationConfig, from_json, to_json
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import file_sha256, write_atomically
 from tf_talkinghead.models.discriminator import RealismNetwork
@@ -41,6 +42,16 @@ class Trained:
     w_0: np.ndarray
     b: float
     provenance: dict = field(default_factory=dict)
+
+    @property
+    def preparation(self) -> PreparationConfig:
+        """How the training data were cut out: a new person's images must be cut out alike.
+
+        Settings that the weights do not tell (runs of version 0.1, the demo weights) are the defaults.
+        """
+        stored = self.provenance.get("preparation", {})
+        known = {item.name for item in dataclasses.fields(PreparationConfig)}
+        return PreparationConfig(**{name: v for name, v in stored.items() if name in known})
 
 
 def load_trained(source="demo", averaged=True, dtype=None):
@@ -176,6 +187,7 @@ def _read_run(folder, averaged, step=None):
             identities=record["identities"],
             held_out=record["held_out"],
             dataset=pathlib.Path(record["data"]).name,
+            preparation=record.get("preparation", {}),
         )
     return chosen, provenance
 

@@ -1,0 +1,112 @@
+"""Settings of a run resolved against its data, and against the run already in its folder.
+
+A number of steps that is not given comes from epochs, held-out people from the seed; a folder that
+holds a run keeps what that run was started with.
+"""
+
+import dataclasses
+import json
+import pathlib
+import random
+
+from tf_talkinghead.config import PAPER_EPOCHS, Config, from_json
+from tf_talkinghead.errors import InputError
+
+# What may differ when a run is resumed: how long it lasts, and how often it is saved and evaluated.
+_MAY_CHANGE = {
+    "steps",
+    "epochs",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "summary_every",
+    "evaluate_every",
+    "holdout_episodes",
+    "rate_decay",
+}
+
+
+def stored_config(run_dir) -> Config | None:
+    """The configuration of the run in `run_dir`; None where there is no run."""
+    path = pathlib.Path(run_dir) / "config.json"
+    return from_json(path.read_text()) if path.is_file() else None
+
+
+def check_resumable(config, run_dir):
+    """InputError where `run_dir` holds a run of another configuration, naming a field and both
+    values.
+    """
+    stored = stored_config(run_dir)
+    if stored is None:
+        return
+    before = _flat(dataclasses.asdict(stored))
+    for name, value in _flat(dataclasses.asdict(config)).items():
+        section, _, field = name.partition(".")
+        later = section in ("personalize", "export")
+        resumable = later or (section == "meta" and field in _MAY_CHANGE)
+        if not resumable and before[name] != value:
+            raise InputError(
+                f"{run_dir} holds a run with {name} = {before[name]!r}, this one has {value!r}; "
+                "give another --run_dir"
+            )
+
+
+def with_steps(config: Config, run_dir, videos: int) -> Config:
+    """`config` with the number of updates in `meta.steps`.
+
+    `meta.steps` where it is given. Else a stored run's number, unless other epochs than its own are
+    asked for. Else `meta.epochs`, or the paper's for the variant, of one episode of each of
+    `videos` videos; then both numbers are in the result.
+    """
+    meta = config.meta
+    if meta.steps:
+        return config
+    stored = stored_config(run_dir)
+    if stored is not None and stored.meta.steps and meta.epochs in (0, stored.meta.epochs):
+        steps, epochs = stored.meta.steps, stored.meta.epochs
+    else:
+        epochs = meta.epochs or PAPER_EPOCHS[meta.variant]
+        steps = -(-epochs * videos // meta.batch_size)
+    return dataclasses.replace(config, meta=dataclasses.replace(meta, steps=steps, epochs=epochs))
+
+
+def held_out_people(dataset, config, run_dir, holdout):
+    """Sorted names of the people kept out of training; a resumed run keeps those of its run.json.
+
+    Args:
+      dataset: Dataset.
+      config: Config; `meta.holdout_people` people are drawn by `meta.seed` where `holdout` is None.
+      run_dir: folder of the run.
+      holdout: names, or None.
+
+    Raises:
+      InputError: unknown names, nobody left to train on, or other people than the stored run's.
+    """
+    path = pathlib.Path(run_dir) / "run.json"
+    stored = json.loads(path.read_text())["held_out"] if path.is_file() else None
+    if holdout is None:
+        names, count = dataset.identities, config.meta.holdout_people
+        if count >= len(names):
+            raise InputError(
+                f"--holdout_people={count} leaves nobody to train on: "
+                f"{dataset.folder} has {len(names)} people"
+            )
+        holdout = stored or random.Random(config.meta.seed).sample(names, count)
+    holdout = sorted(holdout)
+    unknown = set(holdout) - set(dataset.identities)
+    if unknown:
+        raise InputError(f"--holdout_people: {dataset.folder} has no {sorted(unknown)[0]!r}")
+    if stored is not None and holdout != stored:
+        raise InputError(
+            f"{run_dir} holds out {', '.join(stored)}, this run asks for {', '.join(holdout)}; "
+            "give another --run_dir"
+        )
+    return holdout
+
+
+def _flat(tree, prefix=""):
+    """Nested dicts as one: "section.field" -> value."""
+    found = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        found.update(_flat(value, f"{path}.") if isinstance(value, dict) else {path: value})
+    return found
