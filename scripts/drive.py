@@ -1,13 +1,13 @@
 """Lets a served avatar do what a driver does, and writes it as an mp4.
 
-    python -m scripts.drive --server=localhost:8500 --person=collins --driver=clip.mp4 --output=out.mp4
-    python -m scripts.drive --server=localhost:8500 --person=collins --driver=scripted --output=out.mp4
-    python -m scripts.drive --server=localhost:8500 --person=collins --driver=webcam --seconds=10 --output=out.mp4
+    python -m scripts.drive --server=HOST:8500 --person=ann --driver=clip.mp4 --output=out.mp4
+    python -m scripts.drive --server=HOST:8500 --person=ann --driver=scripted --output=out.mp4
+    python -m scripts.drive --server=HOST:8500 --person=ann --driver=webcam --output=out.mp4
 
-The driver's frame rate and sound are kept. With --adapt=relative (the default) another person's motion is put on the
-avatar's own face shape. Frames without a face hold the last pose. When the server goes away for longer than --timeout,
-the film ends with what was rendered and the exit code is 1. The last line on stdout is JSON. The file's metadata says
-that it is AI-generated.
+The driver's frame rate and sound are kept. With --adapt=relative (the default) another person's
+motion is put on the avatar's own face shape. Frames without a face hold the last pose. When the
+server goes away for longer than --timeout, the film ends with what was rendered and the exit code
+is 1. The last line on stdout is JSON. The file's metadata says that it is AI-generated.
 """
 
 import contextlib
@@ -31,7 +31,11 @@ flags.DEFINE_string(
     "driver", None, "A video or photo, webcam, or scripted (turn, nod, blink, talk).", required=True
 )
 flags.DEFINE_string("output", None, "The mp4 to write.", required=True)
-flags.DEFINE_string("bank", None, "bank.vectors.npz, for someone who lives in the shared bank.")
+flags.DEFINE_string(
+    "bank",
+    None,
+    "For a member of the shared bank: its folder MODELS/bank, or a version's vectors.npz.",
+)
 flags.DEFINE_enum(
     "adapt", "relative", ["none", "relative"], "Whose face shape: none keeps the driver's."
 )

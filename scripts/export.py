@@ -52,12 +52,16 @@ def main(argv):
         "keep_versions": FLAGS.keep_versions,
     }
     if FLAGS.bank:
-        version, names = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
-        print(f"{version}: published with {len(names)} people: {', '.join(names) or 'nobody yet'}")
+        bank = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
+        if bank.left_out:
+            print(f"left out, made with other weights: {', '.join(bank.left_out)}")
+        members = ", ".join(bank.people) or "nobody yet"
+        print(f"{bank.version}: published with {len(bank.people)} people: {members}")
     else:
-        print(
-            f"{workflow.publish_again(FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options)}: published"
+        version = workflow.publish_again(
+            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options
         )
+        print(f"{version}: published")
 
 
 if __name__ == "__main__":

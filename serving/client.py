@@ -2,12 +2,14 @@
 
     with AvatarClient("localhost:8500", "eileen") as avatar:
         frames = avatar.render(landmarks)                # float32 [T, 68, 2] -> uint8 [T, H, W, 3]
-        for frame in avatar.stream(points): ...          # iterator of [68, 2] -> iterator of [H, W, 3], in order
+        for frame in avatar.stream(points): ...          # iterators: [68, 2] -> [H, W, 3], in order
         avatar.card()["reference_landmarks"]
 
-Works against TensorFlow Serving and the embedded server alike: it knows signatures, not models. Every call has a
-deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with backoff inside that deadline. Someone who
-lives in the shared bank is rendered by naming the bank's file, `AvatarClient(address, "eileen", bank=FILE)`.
+Works against TensorFlow Serving and the embedded server alike: it knows signatures, not models.
+Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with backoff
+inside that deadline. A member of the shared bank is rendered by naming the bank's folder,
+`AvatarClient(address, "eileen", bank="models/bank")`; the vectors sent are always those of the
+version that renders.
 """
 
 import collections
@@ -16,8 +18,6 @@ import dataclasses
 import io
 import itertools
 import json
-import os
-import random
 import time
 
 import grpc
@@ -25,22 +25,15 @@ import numpy as np
 import PIL.Image
 
 from serving import tensors
+from serving.bank_member import BankMember
+from serving.errors import AvatarError, backoff
 from serving.predict_protos import PREDICT, PredictRequest, PredictResponse
-from tf_talkinghead.errors import InputError, TalkingHeadError
+from tf_talkinghead.errors import InputError
 
 BANK_MODEL = "bank"
 MAX_MESSAGE_BYTES = 256 << 20  # gRPC's default of 4 MB holds 20 raw frames of 256 px
 ROWS_PER_REQUEST = 8  # where the card names no max_batch_size
-FIRST_BACKOFF, LARGEST_BACKOFF = 0.02, 1.0  # seconds
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-
-class AvatarError(TalkingHeadError):
-    """The server could not be reached or refused; `code` is the grpc.StatusCode."""
-
-    def __init__(self, message, code):
-        super().__init__(message)
-        self.code = code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +57,10 @@ class AvatarClient:
     """Draws `person` on the server at `address` ("host:port").
 
     Args:
-      bank: path of `bank.vectors.npz`, for someone served by the shared bank.
-      label, version: which version answers, "stable" or "canary" or a number; the latest by default.
+      bank: for a member of the shared bank, its folder `<models>/bank`, or a copy of one version's
+        `vectors.npz`.
+      label, version: which version renders, "stable" or "canary" or a number; the latest by
+        default. With a copy of `vectors.npz` and no label it is the version of that file.
       jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.
       timeout: seconds for a request, retries included.
       tls: a `Tls`, where the server wants it.
@@ -81,8 +76,10 @@ class AvatarClient:
             raise InputError("name a label or a version, not both")
         self.address, self.person, self.timeout = address, person, timeout
         self._model = person if bank is None else BANK_MODEL
-        self._vector, self._bank_card = (None, None) if bank is None else _from_bank(bank, person)
         self._label, self._version, self._jpeg = label, version, jpeg
+        self._bank = None if bank is None else BankMember(self, bank, person)
+        if self._bank is not None and label is None and version is None:
+            self._version = self._bank.copied_version
         self._rows, self._in_flight = rows_per_request, in_flight
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -115,7 +112,8 @@ class AvatarClient:
     def render(self, landmarks):
         """Frames uint8 [T, H, W, 3] for landmarks float32 [T, 68, 2] (fractions of the crop).
 
-        Raises InputError for landmarks that are of another shape or not finite, AvatarError for the server's refusals.
+        Raises InputError for landmarks that are of another shape or not finite, AvatarError for the
+        server's refusals.
         """
         landmarks = _checked(landmarks)
         if not len(landmarks):
@@ -129,15 +127,16 @@ class AvatarClient:
     def stream(self, landmarks):
         """One frame uint8 [H, W, 3] for each [68, 2] that `landmarks` yields, in its order.
 
-        Reads at most `in_flight` ahead of what has been taken, so an endless iterator (a webcam) is fine.
+        Reads at most `in_flight` ahead of what has been taken, so an endless iterator (a webcam) is
+        fine.
         """
         parts = (_checked(np.asarray(points, np.float32)[None]) for points in landmarks)
         return (frames[0] for frames in self._in_order(parts))
 
     def card(self):
         """The avatar's card, a dict: who, how made, resolution, reference landmarks."""
-        if self._bank_card is not None:
-            return dict(self._bank_card)
+        if self._bank is not None:
+            return self._bank.card()
         outputs = self.predict("describe", {"query": np.zeros([1], np.int32)}, ["card"])
         return json.loads(outputs["card"][0])
 
@@ -165,13 +164,12 @@ class AvatarClient:
     def _request(self, landmarks):
         """Frames for one request's landmarks, already checked."""
         inputs = {"landmarks": landmarks}
-        if self._vector is not None:
-            inputs["person"] = np.repeat(self._vector[None], len(landmarks), axis=0)
+        predict = self.predict if self._bank is None else self._bank.predict
         if self._jpeg:
-            outputs = self.predict("render_jpeg", inputs, ["jpeg_bytes", "ok"])
+            outputs = predict("render_jpeg", inputs, ["jpeg_bytes", "ok"])
             frames = np.stack([_decoded(data) for data in outputs["jpeg_bytes"]])
         else:
-            outputs = self.predict("serving_default", inputs, ["frames", "ok"])
+            outputs = predict("serving_default", inputs, ["frames", "ok"])
             frames = outputs["frames"]
         if not outputs["ok"].all():
             row = int(np.argmin(outputs["ok"]))
@@ -183,14 +181,7 @@ class AvatarClient:
 
     def predict(self, signature, inputs, outputs):
         """The outputs (alias -> array) of one call of any signature, tried again while that may help."""
-        response = self.answer(self.request(signature, inputs, outputs))
-        try:
-            return {alias: tensors.to_array(response.outputs[alias]) for alias in outputs}
-        except InputError as error:
-            raise AvatarError(
-                f"{self.person} at {self.address}: the answer cannot be read: {error}",
-                grpc.StatusCode.INTERNAL,
-            ) from error
+        return self.arrays(self.answer(self.request(signature, inputs, outputs)), outputs)
 
     def request(self, signature, inputs, outputs):
         """The PredictRequest for `inputs` (alias -> array) that asks for `outputs`."""
@@ -205,14 +196,17 @@ class AvatarClient:
             request.inputs[alias].CopyFrom(tensors.to_proto(value))
         return request
 
-    def answer(self, request):
-        """The PredictResponse to `request`, within the deadline; AvatarError."""
-        deadline = time.monotonic() + self.timeout
+    def answer(self, request, deadline=None):
+        """The PredictResponse to `request`; AvatarError.
+
+        deadline: in seconds of time.monotonic(); `timeout` seconds from now where it is None.
+        """
+        deadline = time.monotonic() + self.timeout if deadline is None else deadline
         for attempt in itertools.count():
             try:
                 return self._predict(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
-                pause = min(LARGEST_BACKOFF, FIRST_BACKOFF * 2**attempt) * random.uniform(0.5, 1.0)
+                pause = backoff(attempt)
                 if not _worth_retrying(error) or time.monotonic() + pause > deadline:
                     raise self._explained(error, request.model_spec.signature_name) from error
             except ValueError as error:  # a closed channel
@@ -220,6 +214,16 @@ class AvatarClient:
                     f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED
                 ) from error
             time.sleep(pause)
+
+    def arrays(self, response, outputs):
+        """The `outputs` of a PredictResponse, alias -> array; AvatarError if it cannot be read."""
+        try:
+            return {alias: tensors.to_array(response.outputs[alias]) for alias in outputs}
+        except InputError as error:
+            raise AvatarError(
+                f"{self.person} at {self.address}: the answer cannot be read: {error}",
+                grpc.StatusCode.INTERNAL,
+            ) from error
 
     def _explained(self, error, signature):
         """The server's refusal as an AvatarError that says what to do."""
@@ -266,21 +270,3 @@ def _read(path):
             return file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _from_bank(path, person):
-    """(the person's AdaIN vector float16 [A], their card or None) from `bank.vectors.npz` and `bank.cards.json`."""
-    try:
-        with np.load(path) as vectors:
-            if person not in vectors:
-                raise InputError(
-                    f"{path}: nobody called {person!r}; it holds {', '.join(sorted(vectors)) or 'nobody'}"
-                )
-            vector = vectors[person].astype(np.float16)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a bank of vectors ({error})") from error
-    cards = os.path.join(os.path.dirname(path), "bank.cards.json")
-    if not os.path.exists(cards):
-        return vector, None
-    with open(cards, encoding="utf-8") as file:
-        return vector, json.load(file).get(person)

@@ -30,8 +30,9 @@ AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 class Served:
     """A running server, the folder its models are in, and stubs to call it with."""
 
-    def __init__(self, kind, address, models):
+    def __init__(self, kind, address, models, rest=None):
         self.kind, self.address, self.models = kind, address, models
+        self.rest = rest  # host:port where the server answers REST predictions
         self._channel = grpc.insecure_channel(address)
         self.predict_stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self.model_stub = model_service_pb2_grpc.ModelServiceStub(self._channel)
@@ -61,8 +62,8 @@ class Served:
                 model.model_version_policy.specific.versions.extend(versions)
         self.model_stub.HandleReloadConfigRequest(request, timeout=60)
 
-    def publish(self, name, version, **options):
-        return toy_models.publish(self.models, name, version, **options)
+    def publish(self, name, version, models=None, **options):
+        return toy_models.publish(models or self.models, name, version, **options)
 
     def status(self, name, version=None):
         request = get_model_status_pb2.GetModelStatusRequest()
@@ -137,7 +138,7 @@ def real(models):
         "allow_version_labels_for_unavailable_models": None,
     }
     with RealServer(models, models / "server.log", **flags) as server:
-        yield Served(REAL, server.address, models)
+        yield Served(REAL, server.address, models, rest=f"localhost:{server.rest_port}")
 
 
 def _first_config(models):

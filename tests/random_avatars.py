@@ -1,4 +1,4 @@
-"""Avatars with random weights, for tests that need one to export, serve or drive but not to look at."""
+"""Avatars with random weights, for tests that export, serve or drive one."""
 
 import keras
 import numpy as np
@@ -20,13 +20,21 @@ def random_generator(config, seed=0):
 
 
 def random_avatar(name="tiny", seed=0, mode="fine_tune"):
-    """An avatar of preset `name` and the training generator it was folded from."""
+    """An avatar of preset `name` and the training generator it was folded from.
+
+    Its weights file, which there is not, has the SHA-256 `weights_sha256(seed)`.
+    """
     config = preset(name)
     generator = random_generator(config, seed)
     psi_hat = (
         np.random.default_rng(seed).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
     )
-    facts = {"images": 1, "steps": 0}
+    facts = {"images": 1, "steps": 0, "trained_weights_sha256": weights_sha256(seed)}
     return Avatar(
         config, mode, generator.folded("float32").get_weights(), psi_hat, COLLINS, facts
     ), generator
+
+
+def weights_sha256(seed=0):
+    """The SHA-256 of the weights file that the avatars of `random_avatar(seed=seed)` name."""
+    return f"{seed:064x}"

@@ -1,15 +1,14 @@
-"""What an avatar says of itself, and the mark in its pictures."""
+"""The card of an exported avatar, and the digests in it."""
 
 import hashlib
 import json
-import struct
 
 import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar
-from tf_talkinghead import files, provenance
+from tf_talkinghead import files
 from tf_talkinghead.export import card
 from tf_talkinghead.export.saved_model import export_person
 
@@ -40,13 +39,11 @@ def test_the_card_of_a_version_is_true(tmp_path):
         in (folder / "batching_params.pbtxt").read_text()
     )
     np.testing.assert_allclose(found["reference_landmarks"], COLLINS, atol=1e-6)
-    digest = (
-        hashlib.sha256()
-    )  # as the docstring has it: dtype and shape, then bytes, of every array in order
+    # As the docstring of arrays_sha256 has it: dtype and shape, then bytes, of every array in
+    # order. A scalar counts as an array of one.
+    digest = hashlib.sha256()
     for array in [*avatar.weights, avatar.psi_hat]:
-        digest.update(
-            f"{array.dtype.str}{array.shape or (1,)}".encode() + array.tobytes()
-        )  # a single number as one of one
+        digest.update(f"{array.dtype.str}{array.shape or (1,)}".encode() + array.tobytes())
     assert found["weights_sha256"] == digest.hexdigest()
     assert found["ai_generated"] is True and found["digital_source_type"].endswith(
         "/trainedAlgorithmicMedia"
@@ -58,14 +55,6 @@ def test_hashes_tell_values_shapes_types_and_order_apart():
     kinds = [[a, b], [b, a], [a + 1e-7, b], [a.reshape(2, 2), b], [a.astype(np.float64), b], [a]]
     assert len({files.arrays_sha256(arrays) for arrays in kinds}) == len(kinds)
     assert files.arrays_sha256([a[::-1][::-1], b]) == files.arrays_sha256([a, b])
-
-
-def test_the_comment_is_one_whole_jpeg_segment():
-    """ITU T.81, B.2.4.5: FF FE, then a big-endian length that counts itself, then the text."""
-    segment = card.jpeg_comment()
-    marker, length = struct.unpack(">HH", segment[:4])
-    assert marker == 0xFFFE and length == len(segment) - 2
-    assert b"AI-generated" in segment and provenance.SOURCE_TYPE.encode() in segment
 
 
 def test_what_json_has_not_is_refused():

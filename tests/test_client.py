@@ -237,18 +237,6 @@ def test_a_closed_client_says_so(fake):
         avatar.card()
 
 
-def test_the_bank_file_is_checked(tmp_path):
-    file = tmp_path / "bank.vectors.npz"
-    np.savez(file, cleo=np.zeros(4, np.float16))
-    (tmp_path / "bank.cards.json").write_text('{"cleo": {"person": "cleo", "mode": "vector"}}')
-    with AvatarClient("localhost:1", "cleo", bank=file) as avatar:
-        assert avatar.card() == {"person": "cleo", "mode": "vector"}
-    with pytest.raises(InputError, match="nobody called 'dan'; it holds cleo"):
-        AvatarClient("localhost:1", "dan", bank=file)
-    with pytest.raises(InputError, match="not a bank of vectors"):
-        AvatarClient("localhost:1", "dan", bank=tmp_path / "absent.npz")
-
-
 def test_a_response_over_grpcs_default_of_4_mb_is_received(fake):
     fake.size = 512
     with AvatarClient(fake.address, "anna", jpeg=False, rows_per_request=8) as avatar:

@@ -1,7 +1,7 @@
-"""kill -9 of `scripts.export` before each single change it makes to the folder of models, and the same command again.
+"""kill -9 of `scripts.export` before each change it makes on disk, and the same command again.
 
-The process kills itself by an audit hook, so that no moment is left to luck: the first run dies before its first
-change, the second before its second, and so on until one comes through.
+The process kills itself by an audit hook, so that no moment is left to luck: the first run dies
+before its first change, the second before its second, and so on until one comes through.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 from tests.random_avatars import random_avatar
-from tf_talkinghead.export import bank, store, workflow
+from tf_talkinghead.export import store, workflow
+from tf_talkinghead.export.bank_files import read_members
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import save_avatar
 from tf_talkinghead.weights.store import empty, load_trained, save_trained
@@ -43,20 +44,22 @@ sys.addaudithook(hook)
 
 @pytest.fixture(scope="module")
 def made(tiny, tmp_path_factory):
-    """(weights, models): ann and bob, of mode vector, published once and in a bank; each has an entry in models.config."""
+    """(weights, models): ann and bob, of mode vector, published once, and in a bank's two versions.
+
+    Each has an entry in models.config.
+    """
     root = tmp_path_factory.mktemp("made")
     shared, generator = random_avatar(mode="vector")
     trained = empty(tiny)
     trained.generator.set_weights(generator.get_weights())
     weights, models = save_trained(trained, root / "weights"), root / "models"
-    stored = (
-        load_trained(weights).generator.folded("float32").get_weights()
-    )  # the file has fewer digits
+    facts = {"trained_weights_sha256": load_trained(weights).provenance["sha256"]}
     for share, name in ((0.5, "ann"), (1.0, "bob")):
-        avatar = dataclasses.replace(shared, weights=stored, psi_hat=share * shared.psi_hat)
+        avatar = dataclasses.replace(shared, facts=facts, psi_hat=share * shared.psi_hat)
         save_avatar(avatar, store.work_dir(models, name))
         export_person(avatar, models, name)
-    workflow.publish_bank(str(weights), models)
+    for _ in range(2):
+        workflow.publish_bank(str(weights), models)
     entries = "".join(
         f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
         for name in ("ann", "bob")
@@ -77,16 +80,22 @@ def _run(arguments, models, hooks, moment):
 
 
 def _visible(models):
-    """What a server that looks now finds, every version of it loaded; and the bank's people."""
+    """What a server finds now, every version loaded: versions by name, people by bank version."""
     seen = {
         path.name for path in models.iterdir() if path.is_dir() and not path.name.startswith(".")
     }
     versions = {name: store.versions(models, name) for name in sorted(seen)}
+    people = {}
     for name, numbers in versions.items():
         for number in numbers:
-            tf.saved_model.load(str(models / name / str(number)))
-            json.loads((models / name / str(number) / "card.json").read_text())
-    return versions, sorted(bank.read_vectors(models))
+            folder = models / name / str(number)
+            tf.saved_model.load(str(folder))
+            json.loads((folder / "card.json").read_text())
+            if name == "bank":
+                members = read_members(folder / "vectors.npz")
+                assert members.version == number and members.vectors.keys() == members.cards.keys()
+                people[number] = sorted(members.vectors)
+    return versions, people
 
 
 @pytest.mark.slow
@@ -99,13 +108,15 @@ def test_killed_before_each_change(made, tmp_path, what):
         "delete": ["--delete=ann"],
     }[what]
     both = ["ann", "bob"]
-    before = ({"ann": [1], "bank": [1], "bob": [1]}, both)
+    before = {"ann": [1], "bank": [1, 2], "bob": [1]}, {1: both, 2: both}
+    gone = {"bank": [1, 2], "bob": [1]}
     after = {
-        "person": ({"ann": [1, 2], "bank": [1], "bob": [1]}, both),
-        "bank": ({"ann": [1], "bank": [1, 2], "bob": [1]}, both),
-        "delete": ({"bank": [1], "bob": [1]}, ["bob"]),
+        "person": ({**before[0], "ann": [1, 2]}, before[1]),
+        "bank": ({**before[0], "bank": [1, 2, 3]}, {**before[1], 3: both}),
+        "delete": (gone, {1: ["bob"], 2: ["bob"]}),
     }[what]
-    between = [({"bank": [1], "bob": [1]}, both)] if what == "delete" else []
+    # The bank's versions lose her one after the other, the newest first.
+    between = [(gone, before[1]), (gone, {1: both, 2: ["bob"]})] if what == "delete" else []
     (tmp_path / "sitecustomize.py").write_text(HOOK)
     for moment in range(1, 200):
         models = tmp_path / f"models{moment}"
@@ -123,10 +134,14 @@ def test_killed_before_each_change(made, tmp_path, what):
         else:
             assert again.returncode == 0, again.stderr
         versions, people = _visible(models)
-        assert people == after[1] and versions.keys() == after[0].keys()
+        assert versions.keys() == after[0].keys()
+        assert all(names == after[1][2] for names in people.values())
         assert not list(models.glob(".publishing-*")) and not list(models.glob(".deleted-*"))
         if what == "delete":
             assert not [path for path in models.rglob("*") if path.name.startswith("ann")]
+            assert not list(models.rglob(".vectors.npz-*"))
+            for path in models.rglob("vectors.npz"):
+                assert b"ann" not in path.read_bytes()
             assert '"ann"' not in (models / store.CONFIG_FILE).read_text()
         shutil.rmtree(models)
     assert killed.returncode == 0 and moment > 8

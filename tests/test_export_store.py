@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tf_talkinghead.export import store
 
 
 def _write(text):
-    def write(folder):
+    def write(folder, version):
         (folder / "saved_model.pb").write_text(text)
         (folder / "variables").mkdir()
         (folder / "variables" / "data").write_text(text)
@@ -36,8 +37,24 @@ def test_versions_count_up_and_prune_keeps_the_newest(tmp_path):
     assert not list(tmp_path.glob(".deleted-*")) and not list(tmp_path.glob(".publishing-*"))
 
 
+def test_a_number_is_never_given_twice(tmp_path):
+    """Whoever still holds version 2 must not find other content under its number."""
+    for text in "ab":
+        store.publish(tmp_path, "ann", _write(text))
+    shutil.rmtree(tmp_path / "ann" / "2")  # the documented way to withdraw a bad canary
+    assert store.publish(tmp_path, "ann", _write("c")).name == "3"
+    assert store.versions(tmp_path, "ann") == [1, 3]
+
+
+def test_the_writer_is_told_its_version(tmp_path):
+    told = []
+    for _ in range(2):
+        store.publish(tmp_path, "ann", lambda folder, version: told.append(version))
+    assert told == [1, 2]
+
+
 def test_failed_write_shows_nothing(tmp_path):
-    def write(folder):
+    def write(folder, version):
         (folder / "half").write_text("half")
         raise RuntimeError("disk full")
 
@@ -54,12 +71,14 @@ def test_published_folder_is_readable_by_other_users(tmp_path):
 KILLED = """
 import pathlib, sys, time
 from tf_talkinghead.export import store
-def write(folder):
+def write(folder, version):
     for i in range(1000000):
         (folder / f"part-{i % 50}").write_text("x" * 1000)
         if i == 20: print("writing", flush=True)
 while True:
-    store.publish(sys.argv[1], "ann", lambda f: [(f / str(i)).write_text("x") for i in range(20)])
+    store.publish(
+        sys.argv[1], "ann", lambda f, v: [(f / str(i)).write_text("x") for i in range(20)]
+    )
     if len(sys.argv) > 2: store.publish(sys.argv[1], "ann", write)
 """
 

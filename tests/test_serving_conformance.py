@@ -3,8 +3,8 @@ tensorflow_model_server.
 
 The embedded server always; the real one where TF_SERVING_COMMAND names it (tests/real_server.py),
 with the flags and files of production. This file: the client, signatures, versions and reloading;
-test_serving_conformance_calls.py: batching and refusals; test_serving_conformance_exports.py: real
-exports.
+test_serving_conformance_calls.py: batching and refusals; test_serving_conformance_bank.py: the bank
+across versions; test_serving_conformance_exports.py: real exports.
 """
 
 import numpy as np
@@ -58,18 +58,6 @@ def test_the_client_explains_an_unknown_person(served, toy):
     ):
         avatar.render(landmarks(0.5))
     assert e.value.code == Code.NOT_FOUND
-
-
-def test_people_of_the_bank_share_a_model(served, toy):
-    served.publish("bank", 1, bank=True)
-    served.configure("bank")
-    file = served.models / "bank.vectors.npz"
-    np.savez(file, cleo=np.float16([0.25, 0, 0, 0]), dan=np.float16([0.75, 0, 0, 0]))
-    for person, third in (("cleo", 0.25), ("dan", 0.75)):
-        with AvatarClient(served.address, person, bank=file, jpeg=False) as avatar:
-            frames = avatar.render(landmarks(0.5, rows=3))
-        assert (frames[..., 2] == level(third)).all()
-    served.drop("bank")
 
 
 # -- signatures and metadata ---------------------------------------------------------------------

@@ -1,7 +1,11 @@
 """What this project exports, served; servers as in test_serving_conformance.py."""
 
+import base64
 import concurrent.futures
 import dataclasses
+import json
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -11,25 +15,23 @@ from serving.client import AvatarClient
 from serving.servables import Servable
 from tests.conformance import Code, refusal
 from tests.face_points import COLLINS
-from tests.random_avatars import random_avatar
+from tests.random_avatars import random_avatar, weights_sha256
+from tests.xmp import xmp_mark
+from tf_talkinghead import provenance
 from tf_talkinghead.export.bank import export_bank
-from tf_talkinghead.export.card import jpeg_comment
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import render
 
 
 @pytest.fixture(scope="module")
 def exported(served):
-    """Real exports of random weights: "ann" with a model of her own, "bea" and "cem" in the bank.
-
-    Returns name -> Avatar.
-    """
+    """name -> Avatar of random weights: "ann" has a model of her own, the others a bank."""
     folder = served.models / "exported"
     ann, _ = random_avatar("tiny")
     bea = dataclasses.replace(ann, mode="vector", psi_hat=np.roll(ann.psi_hat, 1))
     cem = dataclasses.replace(ann, mode="vector", psi_hat=ann.psi_hat[::-1].copy())
     export_person(ann, folder, "ann")
-    export_bank(bea.config, bea.weights, folder, {"bea": bea, "cem": cem}, COLLINS)
+    export_bank(bea.config, bea.weights, weights_sha256(), folder, {"bea": bea, "cem": cem})
     served.configure("ann", folder=folder / "ann")
     served.configure("bank", folder=folder / "bank")
     yield {"ann": ann, "bea": bea, "cem": cem}
@@ -38,7 +40,7 @@ def exported(served):
 
 
 def client_of(served, person, **options):
-    bank = None if person == "ann" else served.models / "exported" / "bank.vectors.npz"
+    bank = None if person == "ann" else served.models / "exported" / "bank"
     return AvatarClient(served.address, person, bank=bank, **options)
 
 
@@ -133,6 +135,42 @@ def test_an_exported_avatar_refuses_landmarks_of_another_shape(served, exported,
         served.predict("ann", {"landmarks": np.full(shape, 0.5, np.float32)}, signature)
 
 
-def test_the_marks_of_an_exported_picture_arrive(served, exported):
+def test_the_mark_of_an_exported_picture_arrives(served, exported):
     outputs = served.predict("ann", {"landmarks": motion(1)}, "render_jpeg").outputs
-    assert jpeg_comment() in tf.make_ndarray(outputs["jpeg_bytes"])[0]
+    picture = tf.make_ndarray(outputs["jpeg_bytes"])[0]
+    assert xmp_mark(picture) == (provenance.SOURCE_TYPE, provenance.NOTICE)
+
+
+def test_the_float32_signatures_of_a_bank_draw_the_same(served, exported):
+    """For REST, which cannot carry float16."""
+    vectors = np.stack([np.float16(exported[name].psi_hat) for name in ("bea", "cem")])
+    inputs = {"landmarks": motion(2), "person": vectors}
+    single = {**inputs, "person": np.float32(vectors)}
+    for name, output in (("serving_default", "frames"), ("render_jpeg", "jpeg_bytes")):
+        half = served.predict("bank", inputs, name).outputs[output]
+        whole = served.predict("bank", single, f"{name}_float32").outputs[output]
+        assert np.array_equal(tf.make_ndarray(whole), tf.make_ndarray(half))
+
+
+def test_the_bank_over_rest(served, exported):
+    """TensorFlow Serving's REST port cannot make float16 of JSON: hence the float32 signatures."""
+    if not served.rest:
+        pytest.skip("the embedded server has no REST predictions")
+    clip = motion(2)
+    vectors = np.float32(np.stack([np.float16(exported[name].psi_hat) for name in ("bea", "cem")]))
+    inputs = {"landmarks": clip.tolist(), "person": vectors.tolist()}
+
+    def predict(signature):
+        body = json.dumps({"signature_name": signature, "inputs": inputs}).encode()
+        request = urllib.request.Request(f"http://{served.rest}/v1/models/bank:predict", body)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.loads(response.read())["outputs"]
+
+    frames = np.array(predict("serving_default_float32")["frames"])
+    for row, name in enumerate(("bea", "cem")):
+        assert np.abs(frames[row] - render(exported[name], clip[row : row + 1])[0]).max() <= 1
+    jpegs = predict("render_jpeg_float32")["jpeg_bytes"]
+    mark = xmp_mark(base64.b64decode(jpegs[0]["b64"]))
+    assert mark == (provenance.SOURCE_TYPE, provenance.NOTICE)
+    with pytest.raises(urllib.error.HTTPError):
+        predict("serving_default")

@@ -123,5 +123,5 @@ def test_the_shipped_demo_weights():
     trained = load_trained("demo")
     assert trained.config.preset == "demo" and trained.config.model.image_size == 128
     assert not set(trained.provenance["identities"]) & set(trained.provenance["held_out"])
-    # What README and CHANGELOG promise of demo avatars (max_batch_size 16) holds for the shipped weights.
+    # README and CHANGELOG promise demo avatars max_batch_size 16.
     assert trained.config.export == preset("demo").export

@@ -1,4 +1,4 @@
-"""A person from files to a published avatar and away again; everything a user can get wrong is refused in a sentence."""
+"""A person from files to a published avatar and away again; bad input is refused in one line."""
 
 import hashlib
 import json
@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.random_avatars import random_avatar, random_generator
+from tests.random_avatars import random_avatar, random_generator, weights_sha256
 from tf_talkinghead import config
 from tf_talkinghead.errors import InputError, TalkingHeadError
-from tf_talkinghead.export import bank, store
+from tf_talkinghead.export import store
 from tf_talkinghead.export import workflow as room
+from tf_talkinghead.export.bank_files import read_members
 from tf_talkinghead.personalization.avatar import load_avatar, save_avatar
 from tf_talkinghead.personalization.reference_images import list_files, person_images
 from tf_talkinghead.weights.store import empty
@@ -30,8 +31,14 @@ def untrained(monkeypatch):
     """`load_trained` gives tiny networks without training."""
     trained = empty(config.preset("tiny"))
     trained.generator.set_weights(random_generator(trained.config).get_weights())
+    trained.provenance = {"sha256": weights_sha256()}
     monkeypatch.setattr(room, "load_trained", lambda source: trained)
     return trained
+
+
+def _members(models):
+    """The names in version 1 of the bank."""
+    return set(read_members(models / "bank" / "1" / "vectors.npz").vectors)
 
 
 def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
@@ -42,16 +49,17 @@ def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
     assert card["inputs_sha256"] == [hashlib.sha256(photo.read_bytes()).hexdigest()]
     assert {path.name for path in made.previews} == {"preview.png", "preview.mp4"}
     assert "AI-generated" in Image.open(made.work / "preview.png").info["Comment"]
-    version, names = room.publish_bank("any", models)
-    assert version == models / "bank" / "1" and names == ["ann"]
+    bank = room.publish_bank("any", models)
+    assert bank.version == models / "bank" / "1" and bank.people == ["ann"]
+    assert card["trained_weights_sha256"] == read_members(bank.version / "vectors.npz").generator
     again = room.make_person("any", "bob", [photo], models, mode="feed_forward", progress=False)
-    assert again.in_bank and set(bank.read_vectors(models)) == {"ann", "bob"}
+    assert again.in_bank and _members(models) == {"ann", "bob"}
     assert room.publish_again(models, "ann", dtype="float16", keep_versions=1).name == "2"
     assert store.versions(models, "ann") == [2]
 
     removed = room.delete_person(models, "ann")
     assert any("version" in text for text in removed) and any("bank" in text for text in removed)
-    assert set(bank.read_vectors(models)) == {"bob"} and store.people(models) == ["bob"]
+    assert _members(models) == {"bob"} and store.people(models) == ["bob"]
     assert not [path for path in models.rglob("*") if path.name == "ann"]
     with pytest.raises(InputError, match="nobody of that name"):
         room.delete_person(models, "ann")
@@ -80,7 +88,7 @@ def test_the_newest_work_folder_is_exported_and_all_are_removed(photo, tmp_path,
     room.make_person(
         "any", "bob", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False
     )
-    assert room.publish_bank("any", models)[1] == ["ann", "bob"]  # wherever they are worked on
+    assert room.publish_bank("any", models).people == ["ann", "bob"]  # wherever they are worked on
     removed = room.delete_person(models, "ann")
     assert any(str(elsewhere) in text for text in removed)
     assert (
@@ -98,9 +106,6 @@ def test_arrays_of_another_run_or_damaged_are_refused(tmp_path):
     )  # as a kill leaves it
     with pytest.raises(InputError, match="not the one avatar.json was written for"):
         load_avatar(tmp_path / "one")
-    (tmp_path / bank.VECTORS_FILE).write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(InputError, match="not a bank's vectors"):
-        bank.read_vectors(tmp_path)
 
 
 def _side_by_side(portrait):
@@ -157,3 +162,12 @@ def test_what_is_wrong_in_the_flags_is_said_before_anything_is_written(tmp_path,
     with pytest.raises((TalkingHeadError, config.ConfigError)):
         room.make_person(**arguments)
     assert not (tmp_path / "models").exists()
+
+
+def test_members_made_with_other_weights_are_named(tmp_path, untrained):
+    """Nobody disappears from the bank unsaid."""
+    for name, seed in (("ann", 0), ("eve", 1)):
+        avatar, _ = random_avatar("tiny", seed=seed, mode="vector")
+        save_avatar(avatar, store.work_dir(tmp_path, name))
+    bank = room.publish_bank("any", tmp_path)
+    assert bank.people == ["ann"] and bank.left_out == ["eve"]

@@ -17,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from tf_talkinghead.export.bank_files import VECTORS_FILE, Members, write_members
+
 SIZE = 8
 VECTOR = 4  # A of the toy bank
 
@@ -33,6 +35,7 @@ class ToyAvatar(tf.Module):
             "version": version,
             "resolution": SIZE,
             "reference_landmarks": [[0.4, 0.6]] * 68,
+            "trained_weights_sha256": generator(version),
         }
         self.card = json.dumps(card)
         self.bank = bank
@@ -87,15 +90,24 @@ def warmup_log(name, rows, bank=False):
     )
 
 
-def publish(models, name, version, bank=False, max_batch_size=8, weights=1):
-    """Writes `<models>/<name>/<version>/` atomically, with warm-up and batching file.
+def generator(version):
+    """The SHA-256 of the weights file that the toy bank's `version` says it comes from."""
+    return f"{version:064x}"
 
-    Returns its path.
+
+def publish(models, name, version, bank=False, max_batch_size=8, weights=1, members=None):
+    """Writes `<models>/<name>/<version>/` in one rename, with warm-up and batching file.
+
+    members: of a bank, name -> the first number of the person's vector.
     """
     folder = pathlib.Path(models) / name
     folder.mkdir(parents=True, exist_ok=True)
     hidden = folder / f".{version}"
     shutil.copytree(_built(name, version, bank, max_batch_size, weights), hidden)
+    if bank:
+        vectors = {who: np.float16([x, 0, 0, 0]) for who, x in (members or {}).items()}
+        cards = {who: {"person": who, "bank_version": version} for who in vectors}
+        write_members(hidden / VECTORS_FILE, Members(version, generator(version), vectors, cards))
     final = folder / str(version)
     os.rename(hidden, final)
     return final
@@ -103,9 +115,7 @@ def publish(models, name, version, bank=False, max_batch_size=8, weights=1):
 
 @functools.cache
 def _built(name, version, bank, max_batch_size, weights):
-    """A folder outside any models folder, built once a process: saving takes half a second, copying
-    none.
-    """
+    """A version outside any models folder, built once a process: saving takes half a second."""
     built = pathlib.Path(tempfile.mkdtemp(prefix="toy-")) / str(version)
     atexit.register(shutil.rmtree, built.parent, ignore_errors=True)
     toy = ToyAvatar(name, version, bank, weights)

@@ -1,1 +1,1 @@
-"""Avatars on disk as TensorFlow Serving reads them: SavedModels, the shared bank, cards and versions."""
+"""Export to TensorFlow Serving: SavedModels, the shared bank, cards, the versioned model store."""

@@ -1,18 +1,30 @@
-"""The avatar bank: one shared generator that takes the person's AdaIN numbers as an input.
+"""The avatar bank: one shared generator that takes each row's AdaIN vector as an input.
 
-    <models>/bank/<version>/      SavedModel; serving_default and render_jpeg take landmarks float32 [B,68,2] and
-                                  person float16 [B,A], so rows of different people make one batch
-    <models>/bank.vectors.npz     name -> float16 [A]
-    <models>/bank.cards.json      name -> the person's card, since a bank has no `describe` of each person
+    <models>/bank/<version>/               SavedModel of the generator, without data of any member
+    <models>/bank/<version>/vectors.npz    the members' vectors and cards, see `bank_files`
 
-A person made by `feed_forward` or `vector` on the bank's own weights joins by a line in these two files, without a new
-model version. A fine-tuned person has a generator of their own and cannot.
+    signature                  input                                  output
+    serving_default            landmarks float32 [B,68,2],            frames uint8 [B,H,W,3],
+                               person float16 [B,A]                   ok bool [B]
+    render_jpeg                the same                               jpeg_bytes string [B], ok
+    serving_default_float32,   landmarks, person float32 [B,A]:       the same
+    render_jpeg_float32        REST has no float16
+    describe                   query int32 [B], ignored               card of the bank, string [B]
+
+Rows of different people make one batch. A client must send the vectors of the version that renders:
+those of another generator give another face, with ok true. So the vectors lie inside the version,
+with the generator's identity: the SHA-256 of the weights file it was read from (folded weights
+differ from machine to machine by rounding).
+
+Somebody made by `feed_forward` or `vector` on the weights of the newest version joins, in every
+version with that generator, without a new version and so without a load in the servers. Leaving
+removes the vector and card from every version; the SavedModels stay, since nothing in them is of a
+member. A fine-tuned person has a generator of their own and cannot join.
 """
 
-import io
-import json
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -22,181 +34,238 @@ from tf_talkinghead.config import Config
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import card as cards
 from tf_talkinghead.export import store
-from tf_talkinghead.export.saved_model import Renderer, check_dtype, write_saved_model
+from tf_talkinghead.export.bank_files import (
+    LEGACY_FILES,
+    VECTORS_FILE,
+    Members,
+    read_members,
+    write_members,
+)
+from tf_talkinghead.export.saved_model import (
+    Renderer,
+    check_dtype,
+    describe_signature,
+    signature,
+    write_saved_model,
+)
 from tf_talkinghead.export.store import BANK
 from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.personalization.avatar import (
     FACTS_FILE,
     SHARED_MODES,
-    UNREADABLE,
     Avatar,
+    generator_sha256,
     load_avatar,
-    shared_weights_sha256,
 )
 
-VECTORS_FILE = "bank.vectors.npz"
-CARDS_FILE = "bank.cards.json"
+# Landmarks [68, 2] that a row with non-finite ones is rendered from. Of nobody: a member's would
+# stay in the SavedModel after the member has left.
+_NEUTRAL = np.full((68, 2), 0.5, np.float32)
 
 
 class BankModule(tf.Module):
-    """The bank's signatures. `psi_size` is A."""
+    """The bank's signatures; `psi_size` is A."""
 
     def __init__(self, renderer: Renderer, psi_size: int, card: str):
         super().__init__(name="bank")
         self.renderer = renderer
         landmarks = tf.TensorSpec([None, 68, 2], tf.float32, "landmarks")
-        person = tf.TensorSpec([None, psi_size], tf.float16, "person")
+        endpoints = {"describe": describe_signature(card)}
+        for suffix, dtype in (("", tf.float16), ("_float32", tf.float32)):
+            person = tf.TensorSpec([None, psi_size], dtype, "person")
+            endpoints |= {
+                f"serving_default{suffix}": signature(self._serving_default, landmarks, person),
+                f"render_jpeg{suffix}": signature(self._render_jpeg, landmarks, person),
+            }
+        self.endpoints = endpoints
 
-        def serving_default(landmarks, person):
-            frames, ok = renderer.frames(landmarks, tf.cast(person, tf.float32))
-            return {"frames": frames, "ok": ok}
+    def _serving_default(self, landmarks, person):
+        frames, ok = self.renderer.frames(landmarks, tf.cast(person, tf.float32))
+        return {"frames": frames, "ok": ok}
 
-        def render_jpeg(landmarks, person):
-            frames, ok = renderer.frames(landmarks, tf.cast(person, tf.float32))
-            return {"jpeg_bytes": renderer.jpeg(frames), "ok": ok}
-
-        def describe(query):
-            return {"card": tf.fill(tf.shape(query), card)}
-
-        self.serving_default = tf.function(
-            serving_default, input_signature=[landmarks, person], autograph=False
-        )
-        self.render_jpeg = tf.function(
-            render_jpeg, input_signature=[landmarks, person], autograph=False
-        )
-        query = tf.TensorSpec([None], tf.int32, "query")
-        self.describe = tf.function(describe, input_signature=[query], autograph=False)
+    def _render_jpeg(self, landmarks, person):
+        frames, ok = self.renderer.frames(landmarks, tf.cast(person, tf.float32))
+        return {"jpeg_bytes": self.renderer.jpeg(frames), "ok": ok}
 
 
 def export_bank(
     config: Config,
     weights: list[np.ndarray],
+    generator: str,
     models_dir: str | os.PathLike,
     avatars: dict[str, Avatar],
-    reference: np.ndarray,
     dtype: str = "float32",
     bfloat16_compute: bool = False,
 ) -> pathlib.Path:
-    """Publish the shared generator `weights` (folded) as a bank of `avatars` by name; returns the version's folder.
+    """Publishes the shared generator as the next version of the bank, with its members.
 
-    reference [68, 2]: what a row with bad landmarks is rendered from. The vectors are replaced by those of `avatars`,
-    before the version appears: a vector that a bank does not know yet harms nobody. InputError names whoever has
-    another generator.
+    Where others may join or leave meanwhile, the caller reads `avatars` and calls this under
+    `store.lock(..., BANK)`.
+
+    Args:
+      config: of the trained weights.
+      weights: the folded generator's, in its order.
+      generator: SHA-256 of the weights file that `weights` were read from.
+      models_dir: folder of all models.
+      avatars: the members by name.
+      dtype: storage type of the weights, one of DTYPES.
+      bfloat16_compute: run the convolutions in bfloat16.
+
+    Returns:
+      The version's folder.
+
+    Raises:
+      InputError: an unknown dtype, or a member with another generator; the message names them.
     """
     check_dtype(dtype)
-    digest = files.arrays_sha256(weights)
     for name, avatar in avatars.items():
-        _check_shared(name, avatar, digest)
-    card = cards.make_card(BANK, config, "bank", reference, {"images": None}, digest)
-    text = cards.to_json(
-        {
-            **card,
-            "stored_dtype": dtype,
-            "compute_dtype": "bfloat16" if bfloat16_compute else "float32",
-        }
-    )
+        _check_member(name, avatar, generator)
+    facts = {"trained_weights_sha256": generator}
+    card = cards.make_card(BANK, config, "bank", _NEUTRAL, facts, files.arrays_sha256(weights))
+    text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})
     renderer = Renderer(
-        config.model, weights, reference, dtype, bfloat16_compute, config.export.jpeg_quality
+        config.model, weights, _NEUTRAL, dtype, bfloat16_compute, config.export.jpeg_quality
     )
     size = adain_size(config.model)
     module = BankModule(renderer, size, text)
-    example = {"landmarks": np.asarray(reference, np.float32), "person": np.zeros(size, np.float16)}
-    with store.lock(models_dir, BANK, wait=True):
-        vectors, described = {}, {}
-        for name, avatar in avatars.items():
-            vectors[name], described[name] = _entry(name, avatar)
-        _write(models_dir, vectors, described)
-        return store.publish(
-            models_dir,
-            BANK,
-            lambda folder: write_saved_model(module, folder, BANK, config, text, example),
-        )
+    vectors = {name: _vector(name, avatar) for name, avatar in avatars.items()}
+    described = {name: _card(name, avatar) for name, avatar in avatars.items()}
+
+    def write(folder, version):
+        example = {"landmarks": _NEUTRAL, "person": np.zeros(size, np.float16)}
+        write_saved_model(module, folder, BANK, config, text, example)
+        write_members(folder / VECTORS_FILE, Members(version, generator, vectors, described))
+
+    version = store.publish(models_dir, BANK, write)
+    for name in LEGACY_FILES:  # version 0.1 would read them for the new generator
+        (pathlib.Path(models_dir) / name).unlink(missing_ok=True)
+    return version
 
 
 def join(models_dir: str | os.PathLike, person: str, avatar: Avatar) -> bool:
-    """Put `person` into the bank of `models_dir`, if there is one on the same weights; whether that was so."""
-    digest = bank_weights_sha256(models_dir)
-    if digest is None or avatar.mode not in SHARED_MODES or shared_weights_sha256(avatar) != digest:
+    """Puts `person` into every bank version that has the newest one's generator.
+
+    Returns:
+      Whether `person` is in the bank now: false where there is none, or its generator is not the
+      avatar's.
+    """
+    if avatar.mode not in SHARED_MODES or not _member_files(models_dir):
         return False
+    vector, card = _vector(person, avatar), _card(person, avatar)
     with store.lock(models_dir, BANK, wait=True):
-        vectors, described = read_vectors(models_dir), _read_cards(models_dir)
-        vectors[person], described[person] = _entry(person, avatar)
-        _write(models_dir, vectors, described)
+        banks = {path: read_members(path) for path in _member_files(models_dir)}
+        newest = next(iter(banks.values()), None)
+        if newest is None or newest.generator != generator_sha256(avatar):
+            return False
+        for path, members in banks.items():
+            if members.generator == newest.generator:
+                members.vectors[person], members.cards[person] = vector, card
+                write_members(path, members)
     return True
 
 
 def leave(models_dir: str | os.PathLike, person: str) -> bool:
-    """Take `person` out of the bank's files; whether they were there."""
-    if not (pathlib.Path(models_dir) / VECTORS_FILE).exists():
+    """Removes `person` from every bank version and from what killed writers left.
+
+    Returns:
+      Whether the person was in a version.
+    """
+    root = pathlib.Path(models_dir)
+    legacy = [root / name for name in LEGACY_FILES if (root / name).exists()]
+    if not (root / BANK).exists() and not legacy and not store.unfinished(root, BANK):
         return False
-    with store.lock(models_dir, BANK, wait=True):
-        vectors, described = read_vectors(models_dir), _read_cards(models_dir)
-        found = [table.pop(person, None) is not None for table in (vectors, described)]
-        if any(found):
-            _write(models_dir, vectors, described)
-    return any(found)
+    with store.lock(root, BANK, wait=True):
+        store.remove_unfinished(root, BANK)
+        for partial in (root / BANK).glob(f"*/.{VECTORS_FILE}-*"):
+            partial.unlink()
+        found = False
+        for path in _member_files(root):
+            members = read_members(path)
+            if person in members.vectors:
+                del members.vectors[person], members.cards[person]
+                write_members(path, members)
+                found = True
+        if legacy and person in _legacy_names(root):
+            for path in legacy:  # nothing reads them any more
+                path.unlink()
+            found = True
+    return found
 
 
-def read_vectors(models_dir: str | os.PathLike) -> dict[str, np.ndarray]:
-    """name -> float16 [A] of the bank in `models_dir`, empty where there is none."""
-    path = pathlib.Path(models_dir) / VECTORS_FILE
-    if not path.exists():
-        return {}
+def bank_people(
+    models_dir: str | os.PathLike, names: list[str], generator: str
+) -> tuple[dict[str, Avatar], list[str]]:
+    """Finds the avatars for a bank on the weights file of SHA-256 `generator`.
+
+    Returns:
+      (avatars by name, names left out): the avatars of `names`; or, where `names` is empty, all
+      avatars of a shared mode that were made with these weights, and the names of those made with
+      others.
+    """
+    if names:
+        places = {name: store.places(models_dir, store.check_name(name))[-1] for name in names}
+        return {name: load_avatar(place) for name, place in places.items()}, []
+    avatars, left_out = {}, []
+    for name in sorted(path.name for path in (pathlib.Path(models_dir) / ".work").glob("*")):
+        folder = store.places(models_dir, name)[-1]
+        if not (folder / FACTS_FILE).exists():
+            continue
+        avatar = load_avatar(folder)
+        if avatar.mode in SHARED_MODES:
+            if generator_sha256(avatar) == generator:
+                avatars[name] = avatar
+            else:
+                left_out.append(name)
+    return avatars, left_out
+
+
+def _member_files(models_dir):
+    """The member files of all bank versions, newest first; versions of 0.1 have none."""
+    root = pathlib.Path(models_dir)
+    paths = [root / BANK / str(v) / VECTORS_FILE for v in store.versions(root, BANK)[::-1]]
+    return [path for path in paths if path.exists()]
+
+
+def _legacy_names(root):
+    """The names in the member file of version 0.1; a damaged one might hold anybody."""
     try:
-        with np.load(path) as stored:
-            return {name: stored[name] for name in stored.files}
-    except UNREADABLE as error:
+        with np.load(root / LEGACY_FILES[0]) as stored:
+            return set(stored.files)
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        path = root / LEGACY_FILES[0]
         raise InputError(
-            f"{path}: not a bank's vectors ({error}); publish the bank again"
+            f"{path}: damaged ({error}); it is of version 0.1, and nothing reads it: remove it"
         ) from error
 
 
-def bank_weights_sha256(models_dir: str | os.PathLike) -> str | None:
-    """The digest of the generator in the newest bank version, None where there is no bank."""
-    found = store.versions(models_dir, BANK)
-    if not found:
-        return None
-    return json.loads(
-        (pathlib.Path(models_dir) / BANK / str(found[-1]) / cards.CARD_FILE).read_text()
-    )["weights_sha256"]
-
-
-def bank_people(models_dir: str | os.PathLike, names: list[str], digest: str) -> dict[str, Avatar]:
-    """Avatars for a bank on the weights `digest`: those of `names`, or all that can join when `names` is empty."""
-    if names:
-        return {
-            name: load_avatar(store.places(models_dir, store.check_name(name))[-1])
-            for name in names
-        }
-    avatars = {}
-    for name in sorted(path.name for path in (pathlib.Path(models_dir) / ".work").glob("*")):
-        folder = store.places(models_dir, name)[-1]
-        if (folder / FACTS_FILE).exists():
-            avatar = load_avatar(folder)
-            if avatar.mode in SHARED_MODES and shared_weights_sha256(avatar) == digest:
-                avatars[name] = avatar
-    return avatars
-
-
-def _check_shared(name, avatar, digest):
+def _check_member(name, avatar, generator):
     if avatar.mode not in SHARED_MODES:
         raise InputError(
-            f"{name}: {avatar.mode} gave this person a generator of their own; use --mode={' or '.join(SHARED_MODES)}"
+            f"{name}: mode {avatar.mode} gave this person a generator of their own; "
+            f"personalise again with --mode={' or '.join(SHARED_MODES)}"
         )
-    if shared_weights_sha256(avatar) != digest:
+    if generator_sha256(avatar) != generator:
         raise InputError(
-            f"{name}: made with other weights than the bank's; personalise again with these weights"
+            f"{name}: made with other weights than the bank's, or by version 0.1 of this project; "
+            "personalise again with these weights"
         )
 
 
-def _entry(name, avatar):
-    with np.errstate(over="ignore"):  # said in words below
+def _vector(name, avatar):
+    """The member's AdaIN vector as float16 [A]; InputError where float16 cannot hold it."""
+    with np.errstate(over="ignore"):
         vector = np.asarray(avatar.psi_hat, np.float16)
     if not np.isfinite(vector).all():
         raise InputError(
-            f"{name}: AdaIN numbers that float16 cannot hold; personalise with fewer steps"
+            f"{name}: AdaIN values beyond float16's 65504; personalise again with fewer steps"
         )
-    card = cards.make_card(
+    return vector
+
+
+def _card(name, avatar):
+    return cards.make_card(
         name,
         avatar.config,
         avatar.mode,
@@ -204,20 +273,3 @@ def _entry(name, avatar):
         avatar.facts,
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
-    return vector, card
-
-
-def _read_cards(models_dir):
-    path = pathlib.Path(models_dir) / CARDS_FILE
-    try:
-        return json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise InputError(f"{path}: not a bank's cards ({error}); publish the bank again") from error
-
-
-def _write(models_dir, vectors, described):
-    buffer = io.BytesIO()
-    np.savez(buffer, **vectors)
-    root = pathlib.Path(models_dir)
-    files.write_atomically(root / CARDS_FILE, cards.to_json(described).encode())
-    files.write_atomically(root / VECTORS_FILE, buffer.getvalue())

@@ -1,8 +1,7 @@
 """The avatar's card: what it is, how it was made, and that its pictures are AI-generated.
 
-The `describe` signature returns the card as JSON, and the same text lies in the version folder as card.json.
-The same mark stands in every JPEG as a comment segment (ITU T.81, B.2.4.5), so a picture that has left the
-server still says what it is; a re-encoder may drop it.
+The `describe` signature returns the card as JSON; the same text lies in the version folder as
+card.json.
 """
 
 import datetime
@@ -14,7 +13,7 @@ import numpy as np
 
 from tf_talkinghead.config import Config
 from tf_talkinghead.models.generator import adain_size
-from tf_talkinghead.provenance import MARK, NOTICE, SOURCE_TYPE
+from tf_talkinghead.provenance import NOTICE, SOURCE_TYPE
 
 CARD_FILE = "card.json"
 CARD_SCHEMA = 1
@@ -29,10 +28,15 @@ def make_card(
     facts: dict,
     weights_hash: str,
 ) -> dict:
-    """The card of one published version, ready for json.dumps.
+    """Makes the card of one published version, ready for json.dumps.
 
-    reference_landmarks [68, 2]: a neutral frame of the person, what a client adapts a driver to.
-    facts: what personalisation knows, under the names below; a missing one reads as null.
+    Args:
+      person: name of the model.
+      config: the config the avatar was made with.
+      mode: "fine_tune", "feed_forward", "vector" or "bank".
+      reference_landmarks: [68, 2], a neutral frame of the person: what a client adapts a driver to.
+      facts: what personalisation knows, by the names below; a missing one reads as null.
+      weights_hash: `files.arrays_sha256` of the exported arrays.
     """
     return {
         "card_schema": CARD_SCHEMA,
@@ -62,18 +66,20 @@ def make_card(
     }
 
 
+def precision(dtype: str, bfloat16_compute: bool) -> dict[str, str]:
+    """The card's entries on number formats: of the weights on disk and of the convolutions."""
+    return {
+        "stored_dtype": dtype,
+        "compute_dtype": "bfloat16" if bfloat16_compute else "float32",
+    }
+
+
 def to_json(card: dict) -> str:
-    """The card as text; NaN and infinity, which JSON has not, raise ValueError."""
+    """The card as text. NaN and infinity, which JSON lacks, raise ValueError."""
     return json.dumps(card, indent=1, allow_nan=False)
 
 
 def software() -> dict[str, str]:
-    """Versions of what made the avatar."""
+    """Versions of Python and of the packages that made the avatar."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found}
-
-
-def jpeg_comment() -> bytes:
-    """The JPEG segment (marker, length, text) that marks a picture as AI-generated."""
-    text = MARK.encode("ascii")
-    return b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text

@@ -1,13 +1,15 @@
-"""Versions on disk, appearing and disappearing whole: what a server watching the folder may rely on.
+"""Atomic, versioned model store in TensorFlow Serving's layout.
 
     <models>/<person>/<version>/     a SavedModel, version a plain integer, newest highest
+    <models>/<person>/.last_version  the highest number ever given, so that no number is given twice
     <models>/.publishing-<person>-*  a version being written; nobody reads names beginning with "."
     <models>/.deleted-<person>-*     a version or person being removed
-    <models>/.work/<person>/         what personalisation keeps: crops, weights, checkpoints, previews
-    <models>/.locks/<person>         one process at a time works on a person
+    <models>/.work/<person>/         files of personalisation: crops, weights, checkpoints, previews
+    <models>/.locks/<person>         lock: one process at a time works on a person
 
-A version is written beside, flushed to the disk and renamed into place; removal renames away first. So a
-process killed at any moment leaves either the whole version or none, and the next one sweeps up the rest.
+A version is written under a hidden name, flushed to the disk and renamed into place; removal
+renames away first. A process killed at any moment leaves either the whole version or none, and the
+next one removes the remains.
 """
 
 import contextlib
@@ -20,20 +22,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.export.bank_files import LEGACY_FILES
 from tf_talkinghead.files import fsync, fsync_tree, write_atomically
 
 BANK = "bank"
 CONFIG_FILE = "models.config"
+
+_LAST_VERSION_FILE = ".last_version"
 _ELSEWHERE = "elsewhere"  # in the usual work folder: one line for each place, "." for the usual one
-_RESERVED = {BANK, CONFIG_FILE, "bank.vectors.npz", "bank.cards.json"}
+_RESERVED = {BANK, CONFIG_FILE, *LEGACY_FILES}
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
 
 
 def check_name(person: str) -> str:
-    """`person` if it can name a folder and a served model; InputError for a reserved or unsafe name."""
+    """Returns `person` if it can name a folder and a model; InputError if unsafe or reserved."""
     if not _NAME.fullmatch(person):
         raise InputError(
-            f"--person={person!r}: expected 1 to 64 letters, digits, '_', '-' or '.' (ASCII), not beginning with '.' or '-'"
+            f"--person={person!r}: expected 1 to 64 letters, digits, '_', '-' or '.' (ASCII), "
+            "not beginning with '.' or '-'"
         )
     if person.lower() in _RESERVED:
         raise InputError(f"--person={person!r}: the name is reserved; choose another")
@@ -41,12 +47,12 @@ def check_name(person: str) -> str:
 
 
 def work_dir(models: str | os.PathLike, person: str) -> pathlib.Path:
-    """Where personalisation keeps what it may need again for `person`."""
+    """The folder where personalisation keeps what it may need again for `person`."""
     return pathlib.Path(models) / ".work" / person
 
 
 def places(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
-    """Every work folder `person` has had, the present one last: the usual one, or what `note_place` was told."""
+    """Every work folder `person` has had, the current one last; see `note_place`."""
     usual = work_dir(models, person)
     note = usual / _ELSEWHERE
     lines = note.read_text().splitlines() if note.exists() else ["."]
@@ -54,7 +60,7 @@ def places(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
 
 
 def note_place(models: str | os.PathLike, person: str, work: pathlib.Path) -> None:
-    """Remember that `person` is now worked on in `work`; former folders stay known, so that deleting finds them."""
+    """Records `work` as the work folder of `person`; former ones stay recorded, for deletion."""
     usual = work_dir(models, person)
     known = places(models, person) if usual.exists() else []
     if known == [work] or (not known and work == usual):
@@ -67,7 +73,7 @@ def note_place(models: str | os.PathLike, person: str, work: pathlib.Path) -> No
 
 
 def people(models: str | os.PathLike) -> list[str]:
-    """The names with at least one published version, the bank not among them, sorted."""
+    """The names with at least one published version, sorted, without the bank."""
     root = pathlib.Path(models)
     if not root.is_dir():
         return []
@@ -89,7 +95,10 @@ def versions(models: str | os.PathLike, person: str) -> list[int]:
 
 @contextlib.contextmanager
 def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock on `name`; a killed holder's lock is free. InputError if it is taken and `wait` is false."""
+    """Holds the lock on `name`, which a killed holder frees.
+
+    wait: for the holder to end; where it is false, a taken lock is an InputError.
+    """
     folder = pathlib.Path(models) / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     while True:
@@ -103,42 +112,54 @@ def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[N
             ) from None
         if _is_current(file, folder / name):
             break
-        file.close()  # its holder removed the person, and the file with it: what we locked is no longer there
+        # The former holder removed the person and the lock file: what was locked is no longer
+        # there.
+        file.close()
     with file:
         yield
 
 
 def publish(
-    models: str | os.PathLike, person: str, write: Callable[[pathlib.Path], None]
+    models: str | os.PathLike, person: str, write: Callable[[pathlib.Path, int], None]
 ) -> pathlib.Path:
-    """Let `write(folder)` fill a new version of `person`, then show it in one rename; returns its path.
+    """Publishes a new version in one rename.
 
-    The number is one more than the highest there. If `write` raises, nothing appears.
+    Args:
+      models: folder of all models.
+      person: name of the model.
+      write: `write(folder, version)` fills the version's folder; if it raises, nothing appears.
+
+    Returns:
+      The version's folder. Its number is one more than the highest ever given to `person`, also
+      where that one has been removed: a server or client that still holds a version never finds
+      another one under its number.
     """
     root = pathlib.Path(models)
     root.mkdir(parents=True, exist_ok=True)
+    last = root / person / _LAST_VERSION_FILE
     with lock(root, f"{person}.publishing", wait=True):
         _sweep(root, person)
         staging = pathlib.Path(tempfile.mkdtemp(prefix=f".publishing-{person}-", dir=root))
         try:
-            write(staging)
-            staging.chmod(
-                0o755
-            )  # mkdtemp's 0700 would hide the model from a server under another user
+            number = 1 + max([_recorded(last), *versions(root, person)])
+            write(staging, number)
+            # mkdtemp's 0700 would hide the model from a server that runs as another user.
+            staging.chmod(0o755)
             fsync_tree(staging)
             (root / person).mkdir(exist_ok=True)
-            version = root / person / str(max(versions(root, person), default=0) + 1)
+            version = root / person / str(number)
             os.rename(staging, version)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
         fsync(root / person)
         fsync(root)
+        write_atomically(last, f"{number}\n".encode())
     return version
 
 
 def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
-    """Remove all but the newest `keep` versions of `person`; returns those removed, oldest first."""
+    """Removes all but the newest `keep` versions; returns the removed numbers, oldest first."""
     if keep < 1:
         raise InputError(f"--keep_versions={keep}: expected 1 or more; --delete removes a person")
     root = pathlib.Path(models)
@@ -161,7 +182,7 @@ def remove_version(models: str | os.PathLike, person: str, version: int) -> bool
 
 
 def delete_folders(models: str | os.PathLike, person: str) -> list[str]:
-    """Remove every version, the work folder and left-over staging of `person`; returns what was there, in words."""
+    """Removes all versions, finished or not, and the work folder; returns what was removed."""
     root = pathlib.Path(models)
     removed = []
     with lock(root, f"{person}.publishing", wait=True):
@@ -181,8 +202,24 @@ def delete_folders(models: str | os.PathLike, person: str) -> list[str]:
     return removed
 
 
+def unfinished(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
+    """The hidden folders of publishers and removers of `person`, running or killed."""
+    # mkdtemp's suffix has no "-", which tells names with a common beginning apart.
+    hidden = re.compile(rf"\.(publishing|deleted)-{re.escape(person)}-[^-]+")
+    root = pathlib.Path(models)
+    return (
+        [entry for entry in root.iterdir() if hidden.fullmatch(entry.name)] if root.is_dir() else []
+    )
+
+
+def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
+    """Removes what killed publishers of `person` left; whether there was anything."""
+    with lock(models, f"{person}.publishing", wait=True):
+        return _sweep(pathlib.Path(models), person)
+
+
 def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
-    """Take `person` out of <models>/models.config, if it is there; whether it was."""
+    """Removes `person` from <models>/models.config; whether there was an entry."""
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -206,6 +243,14 @@ def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
     return True
 
 
+def _recorded(path):
+    """The number in a .last_version file; 0 where there is none, or a damaged one."""
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def _is_current(file, path):
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
@@ -214,17 +259,15 @@ def _is_current(file, path):
 
 
 def _remove(root, person, path):
-    """Out of sight in one rename, then gone."""
+    """Hides `path` in one rename, then removes it."""
     grave = pathlib.Path(tempfile.mkdtemp(prefix=f".deleted-{person}-", dir=root))
     os.rename(path, grave / "it")
     shutil.rmtree(grave)
 
 
 def _sweep(root, person):
-    """Remove what a killed publisher or remover of `person` left; whether there was anything."""
-    # mkdtemp's suffix has no "-", so people whose names begin alike are told apart.
-    stale = re.compile(rf"\.(publishing|deleted)-{re.escape(person)}-[^-]+")
-    found = [entry for entry in root.iterdir() if stale.fullmatch(entry.name)]
+    """Removes what a killed publisher or remover of `person` left; whether there was anything."""
+    found = unfinished(root, person)
     for entry in found:
         shutil.rmtree(entry)
     return bool(found)

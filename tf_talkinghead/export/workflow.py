@@ -1,10 +1,11 @@
-"""A person from beginning to end: images in, a published avatar out; and gone again.
+"""Workflows on one person or the bank: images to a published avatar, publishing again, deletion.
 
     make_person("demo", "ann", ["photos/ann"], "avatars")    # -> Made(version, avatar, ...)
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
-In <models>/.work/<person>/ lie the crops (inputs.npz), the finished avatar, the run's state and the previews. A process
-killed at any moment is taken up by the same command; only a finished version is ever seen in <models>/<person>/.
+<models>/.work/<person>/ holds the crops (inputs.npz), the finished avatar, the training state and
+the previews. After a kill at any moment the same command continues; only finished versions appear
+in <models>/<person>/.
 """
 
 import dataclasses
@@ -20,7 +21,6 @@ from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
 from tf_talkinghead.export.saved_model import check_dtype, export_person
-from tf_talkinghead.files import arrays_sha256
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
 from tf_talkinghead.personalization.personalize import MODES, personalize, recipe
 from tf_talkinghead.personalization.preview import write_preview
@@ -54,10 +54,10 @@ def make_person(
     force: bool = False,
     progress: bool = True,
 ) -> Made:
-    """Personalise `weights` with `images` and publish the avatar as the next version of `person` in `models`.
+    """Personalises `weights` with `images` and publishes the next version of `person` in `models`.
 
-    shots: how many images, by default min(8, what there is). steps: generator updates, by default the recipe's.
-    Everything that can be refused is refused before anything slow.
+    shots: how many images, by default min(8, what there is). steps: generator updates, by default
+    the recipe's. Everything that can be refused is refused before anything slow.
     """
     store.check_name(person)
     check_dtype(dtype)
@@ -85,7 +85,9 @@ def make_person(
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)
         in_bank = bank.join(models, person, avatar)
-        if not in_bank:  # a former vector of this person, on other weights or of another mode, is not this avatar
+        if not in_bank:
+            # A former vector of this person, on other weights or of another mode, is not this
+            # avatar.
             bank.leave(models, person)
         version = export_person(avatar, models, person, dtype=dtype)
         pruned = store.prune(models, person, keep_versions) if keep_versions else []
@@ -95,7 +97,7 @@ def make_person(
 def publish_again(
     models, person: str, work_dir=None, dtype="float32", bfloat16_compute=False, keep_versions=None
 ) -> pathlib.Path:
-    """Publish what personalisation left of `person` as a new version; its folder."""
+    """Publishes what personalisation left of `person` as a new version; returns its folder."""
     store.check_name(person)
     check_dtype(dtype)
     _check("fine_tune", None, keep_versions)
@@ -112,66 +114,77 @@ def publish_again(
     )
 
 
-def publish_bank(
-    weights: str, models, people=(), dtype="float32", bfloat16_compute=False, keep_versions=None
-):
-    """Publish the shared generator of `weights` as the bank; (its folder, the names of the people in it).
+@dataclasses.dataclass
+class PublishedBank:
+    """What `publish_bank` published: the version's folder, its members, and who was left out."""
 
-    people: whom to put in; none named: everyone made with these weights by `feed_forward` or `vector`.
+    version: pathlib.Path
+    people: list[str]
+    left_out: list[str]  # of a shared mode, but made with other weights
+
+
+def publish_bank(
+    weights: str,
+    models: str | os.PathLike,
+    people=(),
+    dtype: str = "float32",
+    bfloat16_compute: bool = False,
+    keep_versions: int | None = None,
+) -> PublishedBank:
+    """Publishes the shared generator of `weights` as the next version of the bank.
+
+    people: the members' names; none: everyone made with these weights by `feed_forward` or
+    `vector`.
     """
     check_dtype(dtype)
     _check("vector", None, keep_versions)
     trained = load_trained(weights)
+    generator = trained.provenance["sha256"]
     folded = trained.generator.folded("float32").get_weights()
-    avatars = bank.bank_people(models, list(people), arrays_sha256(folded))
-    reference = next((a.reference_landmarks for a in avatars.values()), _plain_face())
-    version = bank.export_bank(
-        trained.config, folded, models, avatars, reference, dtype, bfloat16_compute
-    )
-    if keep_versions:
-        store.prune(models, store.BANK, keep_versions)
-    return version, sorted(avatars)
+    # Under the lock, so that somebody deleted meanwhile does not come back with this version.
+    with store.lock(models, store.BANK, wait=True):
+        avatars, left_out = bank.bank_people(models, list(people), generator)
+        version = bank.export_bank(
+            trained.config, folded, generator, models, avatars, dtype, bfloat16_compute
+        )
+        if keep_versions:
+            store.prune(models, store.BANK, keep_versions)
+    return PublishedBank(version, sorted(avatars), left_out)
 
 
 def delete_person(models: str | os.PathLike, person: str) -> list[str]:
-    """Remove `person` everywhere; returns what was removed, in words. InputError if there was nothing.
+    """Removes `person` everywhere: versions, work folders, the bank's versions, models.config.
 
-    The models' versions go in one rename, so no server finds half of them.
+    The person's own versions go in one rename, so no server finds half of them. Returns what was
+    removed, in words; InputError if there was nothing.
     """
     store.check_name(person)
     if not pathlib.Path(models).is_dir():
         raise InputError(f"--models={models}: no such folder")
     with store.lock(models, person):
         removed = []
-        for place in store.places(
-            models, person
-        ):  # first, while the note of where they are still stands
+        # First, while the record of the work folders still exists.
+        for place in store.places(models, person):
             if place != store.work_dir(models, person) and place.exists():
                 shutil.rmtree(place)
                 removed.append(f"the work folder {place}")
         removed += store.delete_folders(models, person)
         if bank.leave(models, person):
-            removed.append("the bank's vector and card")
+            removed.append("the vector and card in the bank")
         if store.remove_config_entry(models, person):
             removed.append(f"the entry in {store.CONFIG_FILE}")
     (pathlib.Path(models) / ".locks" / person).unlink(missing_ok=True)
     if not removed:
-        raise InputError(
-            f"{person}: nobody of that name in {models} (there: {', '.join(store.people(models)) or 'nobody'})"
-        )
+        there = ", ".join(store.people(models)) or "nobody"
+        raise InputError(f"{person}: nobody of that name in {models} (there: {there})")
     return removed
 
 
 def _work(models, person, work_dir):
-    """The person's work folder: under `work_dir` where one is given, and then in a folder of the person's own."""
+    """The person's work folder: the usual one, or `work_dir`/<person> where `work_dir` is given."""
     return (
         pathlib.Path(work_dir).absolute() / person if work_dir else store.work_dir(models, person)
     )
-
-
-def _plain_face():
-    """Landmarks [68, 2] for a bank of nobody: the middle of the picture, enough for a bad row to draw nothing odd."""
-    return np.full((68, 2), 0.5, np.float32)
 
 
 def _check(mode, steps, keep_versions):

@@ -1,7 +1,7 @@
-"""One person as an avatar: the weights of G with spectral norms divided in, and the AdaIN numbers psi'.
+"""One person as an avatar: G's weights with spectral norms divided in, and the AdaIN vector psi'.
 
-On disk (in the work folder) an avatar is avatar.npz (weights in the folded generator's order, psi_hat, reference) and
-avatar.json (config, mode, facts), each written whole or not at all.
+On disk (in the work folder) an avatar is avatar.npz (weights in the folded generator's order,
+psi_hat, reference) and avatar.json (config, mode, facts), each written whole or not at all.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from tf_talkinghead import files
 from tf_talkinghead.config import Config, ModelConfig
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.files import arrays_sha256, sha256
+from tf_talkinghead.files import sha256
 from tf_talkinghead.images import to_uint8
 from tf_talkinghead.models.generator import FoldedGenerator
 
@@ -64,7 +64,7 @@ class Avatar:
 
 
 def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """landmarks float32 [B, 68, 2] -> frames uint8 [B, H, W, 3]; rows beyond `batch_size` go in further calls."""
+    """landmarks float32 [B, 68, 2] -> frames uint8 [B, H, W, 3], `batch_size` rows a call."""
     landmarks = np.asarray(landmarks, np.float32)
     size = avatar.config.model.image_size
     frames = np.empty((len(landmarks), size, size, 3), np.uint8)
@@ -78,7 +78,7 @@ def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.nd
 
 
 def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str = "float32"):
-    """A FoldedGenerator of `config` holding `weights`; InputError when they are of another shape of network."""
+    """A FoldedGenerator of `config` with `weights`; InputError for those of another network."""
     network = FoldedGenerator(
         config, dtype=dtype, name="G"
     )  # every op's name in an export begins with it
@@ -91,9 +91,13 @@ def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str 
     return network
 
 
-def shared_weights_sha256(avatar: Avatar) -> str:
-    """Which generator the AdaIN numbers belong to: people can share a bank when this is equal."""
-    return arrays_sha256(avatar.weights)
+def generator_sha256(avatar: Avatar) -> str | None:
+    """SHA-256 of the weights file that the avatar was made from; None where that is not known.
+
+    In SHARED_MODES it says which generator the AdaIN vector belongs to: people can share a bank
+    when it is equal.
+    """
+    return avatar.facts.get("trained_weights_sha256")
 
 
 def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:

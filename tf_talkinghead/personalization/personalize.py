@@ -29,7 +29,7 @@ from tf_talkinghead.personalization.avatar import (
     render,
     save_avatar,
 )
-from tf_talkinghead.personalization.fine_tuning import PersonLearner, folded_weights
+from tf_talkinghead.personalization.fine_tuning import PersonLearner
 from tf_talkinghead.personalization.frame_selection import central
 from tf_talkinghead.personalization.progress import Likeness
 from tf_talkinghead.personalization.warps import training_pairs
@@ -127,7 +127,7 @@ class _Run:
                 {key: value for key, value in look.items() if key != "stop"}
                 for look in self.history
             ],
-            "trained_weights_sha256": arrays_sha256(folded_weights(self.trained.generator)),
+            "trained_weights_sha256": self.trained.provenance.get("sha256"),
             "trained_on": self.trained.provenance.get("run") or self.trained.provenance.get("name"),
             "inputs_sha256": [sha256(image.tobytes()) for image in self.images],
         }

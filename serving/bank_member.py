@@ -1,0 +1,173 @@
+"""The client's side of the bank: a member's vector, always that of the version that renders.
+
+A vector sent to a version with another generator gives another face, with ok true. Versions come,
+go and are rolled back while a client lives. So the client asks the server (`describe`) which
+version renders and with which generator, reads the vector inside that very version, and then pins
+the version; a label may be moved at any time, so with a label the version that answered is compared
+with the vector's.
+"""
+
+import itertools
+import json
+import os
+import time
+
+import grpc
+import numpy as np
+
+from serving.errors import AvatarError, backoff
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.export.bank_files import (
+    LEGACY_FILES,
+    PUBLISH_COMMAND,
+    VECTORS_FILE,
+    read_member,
+)
+
+# What a call with a member's vector is answered when the version has changed: it is gone, or takes
+# longer vectors.
+_MOVED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+class _MissingVersionError(InputError):
+    """The bank's folder lacks the version that the server renders with."""
+
+
+class BankMember:
+    """One member of the bank behind an AvatarClient.
+
+    Args:
+      client: the AvatarClient, whose `request`, `answer` and `arrays` are used.
+      path: `<models>/bank`, or `vectors.npz` of one of its versions, which may be a copy.
+      person: the member's name.
+
+    Raises:
+      InputError: there is no such folder or file, it is of version 0.1, or the file lacks the
+        person. The versions in a folder are read later, when the server has said which one renders.
+    """
+
+    def __init__(self, client, path, person):
+        self._client, self._path, self._person = client, os.fspath(path), person
+        self._member = None  # as it is in the version that rendered last
+        self._copy = None
+        if not os.path.isdir(self._path):
+            self._copy = read_member(self._path, person)
+        elif os.path.exists(os.path.join(self._path, LEGACY_FILES[0])):
+            raise InputError(
+                f"{self._path}: holds {LEGACY_FILES[0]}, a bank of version 0.1, whose vectors do "
+                "not say which generator they belong to; publish it again, "
+                f"{PUBLISH_COMMAND}, and name "
+                f"{os.path.join(self._path, 'bank')}"
+            )
+
+    @property
+    def copied_version(self):
+        """The version that a copy of `vectors.npz` belongs to; None where a folder was named."""
+        return self._copy.version if self._copy else None
+
+    def card(self):
+        """The member's card in the version that renders now."""
+        return dict(self._find(time.monotonic() + self._client.timeout).card)
+
+    def predict(self, signature, inputs, outputs):
+        """The outputs (alias -> array) of a signature that takes `person` beside `inputs`.
+
+        When the pinned version is gone, or the label has moved, the vector is read again from the
+        version that renders now and the call is repeated; what another version rendered from this
+        vector is never returned.
+        """
+        deadline = time.monotonic() + self._client.timeout
+        member = self._member or self._find(deadline)
+        while True:
+            person = np.repeat(member.vector[None], len(inputs["landmarks"]), axis=0)
+            request = self._client.request(signature, {**inputs, "person": person}, outputs)
+            if not request.model_spec.version_label:
+                request.model_spec.version.value = member.version
+            refusal = None
+            try:
+                response = self._client.answer(request, deadline)
+                if response.model_spec.version.value == member.version:
+                    return self._client.arrays(response, outputs)
+            except AvatarError as error:
+                if error.code not in _MOVED:
+                    raise
+                refusal = error
+            found = self._find(deadline)
+            if refusal is not None and found.version == member.version:
+                raise refusal
+            member = found
+
+    def _find(self, deadline):
+        """The member in the version that renders now, by the server's word.
+
+        A server renders with a removed version until it has loaded the next one. Where the folder
+        lacks the version, this waits for the change until the deadline.
+        """
+        missing = None
+        for attempt in itertools.count():
+            try:
+                self._member = self._read(*self._rendering(deadline))
+                return self._member
+            except _MissingVersionError as error:
+                missing, pause = error, backoff(attempt)
+                if time.monotonic() + pause > deadline:
+                    raise
+            except AvatarError as error:
+                if missing is None or error.code != grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                raise missing from error
+            time.sleep(pause)
+
+    def _rendering(self, deadline):
+        """(version, SHA-256 of the generator's weights file) that the server renders with now."""
+        query = {"query": np.zeros([1], np.int32)}
+        try:
+            response = self._client.answer(
+                self._client.request("describe", query, ["card"]), deadline
+            )
+        except AvatarError as error:
+            if error.code != grpc.StatusCode.NOT_FOUND or self._copy is None:
+                raise
+            raise AvatarError(
+                f"{error}; {self._path} belongs to version {self._copy.version} of the bank: fetch "
+                f"{VECTORS_FILE} of the version that is served now",
+                error.code,
+            ) from error
+        card = json.loads(self._client.arrays(response, ["card"])["card"][0])
+        return response.model_spec.version.value, card.get("trained_weights_sha256")
+
+    def _read(self, version, generator):
+        path = self._path
+        if not self._copy:
+            path = os.path.join(self._path, str(version), VECTORS_FILE)
+            if not os.path.exists(path):
+                raise _MissingVersionError(self._missing(version))
+        member = self._copy or read_member(path, self._person)
+        if (member.version, member.generator) != (version, generator):
+            if self._copy:
+                remedy = f"fetch {VECTORS_FILE} of that version"
+            else:
+                remedy = "name the folder that the server's bank comes from"
+            raise InputError(
+                f"{path}: vectors for version {member.version} with generator "
+                f"{member.generator[:12]}, but the server renders with version {version}, "
+                f"generator {str(generator)[:12]}; {remedy}"
+            )
+        return member
+
+    def _missing(self, version):
+        there = sorted(
+            int(name)
+            for name in os.listdir(self._path)
+            if name.isdecimal() and os.path.exists(os.path.join(self._path, name, VECTORS_FILE))
+        )
+        if there:
+            remedy = "name the folder that the server's bank comes from"
+        else:
+            remedy = (
+                f"name MODELS/bank; a bank of version 0.1 is published again: {PUBLISH_COMMAND}"
+            )
+        return (
+            f"{self._path}: no vectors of version {version}, which the server renders with "
+            f"(there: {', '.join(map(str, there)) or 'none'}); {remedy}"
+        )
