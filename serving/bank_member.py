@@ -7,7 +7,6 @@ the version; a label may be moved at any time, so with a label the version that 
 with the vector's.
 """
 
-import itertools
 import json
 import os
 import time
@@ -103,8 +102,8 @@ class BankMember:
         A server renders with a removed version until it has loaded the next one. Where the folder
         lacks the version, this waits for the change until the deadline.
         """
-        missing = None
-        for attempt in itertools.count():
+        missing, attempt = None, 0
+        while True:
             try:
                 self._member = self._read(*self._rendering(deadline))
                 return self._member
@@ -117,6 +116,7 @@ class BankMember:
                     raise
                 raise missing from error
             time.sleep(pause)
+            attempt += 1
 
     def _rendering(self, deadline):
         """(version, SHA-256 of the generator's weights file) that the server renders with now."""

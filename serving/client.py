@@ -38,7 +38,7 @@ _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """PEM files: the authority the server is checked against and, for mutual TLS, the client's own pair."""
+    """PEM files: the authority that vouches for the server; for mutual TLS the client's pair."""
 
     ca: str
     key: str = ""
@@ -69,9 +69,19 @@ class AvatarClient:
     """
 
     def __init__(
-        self, address, person, bank=None, *, label=None, version=None, jpeg=True, timeout=30.0, tls=None, in_flight=4,
+        self,
+        address,
+        person,
+        bank=None,
+        *,
+        label=None,
+        version=None,
+        jpeg=True,
+        timeout=30.0,
+        tls=None,
+        in_flight=4,
         rows_per_request=None,
-    ):  # fmt: skip
+    ):
         if label is not None and version is not None:
             raise InputError("name a label or a version, not both")
         self.address, self.person, self.timeout = address, person, timeout
@@ -180,7 +190,7 @@ class AvatarClient:
         return frames
 
     def predict(self, signature, inputs, outputs):
-        """The outputs (alias -> array) of one call of any signature, tried again while that may help."""
+        """The outputs (alias -> array) of one call of any signature, retried where it may help."""
         return self.arrays(self.answer(self.request(signature, inputs, outputs)), outputs)
 
     def request(self, signature, inputs, outputs):
@@ -202,7 +212,8 @@ class AvatarClient:
         deadline: in seconds of time.monotonic(); `timeout` seconds from now where it is None.
         """
         deadline = time.monotonic() + self.timeout if deadline is None else deadline
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             try:
                 return self._predict(request, timeout=max(0.001, deadline - time.monotonic()))
             except grpc.RpcError as error:
@@ -214,6 +225,7 @@ class AvatarClient:
                     f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED
                 ) from error
             time.sleep(pause)
+            attempt += 1
 
     def arrays(self, response, outputs):
         """The `outputs` of a PredictResponse, alias -> array; AvatarError if it cannot be read."""
@@ -230,10 +242,18 @@ class AvatarClient:
         code = error.code()
         hints = {
             grpc.StatusCode.UNAVAILABLE: "is the server running, and the address right?",
-            grpc.StatusCode.NOT_FOUND: f"{self._model!r} is not served there; was it published to the server's models?",
-            grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer within {self.timeout:g} s; a longer timeout may help",
-            grpc.StatusCode.FAILED_PRECONDITION: f"no signature {signature!r}; was the model exported by this project?",
-            grpc.StatusCode.RESOURCE_EXHAUSTED: "the server is overloaded, or the request too large",
+            grpc.StatusCode.NOT_FOUND: (
+                f"{self._model!r} is not served there; was it published to the server's models?"
+            ),
+            grpc.StatusCode.DEADLINE_EXCEEDED: (
+                f"no answer within {self.timeout:g} s; a longer timeout may help"
+            ),
+            grpc.StatusCode.FAILED_PRECONDITION: (
+                f"no signature {signature!r}; was the model exported by this project?"
+            ),
+            grpc.StatusCode.RESOURCE_EXHAUSTED: (
+                "the server is overloaded, or the request too large"
+            ),
         }
         hint = f" ({hints[code]})" if code in hints else ""
         return AvatarError(

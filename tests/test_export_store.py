@@ -127,7 +127,8 @@ def test_delete_removes_one_person_only(tmp_path):
 def test_model_config_entry_is_removed(tmp_path):
     config = tmp_path / store.CONFIG_FILE
     entry = 'config {{ name: "{0}" base_path: "/models/{0}" model_platform: "tensorflow" }}'
-    config.write_text("model_config_list { %s %s }" % (entry.format("ann"), entry.format("bob")))
+    entries = " ".join(entry.format(name) for name in ("ann", "bob"))
+    config.write_text(f"model_config_list {{ {entries} }}")
     assert store.remove_config_entry(tmp_path, "ann") and not store.remove_config_entry(
         tmp_path, "ann"
     )
@@ -170,9 +171,11 @@ def test_plain_names_pass(name):
 
 def test_a_second_process_on_the_same_person_is_refused(tmp_path):
     with store.lock(tmp_path, "ann"):
-        with pytest.raises(InputError, match="another process"):
-            with store.lock(tmp_path, "ann"):
-                pass
+        with (
+            pytest.raises(InputError, match="another process"),
+            store.lock(tmp_path, "ann"),
+        ):
+            pass
         with store.lock(tmp_path, "bob"):
             pass
     with store.lock(tmp_path, "ann"):

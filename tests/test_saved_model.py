@@ -160,7 +160,7 @@ def test_every_batch_dimension_is_open(published):
         )
 
 
-# What the graph may consist of. A new op that is in every TensorFlow build belongs here; nothing of Python or XLA does.
+# Ops of Python and XLA, which other builds of TensorFlow lack.
 _FOREIGN = ("PyFunc", "EagerPyFunc", "Xla", "NumpyFunction", "Assert", "CollectiveReduce", "Py")
 
 

@@ -164,9 +164,11 @@ def test_a_new_client_while_the_server_still_renders_with_a_removed_version(bank
     (bank.folder / "1" / "vectors.npz").rename(
         hidden
     )  # the model itself stays: a poll must not unload it
-    with bank.client(timeout=1.0) as client:
-        with pytest.raises(InputError, match=r"no vectors of version 1.*\(there: 2\)"):
-            client.render(landmarks(0.5))
+    with (
+        bank.client(timeout=1.0) as client,
+        pytest.raises(InputError, match=r"no vectors of version 1.*\(there: 2\)"),
+    ):
+        client.render(landmarks(0.5))
     with bank.client() as client:
         frames = []
         waiting = threading.Thread(target=lambda: frames.append(shown(client)))

@@ -59,7 +59,7 @@ def make_card(
         "trained_on": facts.get("trained_on"),
         "inputs_sha256": facts.get("inputs_sha256", []),
         "software": software(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "ai_generated": True,
         "digital_source_type": SOURCE_TYPE,
         "notice": NOTICE,

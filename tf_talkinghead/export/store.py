@@ -102,7 +102,7 @@ def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[N
     folder = pathlib.Path(models) / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        file = open(folder / name, "w")
+        file = open(folder / name, "w")  # noqa: SIM115 (closed below)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
