@@ -46,7 +46,7 @@ def test_spectral_norms_are_those_of_the_loaded_kernels(shipped):
     folder, _ = shipped
     for layer in spectral_layers(load_trained(folder).generator)[:6]:
         kernel = layer.kernel.numpy().reshape(-1, layer.kernel.shape[-1])
-        # the power method stops short of the norm where two singular values nearly agree; never above it
+        # Where two singular values nearly agree the power method stops short of the norm.
         assert layer.sigma().numpy() == pytest.approx(np.linalg.norm(kernel, 2), rel=2e-3)
 
 
@@ -86,7 +86,7 @@ def test_a_run_gives_its_best_snapshot_and_both_kinds_of_weights(tmp_path):
 
 
 def test_refusals(shipped, tmp_path):
-    folder, trained = shipped
+    _, trained = shipped
     with pytest.raises(InputError, match="no trained weights.*meta_train"):
         load_trained(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(to_json(trained.config))

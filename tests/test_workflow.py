@@ -120,9 +120,15 @@ def test_refused_images(portrait, photo, tmp_path):
     text.write_text("no picture")
     (tmp_path / "folder").mkdir()
     for paths, shots, words in [
-        ([blank], None, "blank.png"), ([two], None, "faces"), ([text], None, "text.jpg"), ([tmp_path / "gone.png"], None, "no such"),
-        ([tmp_path / "folder"], None, "no photos"), ([], None, "got none"), ([photo], 3, "only 1"), ([photo], 0, "1 or more"),
-    ]:  # fmt: skip
+        ([blank], None, "blank.png"),
+        ([two], None, "faces"),
+        ([text], None, "text.jpg"),
+        ([tmp_path / "gone.png"], None, "no such"),
+        ([tmp_path / "folder"], None, "no photos"),
+        ([], None, "got none"),
+        ([photo], 3, "only 1"),
+        ([photo], 0, "1 or more"),
+    ]:
         with pytest.raises(TalkingHeadError, match=words):
             person_images(paths, shots, 32, data)
 

@@ -171,7 +171,7 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
 
 
 def remove_version(models: str | os.PathLike, person: str, version: int) -> bool:
-    """Remove one version of `person`; whether it was there. No server may still be told to load it."""
+    """Removes all versions, finished or not, and the work folder; returns what was removed."""
     root = pathlib.Path(models)
     with lock(root, f"{person}.publishing", wait=True):
         path = root / person / str(version)

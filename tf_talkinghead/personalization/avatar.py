@@ -56,7 +56,7 @@ class Avatar:
 
     @property
     def generator(self):
-        """FoldedGenerator with these weights: `generator(y, psi_hat) -> x_hat`; built at the first use."""
+        """FoldedGenerator with these weights, built at the first use: `(y, psi_hat) -> x_hat`."""
         if not hasattr(self, "_generator"):
             self._generator = folded_generator(self.config.model, self.weights)
             self._forward = tf.function(self._generator, autograph=False, reduce_retracing=True)
