@@ -11,7 +11,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving import config_protos
-from serving.batching import options_from_proto
+from serving.batching_options import options_from_proto
 from tests.c_api import Session
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar

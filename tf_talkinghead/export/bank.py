@@ -22,6 +22,7 @@ removes the vector and card from every version; the SavedModels stay, since noth
 member. A fine-tuned person has a generator of their own and cannot join.
 """
 
+import contextlib
 import os
 import pathlib
 import zipfile
@@ -152,7 +153,7 @@ def join(models_dir: str | os.PathLike, person: str, avatar: Avatar) -> bool:
     if avatar.mode not in SHARED_MODES or not _member_files(models_dir):
         return False
     vector, card = _vector(person, avatar), _card(person, avatar)
-    with store.lock(models_dir, BANK, wait=True):
+    with _unchanging(models_dir):
         banks = {path: read_members(path) for path in _member_files(models_dir)}
         newest = next(iter(banks.values()), None)
         if newest is None or newest.generator != generator_sha256(avatar):
@@ -174,8 +175,8 @@ def leave(models_dir: str | os.PathLike, person: str) -> bool:
     legacy = [root / name for name in LEGACY_FILES if (root / name).exists()]
     if not (root / BANK).exists() and not legacy and not store.unfinished(root, BANK):
         return False
-    with store.lock(root, BANK, wait=True):
-        store.remove_unfinished(root, BANK)
+    store.remove_unfinished(root, BANK)
+    with _unchanging(root):
         for partial in (root / BANK).glob(f"*/.{VECTORS_FILE}-*"):
             partial.unlink()
         found = False
@@ -217,6 +218,13 @@ def bank_people(
             else:
                 left_out.append(name)
     return avatars, left_out
+
+
+@contextlib.contextmanager
+def _unchanging(models_dir):
+    """While nobody else joins or leaves, and no version of the bank appears or is removed."""
+    with store.lock(models_dir, BANK, wait=True), store.versions_lock(models_dir, BANK):
+        yield
 
 
 def _member_files(models_dir):

@@ -119,6 +119,11 @@ def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[N
         yield
 
 
+def versions_lock(models: str | os.PathLike, person: str):
+    """The lock under which versions of `person` appear, disappear or have a file replaced."""
+    return lock(models, f"{person}.publishing", wait=True)
+
+
 def publish(
     models: str | os.PathLike, person: str, write: Callable[[pathlib.Path, int], None]
 ) -> pathlib.Path:
@@ -137,7 +142,7 @@ def publish(
     root = pathlib.Path(models)
     root.mkdir(parents=True, exist_ok=True)
     last = root / person / _LAST_VERSION_FILE
-    with lock(root, f"{person}.publishing", wait=True):
+    with versions_lock(root, person):
         _sweep(root, person)
         staging = pathlib.Path(tempfile.mkdtemp(prefix=f".publishing-{person}-", dir=root))
         try:
@@ -163,7 +168,7 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
     if keep < 1:
         raise InputError(f"--keep_versions={keep}: expected 1 or more; --delete removes a person")
     root = pathlib.Path(models)
-    with lock(root, f"{person}.publishing", wait=True):
+    with versions_lock(root, person):
         removed = versions(root, person)[:-keep]
         for version in removed:
             _remove(root, person, root / person / str(version))
@@ -171,9 +176,12 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
 
 
 def remove_version(models: str | os.PathLike, person: str, version: int) -> bool:
-    """Removes all versions, finished or not, and the work folder; returns what was removed."""
+    """Removes one version of `person`; returns whether it was there.
+
+    No server may still be told to load it.
+    """
     root = pathlib.Path(models)
-    with lock(root, f"{person}.publishing", wait=True):
+    with versions_lock(root, person):
         path = root / person / str(version)
         if not path.exists():
             return False
@@ -185,7 +193,7 @@ def delete_folders(models: str | os.PathLike, person: str) -> list[str]:
     """Removes all versions, finished or not, and the work folder; returns what was removed."""
     root = pathlib.Path(models)
     removed = []
-    with lock(root, f"{person}.publishing", wait=True):
+    with versions_lock(root, person):
         found = versions(root, person)
         if (root / person).exists():
             _remove(root, person, root / person)
@@ -214,7 +222,7 @@ def unfinished(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
 
 def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
     """Removes what killed publishers of `person` left; whether there was anything."""
-    with lock(models, f"{person}.publishing", wait=True):
+    with versions_lock(models, person):
         return _sweep(pathlib.Path(models), person)
 
 
