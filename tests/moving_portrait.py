@@ -8,8 +8,8 @@ from skimage import data
 
 from tests.face_points import COLLINS
 from tf_talkinghead.driving.scripted_motion import scripted_motion
-from tf_talkinghead.faces.warping import warp
 from tf_talkinghead.evaluation.protocol import PersonClip, Source
+from tf_talkinghead.faces.warping import warp
 
 PORTRAIT = data.astronaut()[40:216, 136:312]  # what COLLINS is fractions of
 

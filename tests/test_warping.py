@@ -1,4 +1,4 @@
-"""Piecewise-affine warp: by hand, against scipy over the same mesh, and points at or off the edge."""
+"""Piecewise-affine warp: by hand, against scipy over the same mesh, and off the edge."""
 
 import cv2
 import numpy as np

@@ -75,7 +75,7 @@ def test_a_mouth_that_stays_as_it_is_hardly_changes(portrait):
 
 
 def test_among_the_pairs_are_shut_eyes_and_open_mouths():
-    pairs, targets = warps.training_pairs(
+    _, targets = warps.training_pairs(
         _ramp()[None], np.float32(COLLINS)[None], 60, 0, reach=0.5, motion=1.0
     )
     eyes, mouths = (

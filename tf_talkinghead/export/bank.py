@@ -201,7 +201,7 @@ def _entry(name, avatar):
         avatar.config,
         avatar.mode,
         avatar.reference_landmarks,
-        avatar.facts,
+        avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
     return vector, card

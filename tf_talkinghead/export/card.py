@@ -5,6 +5,7 @@ The same mark stands in every JPEG as a comment segment (ITU T.81, B.2.4.5), so 
 server still says what it is; a re-encoder may drop it.
 """
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -49,6 +50,10 @@ def make_card(
         "face_similarity": facts.get("face_similarity"),
         "seconds": facts.get("seconds"),
         "tradeoff": facts.get("tradeoff", []),
+        "settings": {
+            "personalize": dataclasses.asdict(config.personalize),
+            "export": dataclasses.asdict(config.export),
+        },
         "reference_landmarks": np.round(np.asarray(reference_landmarks, np.float64), 6).tolist(),
         "weights_sha256": weights_hash,
         "trained_weights_sha256": facts.get("trained_weights_sha256"),

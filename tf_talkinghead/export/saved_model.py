@@ -169,7 +169,7 @@ def export_person(
         config,
         avatar.mode,
         avatar.reference_landmarks,
-        avatar.facts,
+        avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
     card["stored_dtype"] = dtype

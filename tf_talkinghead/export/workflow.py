@@ -1,10 +1,13 @@
-"""A person from beginning to end: images in, a published avatar out; and gone again.
+"""A person's avatar from images to a published version, published again, and deleted.
 
     make_person("demo", "ann", ["photos/ann"], "avatars")    # -> Made(version, avatar, ...)
+    publish_again("avatars", "ann", dtype="float16")         # -> the new version's folder
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
-In <models>/.work/<person>/ lie the crops (inputs.npz), the finished avatar, the run's state and the previews. A process
-killed at any moment is taken up by the same command; only a finished version is ever seen in <models>/<person>/.
+In <models>/.work/<person>/ lie the crops (inputs.npz), the finished avatar, the run's state and the
+previews. The same command continues after a kill at any moment; only a finished version is ever
+visible in <models>/<person>/. Settings left at None come from the run's file, or from the avatar's
+where it is published again (personalization/settings.py).
 """
 
 import dataclasses
@@ -16,15 +19,16 @@ import shutil
 import numpy as np
 
 from tf_talkinghead import files
-from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
-from tf_talkinghead.export.saved_model import check_dtype, export_person
+from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.files import arrays_sha256
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
-from tf_talkinghead.personalization.personalize import MODES, personalize, recipe
+from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.personalization.preview import write_preview
 from tf_talkinghead.personalization.reference_images import person_images
+from tf_talkinghead.personalization.settings import resolve
+from tf_talkinghead.training.content_loss import check_weight_files
 from tf_talkinghead.weights.store import load_trained
 
 
@@ -46,95 +50,129 @@ def make_person(
     images: list[str],
     models: str | os.PathLike,
     shots: int | None = None,
-    mode: str = "fine_tune",
+    mode: str | None = None,
     steps: int | None = None,
     keep_versions: int | None = None,
     work_dir: str | os.PathLike | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     force: bool = False,
     progress: bool = True,
+    vgg19_weights: str | None = None,
+    vggface_weights: str | None = None,
 ) -> Made:
-    """Personalise `weights` with `images` and publish the avatar as the next version of `person` in `models`.
+    """Personalise `weights` with `images` and publish the avatar as the next version of `person`.
 
-    shots: how many images, by default min(8, what there is). steps: generator updates, by default the recipe's.
-    Everything that can be refused is refused before anything slow.
+    Args:
+      weights: "demo", a run directory or one of its snapshots.
+      person: the folder's and the served model's name.
+      images: photos, folders and videos of one person.
+      models: folder of all models.
+      shots: number of images to use; None: the run's, or all where there are fewer.
+      mode, steps, dtype: None: the run's. `steps` are generator updates, `dtype` that of stored
+        weights.
+      keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+      work_dir: folder for people's work folders instead of <models>/.work.
+      force: take the largest of several faces, and let the images be of different people.
+      progress: whether to show a progress bar.
+      vgg19_weights, vggface_weights: files of the content loss where the run's paths do not exist
+        here.
+
+    Raises:
+      InputError: a flag, file or image cannot be used; known before anything slow or written.
     """
     store.check_name(person)
-    check_dtype(dtype)
-    _check(mode, steps, keep_versions)
+    _check_keep_versions(keep_versions)
+    trained = load_trained(weights)
+    config = resolve(
+        trained.config,
+        shots=shots,
+        mode=mode,
+        steps=steps,
+        dtype=dtype,
+        vgg19_weights=vgg19_weights,
+        vggface_weights=vggface_weights,
+    )
+    if config.personalize.mode != "feed_forward":
+        check_weight_files(config.losses)
+    trained = dataclasses.replace(trained, config=config)
     work = _work(models, person, work_dir)
     with store.lock(models, person):
         store.note_place(models, person, work)
-        trained = load_trained(weights)
-        config = dataclasses.replace(recipe(trained.config), mode=mode)
-        if steps is not None:
-            config = dataclasses.replace(config, steps=steps, single_steps=steps)
         found = person_images(
-            images, shots, trained.config.model.image_size, trained.preparation, force=force
+            images,
+            shots,
+            config.model.image_size,
+            trained.preparation,
+            force=force,
+            default_shots=config.personalize.shots,
         )
         _keep_inputs(found, work)
         avatar = personalize(
             trained,
             found.images,
             found.landmarks,
-            config,
-            work,
-            progress,
-            {"inputs_sha256": found.sha256},
+            work_dir=work,
+            progress=progress,
+            inputs_sha256=found.sha256,
         )
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)
         in_bank = bank.join(models, person, avatar)
-        if not in_bank:  # a former vector of this person, on other weights or of another mode, is not this avatar
+        # A former vector of this person, on other weights or of another mode, is not this avatar.
+        if not in_bank:
             bank.leave(models, person)
-        version = export_person(avatar, models, person, dtype=dtype)
+        version = export_person(avatar, models, person, **_precision(config))
         pruned = store.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
 
 
 def publish_again(
-    models, person: str, work_dir=None, dtype="float32", bfloat16_compute=False, keep_versions=None
+    models, person: str, work_dir=None, dtype=None, bfloat16_compute=None, keep_versions=None
 ) -> pathlib.Path:
-    """Publish what personalisation left of `person` as a new version; its folder."""
+    """Publish the last avatar of `person` as a new version; returns the version's folder.
+
+    Args:
+      models: folder of all models.
+      person: whose avatar.
+      work_dir: the one the person was personalised with; None: where they last were.
+      dtype, bfloat16_compute: of stored weights and of convolutions; None: as the avatar was made.
+      keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+
+    Raises:
+      InputError: there is no avatar of that name, or a flag has an impossible value.
+    """
     store.check_name(person)
-    check_dtype(dtype)
-    _check("fine_tune", None, keep_versions)
-    avatar = load_avatar(
-        _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
-    )
-    return export_person(
-        avatar,
-        models,
-        person,
-        dtype=dtype,
-        bfloat16_compute=bfloat16_compute,
-        keep_versions=keep_versions,
-    )
+    _check_keep_versions(keep_versions)
+    place = _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
+    avatar = load_avatar(place)
+    config = resolve(avatar.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
+    avatar = dataclasses.replace(avatar, config=config)
+    precision = _precision(config)
+    return export_person(avatar, models, person, keep_versions=keep_versions, **precision)
 
 
 def publish_bank(
-    weights: str, models, people=(), dtype="float32", bfloat16_compute=False, keep_versions=None
+    weights: str, models, people=(), dtype=None, bfloat16_compute=None, keep_versions=None
 ):
-    """Publish the shared generator of `weights` as the bank; (its folder, the names of the people in it).
+    """Publish the shared generator of `weights` as the bank; (its folder, its people's names).
 
-    people: whom to put in; none named: everyone made with these weights by `feed_forward` or `vector`.
+    people: whom to put in; none named: everyone made with these weights by `feed_forward` or
+    `vector`. dtype, bfloat16_compute: None: the run's.
     """
-    check_dtype(dtype)
-    _check("vector", None, keep_versions)
+    _check_keep_versions(keep_versions)
     trained = load_trained(weights)
+    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
     folded = trained.generator.folded("float32").get_weights()
     avatars = bank.bank_people(models, list(people), arrays_sha256(folded))
     reference = next((a.reference_landmarks for a in avatars.values()), _plain_face())
-    version = bank.export_bank(
-        trained.config, folded, models, avatars, reference, dtype, bfloat16_compute
-    )
+    version = bank.export_bank(config, folded, models, avatars, reference, **_precision(config))
     if keep_versions:
         store.prune(models, store.BANK, keep_versions)
     return version, sorted(avatars)
 
 
 def delete_person(models: str | os.PathLike, person: str) -> list[str]:
-    """Remove `person` everywhere; returns what was removed, in words. InputError if there was nothing.
+    """Remove `person` everywhere; what was removed, in words. InputError if there was nothing.
 
     The models' versions go in one rename, so no server finds half of them.
     """
@@ -157,30 +195,33 @@ def delete_person(models: str | os.PathLike, person: str) -> list[str]:
     (pathlib.Path(models) / ".locks" / person).unlink(missing_ok=True)
     if not removed:
         raise InputError(
-            f"{person}: nobody of that name in {models} (there: {', '.join(store.people(models)) or 'nobody'})"
+            f"{person}: nobody of that name in {models}"
+            f" (there: {', '.join(store.people(models)) or 'nobody'})"
         )
     return removed
 
 
 def _work(models, person, work_dir):
-    """The person's work folder: under `work_dir` where one is given, and then in a folder of the person's own."""
+    """The person's work folder: <work_dir>/<person> where one is given."""
     return (
         pathlib.Path(work_dir).absolute() / person if work_dir else store.work_dir(models, person)
     )
 
 
 def _plain_face():
-    """Landmarks [68, 2] for a bank of nobody: the middle of the picture, enough for a bad row to draw nothing odd."""
+    """Landmarks [68, 2] for a bank of nobody: all at the centre: a bad row draws a point."""
     return np.full((68, 2), 0.5, np.float32)
 
 
-def _check(mode, steps, keep_versions):
-    if mode not in MODES:
-        raise ConfigError(f"--mode={mode}: expected one of {', '.join(MODES)}")
-    if steps is not None and steps < 1:
-        raise InputError(
-            f"--steps={steps}: expected 1 or more; without training there is --mode=feed_forward"
-        )
+def _precision(config):
+    """Number formats of an export, as named arguments."""
+    return {
+        "dtype": config.export.dtype,
+        "bfloat16_compute": config.export.bfloat16_compute,
+    }
+
+
+def _check_keep_versions(keep_versions):
     if keep_versions is not None and keep_versions < 1:
         raise InputError(f"--keep_versions={keep_versions}: expected 1 or more")
 
