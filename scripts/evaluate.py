@@ -73,6 +73,14 @@ _INCEPTION = flags.DEFINE_string(
     "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), "
     "a file, or none.",
 )
+_VGG19 = flags.DEFINE_string(
+    "vgg19_weights",
+    None,
+    "File of VGG19's Caffe weights, for weights trained with --perceptual=vgg; default: the run's.",
+)
+_VGGFACE = flags.DEFINE_string(
+    "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
+)
 _ALLOW_TRAINED = flags.DEFINE_boolean(
     "allow_trained", False, "Evaluate people the weights were trained on too; the report says so."
 )
@@ -108,6 +116,8 @@ def main(argv):
         face_embedding=_EMBEDDING.value,
         inception=_INCEPTION.value,
         allow_trained=_ALLOW_TRAINED.value,
+        vgg19_weights=_VGG19.value,
+        vggface_weights=_VGGFACE.value,
         command=shlex.join(["python", "-m", "scripts.evaluate", *_given()]),
     )
     measured = len({row.person for row in report.results})

@@ -13,9 +13,16 @@ from tf_talkinghead.errors import InputError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_string("person", None, "Publish this person's last avatar as a new version.")
-flags.DEFINE_string("dtype", "float32", "Of the weights on disk: float32, float16 or bfloat16.")
+flags.DEFINE_string(
+    "dtype",
+    None,
+    "Storage type of the weights: float32, float16 or bfloat16; default: as personalised (a person)"
+    " or the run's (a bank).",
+)
 flags.DEFINE_bool(
-    "bfloat16_compute", False, "Convolutions in bfloat16: faster on some CPUs, a few levels off."
+    "bfloat16_compute",
+    None,
+    "Convolutions in bfloat16: faster on some CPUs, a few levels off; default: likewise (no).",
 )
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir the person was personalised with.")

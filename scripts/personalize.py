@@ -1,9 +1,11 @@
-"""A person from photos or a clip (Sec. 3.3): personalise, preview, and publish for TensorFlow Serving.
+"""Make an avatar from photos or clips of a person (Sec. 3.3) and publish it for TensorFlow Serving.
 
-    python -m scripts.personalize --weights=demo --person=ann --images=photos/ann,clip.mp4 --models=avatars
+    python -m scripts.personalize --weights=demo --person=ann --models=avatars \\
+        --images=photos/ann,clip.mp4
 
-The next version of <models>/<person>/ appears when all is done; <models>/.work/<person>/ holds preview.png, preview.mp4
-and what `scripts.export` needs. A killed run is taken up by the same command.
+The next version of <models>/<person>/ appears when all is done; <models>/.work/<person>/ holds
+preview.png, preview.mp4 and what `scripts.export` needs. The same command continues a killed run. A
+setting without a flag is that of the run's config.json.
 """
 
 from absl import flags
@@ -23,15 +25,29 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_integer(
-    "shots", None, "How many images to use; by default 8, or all where there are fewer."
+    "shots", None, "Number of images to use; default: the run's (8), or all where there are fewer."
 )
-flags.DEFINE_string("mode", "fine_tune", "fine_tune, feed_forward or vector.")
-flags.DEFINE_integer("steps", None, "Generator updates; by default the recipe's.")
+flags.DEFINE_string(
+    "mode", None, "fine_tune, feed_forward or vector; default: the run's (fine_tune)."
+)
+flags.DEFINE_integer("steps", None, "Generator updates; default: the run's.")
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string(
     "work_dir", None, "Folder for people's work folders, instead of <models>/.work."
 )
-flags.DEFINE_string("dtype", "float32", "Of the weights on disk: float32, float16 or bfloat16.")
+flags.DEFINE_string(
+    "dtype",
+    None,
+    "Storage type of the weights: float32, float16 or bfloat16; default: the run's (float32).",
+)
+flags.DEFINE_string(
+    "vgg19_weights",
+    None,
+    "File of VGG19's Caffe weights, for weights trained with --perceptual=vgg; default: the run's.",
+)
+flags.DEFINE_string(
+    "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
+)
 flags.DEFINE_bool(
     "force", False, "Take the largest of several faces, and images that look like different people."
 )
@@ -56,26 +72,24 @@ def main(argv):
         work_dir=FLAGS.work_dir,
         dtype=FLAGS.dtype,
         force=FLAGS.force,
+        vgg19_weights=FLAGS.vgg19_weights,
+        vggface_weights=FLAGS.vggface_weights,
     )
-    for look in made.avatar.history:
-        error = (
-            "no face found"
-            if look["landmark_error"] is None
-            else f"{100 * look['landmark_error']:.1f} % of the eye distance"
-        )
-        likeness = "held-out image" if look["held_out"] else "images given"
+    for scores in made.avatar.history:
+        error = scores["landmark_error"]
+        error = "no face found" if error is None else f"{100 * error:.1f} % of the eye distance"
+        compared = "held-out image" if scores["held_out"] else "images given"
         print(
-            f"step {look['step']}: SSIM {look['ssim']:.3f} ({likeness}), "
-            f"face similarity {look['face_similarity']:.2f}, landmarks off by {error}"
+            f"step {scores['step']}: SSIM {scores['ssim']:.3f} ({compared}), "
+            f"face similarity {scores['face_similarity']:.2f}, landmark error {error}"
         )
     if made.in_bank:
         print(f"{FLAGS.person} is in the bank too")
     if made.pruned:
         print(f"removed versions {', '.join(map(str, made.pruned))}")
     print("\n".join(f"{path}" for path in made.previews))
-    print(
-        f"{made.version}: published in {made.avatar.facts['seconds']:.0f} s from {made.avatar.facts['images']} images"
-    )
+    facts = made.avatar.facts
+    print(f"{made.version}: published in {facts.seconds:.0f} s from {facts.images} images")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from skimage import data
 
 from tests.face_points import COLLINS
 from tf_talkinghead.driving.scripted_motion import scripted_motion
-from tf_talkinghead.evaluation.baselines import warp_image
 from tf_talkinghead.evaluation.protocol import PersonClip, Source
+from tf_talkinghead.faces.warping import warp
 
 PORTRAIT = data.astronaut()[40:216, 136:312]  # what COLLINS is fractions of
 
@@ -23,9 +23,7 @@ def clip(frames=90, size=96, tint=0):
     portrait = PORTRAIT if not tint else np.roll(PORTRAIT, tint, axis=-1)
     image = cv2.resize(portrait, (size, size), interpolation=cv2.INTER_AREA)
     landmarks = scripted_motion(COLLINS, frames=frames)
-    return PersonClip(
-        np.stack([warp_image(image, COLLINS, points) for points in landmarks]), landmarks
-    )
+    return PersonClip(np.stack([warp(image, COLLINS, points) for points in landmarks]), landmarks)
 
 
 def source(person, frames=90, size=96, tint=0):

@@ -1,4 +1,4 @@
-"""Avatars with random weights, for tests that export, serve or drive one."""
+"""Avatars with random weights, for tests that export, serve or drive one whatever it shows."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from tests.face_points import COLLINS
 from tf_talkinghead.config import preset
 from tf_talkinghead.models.generator import Generator, adain_size
 from tf_talkinghead.models.layers import converge_spectral_norms
-from tf_talkinghead.personalization.avatar import Avatar
+from tf_talkinghead.personalization.avatar import Avatar, Facts
 
 
 def random_generator(config, seed=0):
@@ -29,10 +29,9 @@ def random_avatar(name="tiny", seed=0, mode="fine_tune"):
     psi_hat = (
         np.random.default_rng(seed).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
     )
-    facts = {"images": 1, "steps": 0, "trained_weights_sha256": weights_sha256(seed)}
-    return Avatar(
-        config, mode, generator.folded("float32").get_weights(), psi_hat, COLLINS, facts
-    ), generator
+    facts = Facts(images=1, steps=0, trained_weights_sha256=weights_sha256(seed))
+    weights = generator.folded("float32").get_weights()
+    return Avatar(config, mode, weights, psi_hat, COLLINS, facts), generator
 
 
 def weights_sha256(seed=0):

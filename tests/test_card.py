@@ -1,5 +1,6 @@
 """The card of an exported avatar, and the digests in it."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -11,11 +12,12 @@ from tests.random_avatars import random_avatar
 from tf_talkinghead import files
 from tf_talkinghead.export import card
 from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.personalization.avatar import Facts
 
 
 def test_the_card_of_a_version_is_true(tmp_path):
     avatar, _ = random_avatar("tiny", mode="vector")
-    avatar.facts.update(
+    avatar.facts = Facts(
         images=3,
         steps=7,
         loss_before=2.5,
@@ -30,7 +32,11 @@ def test_the_card_of_a_version_is_true(tmp_path):
         "mode": "vector",
         "preset": "tiny",
         "resolution": 32,
-        **{k: avatar.facts[k] for k in avatar.facts},
+        **avatar.facts.to_dict(),
+        "settings": {
+            "personalize": dataclasses.asdict(avatar.config.personalize),
+            "export": dataclasses.asdict(avatar.config.export),
+        },
     }
     assert {key: found[key] for key in expected} == expected
     assert found["adain_size"] == len(avatar.psi_hat)

@@ -14,7 +14,7 @@ from tf_talkinghead.errors import InputError
 
 # (points of one closed or open line, closed, RGB): METHOD's table of parts, written down a second time.
 LINES = [
-    (range(0, 17), False, (255, 255, 255)),
+    (range(17), False, (255, 255, 255)),
     (range(17, 22), False, (255, 128, 0)),
     (range(22, 27), False, (255, 128, 0)),
     (range(27, 31), False, (0, 128, 255)),

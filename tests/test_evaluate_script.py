@@ -9,8 +9,10 @@ import pytest
 
 from tests.moving_portrait import clip
 from tests.script_runner import run_script
+from tf_talkinghead.config import replace
 from tf_talkinghead.data import video
 from tf_talkinghead.evaluation.protocol import resized
+from tf_talkinghead.weights.store import empty, save_trained
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,15 @@ def videos(tmp_path_factory):
     return folder
 
 
-def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
+@pytest.fixture(scope="module")
+def vgg_weights(tmp_path_factory, tiny):
+    """Weights whose run used VGGFace from a file that is not on this machine."""
+    elsewhere = {"losses.perceptual": "vgg", "losses.vgg19": 0.0}
+    elsewhere["losses.vggface_weights"] = "/not/on/this/machine.h5"
+    return save_trained(empty(replace(tiny, elsewhere)), tmp_path_factory.mktemp("weights"))
+
+
+def test_from_videos_to_report_and_wrong_flags(videos, vgg_weights, tmp_path):
     output = tmp_path / "report"
     some = [
         f"--data={videos}",
@@ -52,6 +62,8 @@ def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
         [*some, f"--weights={tmp_path}"],
         [*some, "extra"],
         ["--mode=warp"],
+        [*some[:2], "--mode=feed_forward,vector", f"--weights={vgg_weights}"],
+        [*some[:2], "--mode=vector", f"--weights={vgg_weights}", "--vggface_weights=gone.h5"],
     )
     assert good.code == 0, good.stderr
     assert good.stdout.strip().endswith("report.md: 1 people, 1 problems") and again.code == 0
@@ -74,6 +86,8 @@ def test_from_videos_to_report_and_wrong_flags(videos, tmp_path):
         "--size",
         "extra",
         "--data",
+        "no file at /not/on/this/machine.h5",
+        "no file at gone.h5",
     ]
     for result, name in zip(bad, named, strict=True):
         assert (

@@ -18,7 +18,7 @@ from tests.random_avatars import random_avatar
 from tf_talkinghead.export import store, workflow
 from tf_talkinghead.export.bank_files import read_members
 from tf_talkinghead.export.saved_model import export_person
-from tf_talkinghead.personalization.avatar import save_avatar
+from tf_talkinghead.personalization.avatar import Facts, save_avatar
 from tf_talkinghead.weights.store import empty, load_trained, save_trained
 
 HOOK = """
@@ -53,7 +53,7 @@ def made(tiny, tmp_path_factory):
     trained = empty(tiny)
     trained.generator.set_weights(generator.get_weights())
     weights, models = save_trained(trained, root / "weights"), root / "models"
-    facts = {"trained_weights_sha256": load_trained(weights).provenance["sha256"]}
+    facts = Facts(trained_weights_sha256=load_trained(weights).provenance["sha256"])
     for share, name in ((0.5, "ann"), (1.0, "bob")):
         avatar = dataclasses.replace(shared, facts=facts, psi_hat=share * shared.psi_hat)
         save_avatar(avatar, store.work_dir(models, name))

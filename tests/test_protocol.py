@@ -7,7 +7,7 @@ import pytest
 
 from tests.face_points import COLLINS
 from tests.moving_portrait import clip
-from tf_talkinghead.config import PreparationConfig, EvaluationConfig
+from tf_talkinghead.config import EvaluationConfig, PreparationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation.protocol import resized, sources, split

@@ -1,4 +1,4 @@
-"""Whether the images given are of one person: by hand-made face vectors, and on real faces where there are any."""
+"""Whether images are of one person: by hand-made face vectors, and on real faces if installed."""
 
 import collections
 import csv
@@ -23,7 +23,7 @@ DATA = PreparationConfig()
 
 
 def _faces(monkeypatch, places):
-    """Faces whose vectors lie at these places of one line, so that their distances are the differences."""
+    """Faces whose vectors lie at these places of a line: distances are differences."""
     vectors = np.zeros((len(places), 128), np.float32)
     vectors[:, 0] = places
     monkeypatch.setattr(reference_images, "face_vectors", lambda images, landmarks: vectors)
@@ -66,7 +66,7 @@ def test_force_lets_people_differ(monkeypatch, portrait, tmp_path):
 def test_a_film_that_cuts_to_another_person_is_refused_by_its_times(
     monkeypatch, portrait, tmp_path
 ):
-    """Two seconds of a face, whose vectors change at 1.2 s; what recognises faces is a stand-in, the rest is real."""
+    """Two seconds of a face whose vectors, which are made by hand, change at 1.2 s."""
     write_face(tmp_path / "a.mp4", portrait, 50)
 
     def vectors(images, landmarks):

@@ -1,4 +1,4 @@
-"""A person from files to a published avatar and away again; bad input is refused in one line."""
+"""From files to a published avatar and its deletion; mistakes are refused in one sentence."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
 def test_a_work_folder_elsewhere_is_found_again_and_removed(tmp_path):
     avatar, _ = random_avatar("tiny")
     models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
-    work = room._work(models, "ann", elsewhere)
+    work = elsewhere / "ann"
     store.note_place(models, "ann", work)
     save_avatar(avatar, work)
     assert room.publish_again(models, "ann").name == "1"
@@ -155,9 +155,11 @@ def test_a_folder_is_its_photos_in_order(photo, portrait):
         {"person": "../up"},
         {"person": "bank"},
         {"dtype": "int8"},
+        {"shots": 0},
+        {"weights": "nowhere"},
     ],
 )
-def test_what_is_wrong_in_the_flags_is_said_before_anything_is_written(tmp_path, photo, changes):
+def test_wrong_flags_are_refused_before_anything_is_written(tmp_path, photo, changes):
     arguments = {
         "weights": "demo",
         "person": "ann",
@@ -165,7 +167,7 @@ def test_what_is_wrong_in_the_flags_is_said_before_anything_is_written(tmp_path,
         "models": tmp_path / "models",
         **changes,
     }
-    with pytest.raises((TalkingHeadError, config.ConfigError)):
+    with pytest.raises(InputError):
         room.make_person(**arguments)
     assert not (tmp_path / "models").exists()
 

@@ -134,7 +134,9 @@ def from_json(text: str) -> Config:
     impossible values.
 
     Runs of version 0.1 stored the preparation's defaults in section `data`, whatever the data were
-    made with: those fields are left out.
+    made with: those fields are left out. A file of an earlier version also lacks fields that came
+    later. In the sections that trained the weights they are the class's (the paper's: the term was
+    off then); in those that personalise and export them they are the preset's.
     """
     try:
         tree = json.loads(text)
@@ -146,4 +148,15 @@ def from_json(text: str) -> Config:
     del tree["schema"]
     if isinstance(tree.get("data"), dict):
         tree["data"] = {name: v for name, v in tree["data"].items() if name not in _PREPARATION}
-    return build(Config, tree)
+    return build(Config, _completed(tree))
+
+
+def _completed(tree):
+    """`tree` with its preset's values for fields it lacks in the sections that later steps read."""
+    if tree.get("preset") not in PRESETS:
+        return tree
+    defaults = dataclasses.asdict(preset(tree["preset"]))
+    for section in ("personalize", "export"):
+        if isinstance(tree.get(section, {}), dict):
+            tree[section] = {**defaults[section], **tree.get(section, {})}
+    return tree

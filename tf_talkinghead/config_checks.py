@@ -77,6 +77,7 @@ RANGES = {
     "data.gaze_dropout": _SHARE,
     "data.augment.colour": _SHARE,
     "data.augment.geometry": _SHARE,
+    "personalize.shots": _COUNT,
     "personalize.steps": _ANY_COUNT,
     "personalize.epochs": _COUNT,
     "personalize.batch_size": _COUNT,
@@ -122,6 +123,7 @@ CHOICES = {
     "meta.dtype": ("float32", "mixed_bfloat16"),
     "data.short_clips": ("repeat", "skip"),
     "personalize.mode": ("fine_tune", "feed_forward", "vector"),
+    "export.dtype": ("float32", "float16", "bfloat16"),
 }
 
 

@@ -161,6 +161,7 @@ class PersonalizeConfig(_Section):
     """A new person (Sec. 3.3)."""
 
     mode: str = "fine_tune"  # "fine_tune" (paper FT), "feed_forward" (paper FF) or "vector" (ours)
+    shots: int = 8  # T, images used, or all where there are fewer; paper 1, 8, 32
     steps: int = 0  # generator updates; 0: as many as `epochs` come to
     epochs: int = 40  # passes over the T images, where `steps` is 0; paper 40
     batch_size: int = 8  # ours
@@ -174,14 +175,14 @@ class PersonalizeConfig(_Section):
     discriminator_learning_rate: float = 2e-4  # paper 2e-4
     discriminator_steps: int = 1  # D updates for one G update; ours
     ema_decay: float = 0.99  # ours; 0 turns the average off
-    # of all rates, what is left at the end of their cosine fall; ours, paper constant
+    # share of all rates left after their cosine decay; ours, paper constant
     final_rate: float = 1.0
-    warm_up: int = 0  # updates over which the rates rise to their full height; ours
+    warm_up: int = 0  # updates over which the rates rise to their full value; ours
     # share of the updates after which D takes part, 1 never; ours, paper 0
     adversarial_from: float = 0.0
     # share of training pairs warped towards another pose, pinned at the border; ours
     warp: float = 0.0
-    warped_pairs: int = 200  # how many such pairs are made; ours
+    warped_pairs: int = 200  # number of such pairs; ours
     # how far towards another image's pose a pair is warped, a share of the way; ours
     warp_reach: float = 0.5
     # strength of scripted motions among the pairs, 1 a few degrees of turning; ours
@@ -212,6 +213,8 @@ class PersonalizeConfig(_Section):
 class ExportConfig(_Section):
     """The SavedModel of a person (ours)."""
 
+    dtype: str = "float32"  # of the stored weights: "float32", "float16" or "bfloat16"
+    bfloat16_compute: bool = False  # of convolutions: faster on some CPUs, a few levels off
     # Rows in one server-side batch: the largest power of two whose batch takes under 400 MB
     # (`benchmark serving --option=measure=memory`: paper 335 MB for 4, 864 for 8; demo 146 for 16,
     # 308 for 32), and 16 at most, since beyond 8 a frame gets no cheaper and other callers wait

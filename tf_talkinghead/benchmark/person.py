@@ -1,10 +1,9 @@
-"""Seconds from images to a published avatar, by T and mode; loading it; and the export against the training graph.
+"""Seconds from images to a published avatar, by T and mode; of loading and rendering it.
 
-The images are a portrait bent to a made-up motion, at the preset's size; weights are those of `--option=weights=...`, or
-freshly made networks of the preset, which take as long.
+The images are a pattern warped to a scripted motion, at the preset's size; the weights are those of
+`--option=weights=...`, or untrained networks of the preset, which take as long.
 """
 
-import dataclasses
 import pathlib
 import tempfile
 import time
@@ -17,7 +16,8 @@ from tf_talkinghead.config import preset as preset_config
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.export.saved_model import export_person
-from tf_talkinghead.personalization.personalize import personalize, recipe
+from tf_talkinghead.personalization.personalize import personalize
+from tf_talkinghead.personalization.settings import resolve
 from tf_talkinghead.personalization.warps import warp
 from tf_talkinghead.weights.store import empty, load_trained
 
@@ -25,7 +25,7 @@ OPTIONS = {
     "weights": '"demo" or a run directory; networks of the preset without training by default',
     "shots": "numbers of images, 8 by default, such as 1,8,32",
     "modes": "fine_tune, vector, feed_forward (default: all)",
-    "steps": "updates instead of the recipe's",
+    "steps": "updates instead of the run's",
 }
 
 
@@ -40,11 +40,8 @@ def run(preset, options):
         for shots in map(int, options.get("shots", "8").split(",")):
             images, landmarks = _made_up(trained.config.model.image_size, shots)
             for mode in options.get("modes", "fine_tune,vector,feed_forward").split(","):
-                config = dataclasses.replace(recipe(trained.config), mode=mode)
-                if "steps" in options:
-                    config = dataclasses.replace(
-                        config, steps=int(options["steps"]), single_steps=int(options["steps"])
-                    )
+                steps = int(options["steps"]) if "steps" in options else None
+                config = resolve(trained.config, mode=mode, steps=steps).personalize
                 began = time.perf_counter()
                 avatar = personalize(trained, images, landmarks, config, progress=False)
                 trained_at = time.perf_counter()
@@ -98,7 +95,8 @@ def _oval():
     parts = [
         arc((0.5, 0.42), 0.28, 0.38, 17, 180, 0),
         arc((0.38, 0.34), 0.09, 0.04, 5, 180, 360), arc((0.62, 0.34), 0.09, 0.04, 5, 180, 360),
-        np.stack([np.full(4, 0.5), np.linspace(0.4, 0.54, 4)], -1), arc((0.5, 0.56), 0.05, 0.015, 5, 180, 0),
+        np.stack([np.full(4, 0.5), np.linspace(0.4, 0.54, 4)], -1),
+        arc((0.5, 0.56), 0.05, 0.015, 5, 180, 0),
         arc((0.39, 0.41), 0.05, 0.02, 6, 180, 480), arc((0.61, 0.41), 0.05, 0.02, 6, 180, 480),
         arc((0.5, 0.67), 0.1, 0.035, 12, 180, 510), arc((0.5, 0.67), 0.08, 0.012, 8, 180, 495),
     ]  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import baselines
+from tf_talkinghead.personalization.settings import resolve
 
 BASELINES = ("nearest", "warp")
 MODEL_METHODS = ("feed_forward", "vector", "fine_tune")
@@ -37,14 +38,11 @@ def baseline(name):
 
 
 def model_method(mode, trained, seed=0, steps=None):
-    """`personalize` in one of its modes as a method; `steps` None: the configuration's number."""
+    """`personalize` in one of its modes as a method; `steps` None: the run's number."""
     from tf_talkinghead.personalization.avatar import render
-    from tf_talkinghead.personalization.personalize import personalize, recipe
+    from tf_talkinghead.personalization.personalize import personalize
 
-    changes = {"mode": mode, "seed": seed} | (
-        {} if steps is None else {"steps": steps, "single_steps": steps}
-    )
-    settings = dataclasses.replace(recipe(trained.config), **changes)
+    settings = resolve(trained.config, mode=mode, seed=seed, steps=steps).personalize
 
     def learn(images, landmarks):
         avatar = personalize(trained, images, landmarks, settings, progress=False)

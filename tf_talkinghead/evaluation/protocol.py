@@ -18,7 +18,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from tf_talkinghead.config import PreparationConfig, EvaluationConfig
+from tf_talkinghead.config import EvaluationConfig, PreparationConfig
 from tf_talkinghead.data import listing, video
 from tf_talkinghead.data.dataset import INDEX_NAME, load_dataset
 from tf_talkinghead.errors import InputError

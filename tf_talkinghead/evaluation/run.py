@@ -3,18 +3,20 @@
 report = run_evaluation("datasets/held_out", "reports/demo", weights="demo", limit=8)
 """
 
+import dataclasses
 import importlib
 import pathlib
 
 import numpy as np
 
-from tf_talkinghead.config import PreparationConfig, EvaluationConfig
+from tf_talkinghead.config import EvaluationConfig, PreparationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, person, protocol, user_study
 from tf_talkinghead.evaluation.fid import InceptionFeatures, cached_inception
 from tf_talkinghead.evaluation.report import write_report
 from tf_talkinghead.evaluation.results import About
 from tf_talkinghead.faces import recognition
+from tf_talkinghead.personalization.settings import resolve
 
 DEFAULT_SIZE = 128  # pixels, where there are no weights to say so
 
@@ -36,6 +38,8 @@ def run_evaluation(
     inception="auto",
     allow_trained=False,
     command=None,
+    vgg19_weights=None,
+    vggface_weights=None,
 ):
     """Evaluates methods on the people of `data` and writes the report into `output`.
 
@@ -56,6 +60,7 @@ def run_evaluation(
         where there is one.
       allow_trained: evaluate people the weights were trained on too.
       command: written into the report.
+      vgg19_weights, vggface_weights: files of the content loss, where the run's paths are not here.
 
     Returns:
       The Report.
@@ -65,7 +70,7 @@ def run_evaluation(
     """
     config = config or EvaluationConfig()
     names = methods.choose(mode)
-    trained = _load(weights, names, size)
+    trained = _load(weights, names, size, vgg19_weights, vggface_weights)
     embed, centre = _embedding(face_embedding)
     features, inception_note = _inception(inception)
     data_config = trained.preparation if trained else PreparationConfig()
@@ -143,7 +148,7 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
     return chosen[:limit], notes
 
 
-def _load(weights, names, size):
+def _load(weights, names, size, vgg19_weights, vggface_weights):
     wanted = [name for name in names if name in methods.MODEL_METHODS]
     if not weights:
         if wanted:
@@ -153,9 +158,15 @@ def _load(weights, names, size):
         return None
     if size:
         raise InputError("--size: the weights say the size; leave it out")
+    from tf_talkinghead.training.content_loss import check_weight_files
     from tf_talkinghead.weights.store import load_trained
 
-    return load_trained(weights)
+    trained = load_trained(weights)
+    files = {"vgg19_weights": vgg19_weights, "vggface_weights": vggface_weights}
+    config = resolve(trained.config, **files)
+    if set(wanted) - {"feed_forward"}:
+        check_weight_files(config.losses)
+    return dataclasses.replace(trained, config=config)
 
 
 def _embedding(name):

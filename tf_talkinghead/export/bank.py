@@ -278,6 +278,6 @@ def _card(name, avatar):
         avatar.config,
         avatar.mode,
         avatar.reference_landmarks,
-        avatar.facts,
+        avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )

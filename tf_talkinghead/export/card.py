@@ -4,6 +4,7 @@ The `describe` signature returns the card as JSON; the same text lies in the ver
 card.json.
 """
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -53,6 +54,10 @@ def make_card(
         "face_similarity": facts.get("face_similarity"),
         "seconds": facts.get("seconds"),
         "tradeoff": facts.get("tradeoff", []),
+        "settings": {
+            "personalize": dataclasses.asdict(config.personalize),
+            "export": dataclasses.asdict(config.export),
+        },
         "reference_landmarks": np.round(np.asarray(reference_landmarks, np.float64), 6).tolist(),
         "weights_sha256": weights_hash,
         "trained_weights_sha256": facts.get("trained_weights_sha256"),

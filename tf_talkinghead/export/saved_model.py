@@ -199,7 +199,7 @@ def export_person(
         config,
         avatar.mode,
         avatar.reference_landmarks,
-        avatar.facts,
+        avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
     text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})

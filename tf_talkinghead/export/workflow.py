@@ -1,11 +1,13 @@
-"""Workflows on one person or the bank: images to a published avatar, publishing again, deletion.
+"""A person's avatar from images to a published version, published again, and deleted.
 
     make_person("demo", "ann", ["photos/ann"], "avatars")    # -> Made(version, avatar, ...)
+    publish_again("avatars", "ann", dtype="float16")         # -> the new version's folder
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
-<models>/.work/<person>/ holds the crops (inputs.npz), the finished avatar, the training state and
-the previews. After a kill at any moment the same command continues; only finished versions appear
-in <models>/<person>/.
+In <models>/.work/<person>/ lie the crops (inputs.npz), the finished avatar, the run's state and the
+previews. The same command continues after a kill at any moment; only a finished version is ever
+visible in <models>/<person>/. Settings left at None come from the run's file, or from the avatar's
+where it is published again (personalization/settings.py).
 """
 
 import dataclasses
@@ -17,14 +19,15 @@ import shutil
 import numpy as np
 
 from tf_talkinghead import files
-from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
-from tf_talkinghead.export.saved_model import check_dtype, export_person
+from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
-from tf_talkinghead.personalization.personalize import MODES, personalize, recipe
+from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.personalization.preview import write_preview
 from tf_talkinghead.personalization.reference_images import person_images
+from tf_talkinghead.personalization.settings import resolve
+from tf_talkinghead.training.content_loss import check_weight_files
 from tf_talkinghead.weights.store import load_trained
 
 
@@ -46,72 +49,105 @@ def make_person(
     images: list[str],
     models: str | os.PathLike,
     shots: int | None = None,
-    mode: str = "fine_tune",
+    mode: str | None = None,
     steps: int | None = None,
     keep_versions: int | None = None,
     work_dir: str | os.PathLike | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     force: bool = False,
     progress: bool = True,
+    vgg19_weights: str | None = None,
+    vggface_weights: str | None = None,
 ) -> Made:
-    """Personalises `weights` with `images` and publishes the next version of `person` in `models`.
+    """Personalise `weights` with `images` and publish the avatar as the next version of `person`.
 
-    shots: how many images, by default min(8, what there is). steps: generator updates, by default
-    the recipe's. Everything that can be refused is refused before anything slow.
+    Args:
+      weights: "demo", a run directory or one of its snapshots.
+      person: the folder's and the served model's name.
+      images: photos, folders and videos of one person.
+      models: folder of all models.
+      shots: number of images to use; None: the run's, or all where there are fewer.
+      mode, steps, dtype: None: the run's. `steps` are generator updates, `dtype` that of stored
+        weights.
+      keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+      work_dir: folder for people's work folders instead of <models>/.work.
+      force: take the largest of several faces, and let the images be of different people.
+      progress: whether to show a progress bar.
+      vgg19_weights, vggface_weights: files of the content loss where the run's paths do not exist
+        here.
+
+    Raises:
+      InputError: a flag, file or image cannot be used; known before anything slow or written.
     """
     store.check_name(person)
-    check_dtype(dtype)
-    _check(mode, steps, keep_versions)
+    _check_keep_versions(keep_versions)
+    trained = load_trained(weights)
+    config = resolve(
+        trained.config,
+        shots=shots,
+        mode=mode,
+        steps=steps,
+        dtype=dtype,
+        vgg19_weights=vgg19_weights,
+        vggface_weights=vggface_weights,
+    )
+    if config.personalize.mode != "feed_forward":
+        check_weight_files(config.losses)
+    trained = dataclasses.replace(trained, config=config)
     work = _work(models, person, work_dir)
     with store.lock(models, person):
         store.note_place(models, person, work)
-        trained = load_trained(weights)
-        config = dataclasses.replace(recipe(trained.config), mode=mode)
-        if steps is not None:
-            config = dataclasses.replace(config, steps=steps, single_steps=steps)
         found = person_images(
-            images, shots, trained.config.model.image_size, trained.preparation, force=force
+            images,
+            shots,
+            config.model.image_size,
+            trained.preparation,
+            force=force,
+            default_shots=config.personalize.shots,
         )
         _keep_inputs(found, work)
         avatar = personalize(
             trained,
             found.images,
             found.landmarks,
-            config,
-            work,
-            progress,
-            {"inputs_sha256": found.sha256},
+            work_dir=work,
+            progress=progress,
+            inputs_sha256=found.sha256,
         )
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)
         in_bank = bank.join(models, person, avatar)
+        # A former vector of this person, on other weights or of another mode, is not this avatar.
         if not in_bank:
-            # A former vector of this person, on other weights or of another mode, is not this
-            # avatar.
             bank.leave(models, person)
-        version = export_person(avatar, models, person, dtype=dtype)
+        version = export_person(avatar, models, person, **_precision(config))
         pruned = store.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
 
 
 def publish_again(
-    models, person: str, work_dir=None, dtype="float32", bfloat16_compute=False, keep_versions=None
+    models, person: str, work_dir=None, dtype=None, bfloat16_compute=None, keep_versions=None
 ) -> pathlib.Path:
-    """Publishes what personalisation left of `person` as a new version; returns its folder."""
+    """Publish the last avatar of `person` as a new version; returns the version's folder.
+
+    Args:
+      models: folder of all models.
+      person: whose avatar.
+      work_dir: the one the person was personalised with; None: where they last were.
+      dtype, bfloat16_compute: of stored weights and of convolutions; None: as the avatar was made.
+      keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+
+    Raises:
+      InputError: there is no avatar of that name, or a flag has an impossible value.
+    """
     store.check_name(person)
-    check_dtype(dtype)
-    _check("fine_tune", None, keep_versions)
-    avatar = load_avatar(
-        _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
-    )
-    return export_person(
-        avatar,
-        models,
-        person,
-        dtype=dtype,
-        bfloat16_compute=bfloat16_compute,
-        keep_versions=keep_versions,
-    )
+    _check_keep_versions(keep_versions)
+    place = _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
+    avatar = load_avatar(place)
+    config = resolve(avatar.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
+    avatar = dataclasses.replace(avatar, config=config)
+    precision = _precision(config)
+    return export_person(avatar, models, person, keep_versions=keep_versions, **precision)
 
 
 @dataclasses.dataclass
@@ -127,26 +163,24 @@ def publish_bank(
     weights: str,
     models: str | os.PathLike,
     people=(),
-    dtype: str = "float32",
-    bfloat16_compute: bool = False,
+    dtype: str | None = None,
+    bfloat16_compute: bool | None = None,
     keep_versions: int | None = None,
 ) -> PublishedBank:
     """Publishes the shared generator of `weights` as the next version of the bank.
 
     people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`.
+    `vector`. dtype, bfloat16_compute: None: the run's.
     """
-    check_dtype(dtype)
-    _check("vector", None, keep_versions)
+    _check_keep_versions(keep_versions)
     trained = load_trained(weights)
+    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
     generator = trained.provenance["sha256"]
     folded = trained.generator.folded("float32").get_weights()
     # Under the lock, so that somebody deleted meanwhile does not come back with this version.
     with store.lock(models, store.BANK, wait=True):
         avatars, left_out = bank.bank_people(models, list(people), generator)
-        version = bank.export_bank(
-            trained.config, folded, generator, models, avatars, dtype, bfloat16_compute
-        )
+        version = bank.export_bank(config, folded, generator, models, avatars, **_precision(config))
         if keep_versions:
             store.prune(models, store.BANK, keep_versions)
     return PublishedBank(version, sorted(avatars), left_out)
@@ -181,19 +215,21 @@ def delete_person(models: str | os.PathLike, person: str) -> list[str]:
 
 
 def _work(models, person, work_dir):
-    """The person's work folder: the usual one, or `work_dir`/<person> where `work_dir` is given."""
+    """The person's work folder: <work_dir>/<person> where one is given."""
     return (
         pathlib.Path(work_dir).absolute() / person if work_dir else store.work_dir(models, person)
     )
 
 
-def _check(mode, steps, keep_versions):
-    if mode not in MODES:
-        raise ConfigError(f"--mode={mode}: expected one of {', '.join(MODES)}")
-    if steps is not None and steps < 1:
-        raise InputError(
-            f"--steps={steps}: expected 1 or more; without training there is --mode=feed_forward"
-        )
+def _precision(config):
+    """Number formats of an export, as named arguments."""
+    return {
+        "dtype": config.export.dtype,
+        "bfloat16_compute": config.export.bfloat16_compute,
+    }
+
+
+def _check_keep_versions(keep_versions):
     if keep_versions is not None and keep_versions < 1:
         raise InputError(f"--keep_versions={keep_versions}: expected 1 or more")
 

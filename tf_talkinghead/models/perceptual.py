@@ -1,11 +1,11 @@
-"""Frozen networks whose activations say whether two pictures look alike.
+"""Frozen networks of the content loss, which compares their activations for two images.
 
-All take RGB images [B, H, W, 3] float32 in 0..255 and do their own preprocessing. `activations(images)` gives the
-list the content loss compares. Gradients reach the images, never the weights.
+All take RGB images [B, H, W, 3] float32 in 0..255 and do their own preprocessing.
+`activations(images)` gives the list that is compared. Gradients reach the images, not the weights.
 
-- `vgg19`, `vggface`: the paper's. Both are Caffe networks: BGR, 0..255, mean subtracted (the best-known
-  reproduction bug is feeding them RGB in 0..1). Their files are not part of this project.
-- `face_network`: dlib's face-recognition ResNet (`dlib_face.py`), which the requirements bring along.
+- `vgg19`, `vggface`: the paper's. Both are Caffe networks: BGR, 0..255, mean subtracted (the
+  best-known reproduction bug is feeding them RGB in 0..1). Their files are not in this project.
+- `face_network`: dlib's face-recognition ResNet (`dlib_face.py`), which the requirements install.
 """
 
 import os
@@ -39,7 +39,7 @@ class MissingWeightsError(InputError):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class CaffeVGG(keras.Model):
-    """A VGG from conv1_1 to conv5_1: `activations(images)` are those of the five conv*_1, after ReLU.
+    """A VGG from conv1_1 to conv5_1; `activations(images)`: of the five conv*_1, after ReLU.
 
     Args:
       blocks: convolutions in each of the five blocks (of the last only the first is built).
@@ -52,15 +52,14 @@ class CaffeVGG(keras.Model):
         self.blocks, self.mean, self.image_size = tuple(blocks), tuple(mean), image_size
         self.convolutions = [
             keras.layers.Conv2D(
-                channels,
+                _CHANNELS[int(name[4]) - 1],
                 3,
                 padding="same",
                 activation="relu",
                 dtype=self.dtype_policy,
-                name=f"conv{block + 1}_{i + 1}",
+                name=name,
             )
-            for block, channels in enumerate(_CHANNELS)
-            for i in range(self.blocks[block] if block < 4 else 1)
+            for name in _layers(self.blocks)
         ]
 
     def build(self, input_shape=None):
@@ -94,43 +93,48 @@ class CaffeVGG(keras.Model):
 
 
 def vgg19(weights_file=None):
-    """VGG19 with the Caffe weights, from `weights_file` or from Keras's own (cached or downloaded) file.
+    """VGG19 with the Caffe weights, from `weights_file` or from Keras's own, cached or downloaded.
 
-    A file holds, as HDF5 or npz, `block1_conv1` ... `block5_conv1` or `conv1_1` ... `conv5_1`; see `load_caffe`.
+    `load_caffe` describes the file.
     """
     network = CaffeVGG(VGG19_BLOCKS, _VGG19_MEAN, name="vgg19")
     network.build()
-    if weights_file is None:
-        weights_file = _keras_vgg19_file()
-    load_caffe(network, weights_file, "losses.vgg19_weights (--vgg19_weights)")
+    load_caffe(network, weights_file or _keras_vgg19_file())
     return network
 
 
 def vggface(weights_file):
-    """VGG16 of the VGGFace release (Parkhi et al. 2015), from `weights_file`; see `load_caffe` for its layout."""
+    """VGG16 of the VGGFace release (Parkhi et al. 2015), from `weights_file` (see `load_caffe`)."""
     network = CaffeVGG(VGGFACE_BLOCKS, _VGGFACE_MEAN, name="vggface")
     network.build()
-    load_caffe(network, weights_file, "losses.vggface_weights (--vggface_weights)")
+    load_caffe(network, weights_file)
     return network
 
 
-def load_caffe(network, path, option):
-    """Reads the convolutions of `network` from `path`; MissingWeightsError names file, option and layout.
+def check_file(name, path):
+    """MissingWeightsError, naming the flag, unless `path` is a file; loads nothing.
 
-    Layout: HDF5 (.h5, .hdf5) or .npz. For each convolution a kernel [3, 3, in, out] and a bias [out], the first
-    layer's input channels in BGR order. HDF5: a group per layer, anywhere in the file, named `conv1_1` or
-    `block1_conv1`, with one 4-D and one 1-D dataset below it. npz: arrays `conv1_1/kernel` and `conv1_1/bias`.
+    Args:
+      name: "vgg19" or "vggface".
+      path: its weight file; for "vgg19" an empty one is Keras's own, which is not looked for here.
     """
-    layout = (
-        "; expected an HDF5 or npz file with, for each of "
-        + ", ".join(layer.name for layer in network.convolutions)
-        + " (or block1_conv1 and so on), a kernel [3, 3, in, out] and a bias [out], first layer in BGR order;"
-        + f" name it with {option}"
-    )
-    if not path or not os.path.isfile(path):
+    if not os.path.isfile(path or "") and (path or name != "vgg19"):
+        blocks = {"vgg19": VGG19_BLOCKS, "vggface": VGGFACE_BLOCKS}[name]
         raise MissingWeightsError(
-            f"{network.name} weights: no file at {path or '(no path given)'}{layout}"
+            f"{name} weights: no file at {path or '(no path given)'}{_layout(name, blocks)}"
         )
+
+
+def load_caffe(network, path):
+    """Read the convolutions of `network` from `path`; MissingWeightsError names file, flag, layout.
+
+    Layout: HDF5 (.h5, .hdf5) or .npz. For each convolution a kernel [3, 3, in, out] and a bias
+    [out], the first layer's input channels in BGR order. HDF5: a group per layer, anywhere in the
+    file, named `conv1_1` or `block1_conv1`, with one 4-D and one 1-D dataset below it. npz: arrays
+    `conv1_1/kernel` and `conv1_1/bias`.
+    """
+    check_file(network.name, path)
+    layout = _layout(network.name, network.blocks)
     try:
         arrays = _npz_arrays(path) if str(path).endswith(".npz") else _hdf5_arrays(path)
     except (OSError, ValueError) as error:
@@ -146,6 +150,24 @@ def load_caffe(network, path, option):
                 f" not {wanted}{layout}"
             )
         layer.set_weights([found[shape] for shape in wanted])
+
+
+def _layout(name, blocks):
+    """What a weight file must hold and how to name it: the end of every refusal of one."""
+    return (
+        f"; expected an HDF5 or npz file with, for each of {', '.join(_layers(blocks))} (or"
+        " block1_conv1 and so on), a kernel [3, 3, in, out] and a bias [out], first layer in BGR"
+        f" order; name it with --{name}_weights (of meta_train, personalize and evaluate;"
+        f" losses.{name}_weights)"
+    )
+
+
+def _layers(blocks):
+    """Names of the convolutions of a VGG from conv1_1 to conv5_1."""
+    counts = (*blocks[:4], 1)
+    return [
+        f"conv{block}_{i}" for block, count in enumerate(counts, 1) for i in range(1, count + 1)
+    ]
 
 
 def _npz_arrays(path):
@@ -180,7 +202,7 @@ def _caffe_name(parts):
 
 
 def _keras_vgg19_file():
-    """The path of Keras's VGG19 file, fetched if need be; MissingWeightsError where that is impossible."""
+    """Path of Keras's VGG19 file, downloaded if absent; MissingWeightsError where that fails."""
     try:
         return keras.utils.get_file(
             "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -192,7 +214,8 @@ def _keras_vgg19_file():
     except Exception as error:  # get_file raises a bare Exception when the download fails
         name = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
         raise MissingWeightsError(
-            f"vgg19 weights: {name} is neither in Keras's cache (~/.keras/models) nor can it be downloaded"
-            f" ({error}); put the file there, name it with losses.vgg19_weights (--vgg19_weights), or use"
-            " losses.perceptual=dlib (--perceptual=dlib), which needs no file"
+            f"vgg19 weights: {name} is neither in Keras's cache (~/.keras/models) nor can it be"
+            f" downloaded ({error}); put the file there or name it with --vgg19_weights (of"
+            " meta_train, personalize and evaluate; losses.vgg19_weights). Training with"
+            " --perceptual=dlib needs no file"
         ) from error

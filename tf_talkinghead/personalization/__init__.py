@@ -1,1 +1,1 @@
-"""A new person (Sec. 3.3): 1 to 32 reference images and meta-learned weights in, an avatar out."""
+"""Personalisation (Sec. 3.3): an avatar from a few images of a new person and trained weights."""

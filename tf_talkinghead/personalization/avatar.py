@@ -1,7 +1,7 @@
-"""One person as an avatar: G's weights with spectral norms divided in, and the AdaIN vector psi'.
+"""One person as an avatar: weights of G, spectral norms divided in, and AdaIN parameters psi'.
 
-On disk (in the work folder) an avatar is avatar.npz (weights in the folded generator's order,
-psi_hat, reference) and avatar.json (config, mode, facts), each written whole or not at all.
+In the work folder an avatar is avatar.npz (weights in the folded generator's order, psi_hat,
+reference landmarks) and avatar.json (config, mode, facts, history), each written atomically.
 """
 
 import dataclasses
@@ -25,38 +25,57 @@ from tf_talkinghead.models.generator import FoldedGenerator
 
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
-UNREADABLE = (
-    OSError,
-    KeyError,
-    ValueError,
-    EOFError,
-    zipfile.BadZipFile,
-)  # what reading damaged arrays or JSON raises
-SHARED_MODES = (
-    "feed_forward",
-    "vector",
-)  # the generator stays the shared one, so the person fits into the bank
+# What reading damaged arrays or JSON raises.
+UNREADABLE = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile)
+# Modes whose generator stays the shared one, so that the person fits into the bank.
+SHARED_MODES = ("feed_forward", "vector")
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """How an avatar was made, for its card; None where it is not known or there was none."""
+
+    images: int | None = None  # T
+    steps: int | None = None  # generator updates behind these weights
+    loss_before: float | None = (
+        None  # mean content loss on the images trained on; none without training
+    )
+    loss_after: float | None = None
+    face_similarity: float | None = None  # centred cosine of renders to the images, -1 to 1
+    seconds: float | None = None  # of personalising
+    tradeoff: list[dict] = dataclasses.field(
+        default_factory=list
+    )  # scores by step, see progress.py
+    trained_weights_sha256: str | None = None  # of the meta-learned generator
+    trained_on: str | None = None  # name of the run or of the shipped weights
+    inputs_sha256: list[str] = dataclasses.field(default_factory=list)  # of the files given
+
+    def to_dict(self) -> dict:
+        """As stored in avatar.json and passed to the card."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict) -> "Facts":
+        """The facts `to_dict` gave; names of another version are left out."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in names})
 
 
 @dataclasses.dataclass
 class Avatar:
-    """What personalisation leaves and everything else renders or exports."""
+    """The result of personalisation, which everything else renders or exports."""
 
     config: Config
     mode: str  # "fine_tune", "feed_forward" or "vector"
     weights: list[np.ndarray]  # of FoldedGenerator, in its own order
     psi_hat: np.ndarray  # [A] float32
     reference_landmarks: np.ndarray  # [68, 2], a neutral frame
-    facts: dict = dataclasses.field(
-        default_factory=dict
-    )  # images, steps, losses, similarity, hashes: see card.py
-    history: list[dict] = dataclasses.field(
-        default_factory=list
-    )  # one entry a look at the held-out image
+    facts: Facts = dataclasses.field(default_factory=Facts)
+    history: list[dict] = dataclasses.field(default_factory=list)  # scores of each evaluation
 
     @property
     def generator(self):
-        """FoldedGenerator with these weights, built at the first use: `(y, psi_hat) -> x_hat`."""
+        """FoldedGenerator with these weights, `(y, psi_hat) -> x_hat`; built at the first use."""
         if not hasattr(self, "_generator"):
             self._generator = folded_generator(self.config.model, self.weights)
             self._forward = tf.function(self._generator, autograph=False, reduce_retracing=True)
@@ -64,7 +83,7 @@ class Avatar:
 
 
 def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """landmarks float32 [B, 68, 2] -> frames uint8 [B, H, W, 3], `batch_size` rows a call."""
+    """Frames uint8 [B, H, W, 3] of landmarks float32 [B, 68, 2], `batch_size` rows at a time."""
     landmarks = np.asarray(landmarks, np.float32)
     size = avatar.config.model.image_size
     frames = np.empty((len(landmarks), size, size, 3), np.uint8)
@@ -78,10 +97,9 @@ def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.nd
 
 
 def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str = "float32"):
-    """A FoldedGenerator of `config` with `weights`; InputError for those of another network."""
-    network = FoldedGenerator(
-        config, dtype=dtype, name="G"
-    )  # every op's name in an export begins with it
+    """A FoldedGenerator of `config` with `weights`; InputError when they are another network's."""
+    # Every op's name in an export begins with this name.
+    network = FoldedGenerator(config, dtype=dtype, name="G")
     network.build()
     if [tuple(w.shape) for w in network.weights] != [np.shape(w) for w in weights]:
         raise InputError(
@@ -97,7 +115,7 @@ def generator_sha256(avatar: Avatar) -> str | None:
     In SHARED_MODES it says which generator the AdaIN vector belongs to: people can share a bank
     when it is equal.
     """
-    return avatar.facts.get("trained_weights_sha256")
+    return avatar.facts.trained_weights_sha256
 
 
 def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
@@ -113,7 +131,7 @@ def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
     description = {
         "config": json.loads(configs.to_json(avatar.config)),
         "mode": avatar.mode,
-        "facts": avatar.facts,
+        "facts": avatar.facts.to_dict(),
         "history": avatar.history,
         "arrays_sha256": sha256(content),
     }
@@ -121,7 +139,7 @@ def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
 
 
 def load_avatar(folder: str | os.PathLike) -> Avatar:
-    """The avatar `save_avatar` wrote; InputError where there is none, or of another schema."""
+    """The avatar `save_avatar` wrote; InputError where there is none or it is of another schema."""
     folder = pathlib.Path(folder)
     if not (folder / FACTS_FILE).exists():
         raise InputError(f"{folder}: no finished avatar here; run scripts.personalize first")
@@ -144,6 +162,6 @@ def load_avatar(folder: str | os.PathLike) -> Avatar:
         weights,
         psi_hat,
         reference,
-        description["facts"],
+        Facts.from_dict(description["facts"]),
         description["history"],
     )

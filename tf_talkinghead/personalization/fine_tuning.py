@@ -1,10 +1,12 @@
-"""A new person (Sec. 3.3): the networks that are tuned, their optimizers and averages, and one update.
+"""Fine-tuning of a new person (Sec. 3.3): networks, optimizers, moving averages and one update.
 
-    learner = PersonLearner(trained, images, landmarks, config)    # psi' = P e_NEW, w' = w_0 + e_NEW
-    terms = learner.step(batch, number)                            # {"image": uint8 [B,H,W,3], "landmarks": [B,68,2]}
+    learner = PersonLearner(trained, images, landmarks, config, steps)
+    # psi' = P e_NEW, w' = w_0 + e_NEW
+    terms = learner.step(batch, number)       # {"image": uint8 [B,H,W,3], "landmarks": [B,68,2]}
 
-`fine_tune` moves all of psi and psi' (P and E rest: psi' replaced them), `vector` psi' alone. The update is
-meta-learning's own, without the match term. The moving averages are what is kept.
+`fine_tune` trains all of psi and psi' (not P and E: psi' replaced them), `vector` psi' alone and
+`feed_forward` nothing, so it has no losses either. The update is meta-learning's own, without the
+match term. What is kept are the moving averages.
 """
 
 import math
@@ -28,9 +30,18 @@ _BATCH = 8  # images in one pass that needs no gradient
 
 
 class PersonLearner:
-    """Copies of the meta-learned networks for one person; `trained` itself is left as it is.
+    """Copies of the meta-learned networks for one person, and how they are updated.
 
-    images uint8 [T, H, W, 3], landmarks [T, 68, 2]. config: PersonalizeConfig. steps: updates in all.
+    Args:
+      trained: `weights.store.Trained`, left unchanged.
+      images: uint8 [T, H, W, 3], what e_NEW is the mean embedding of.
+      landmarks: float32 [T, 68, 2].
+      config: PersonalizeConfig.
+      steps: number of updates, which the learning rates' schedule needs.
+
+    Raises:
+      MissingWeightsError: a network of the content loss lacks its weight file; never for
+        `feed_forward`.
     """
 
     def __init__(self, trained, images, landmarks, config, steps):
@@ -42,10 +53,10 @@ class PersonLearner:
         self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
         self.losses = config.losses(trained.config.losses)
-        self.content = content_loss(self.losses, self.size)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
-        self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
         if config.mode != "feed_forward":
+            self.content = content_loss(self.losses, self.size)
+            self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
             self._make_step(trained, e_new)
         self._functions = {}
 
@@ -88,7 +99,7 @@ class PersonLearner:
         )
 
     def step(self, batch, number):
-        """Update `number` (from 0); returns {term: scalar}."""
+        """Do update `number` (from 0) on images with landmarks; returns {term: scalar}."""
         for rate, optimizer in self._rates:
             optimizer.set_rate(rate * rate_factor(number, self.steps, self.config))
         adversarial = (
@@ -102,32 +113,29 @@ class PersonLearner:
         return self._functions[adversarial](batch)
 
     def folded(self):
-        """(weights of the folded generator in its own order, psi_hat [A]) of the averages as they stand."""
+        """The averages: (weights of the folded generator in its own order, psi_hat [A])."""
         return folded_weights(self.averaged_generator), self.averaged_psi_hat.numpy()
 
     def render(self, landmarks):
-        """landmarks [B, 68, 2] -> uint8 [B, H, W, 3] by the averages; call `settle` after updates."""
+        """Frames uint8 [B, H, W, 3] of landmarks [B, 68, 2] by the averages; `converge` first."""
         frames = []
         for start in range(0, len(landmarks), _BATCH):
-            x_hat = self._forward(
-                tf.constant(landmarks[start : start + _BATCH], tf.float32)
-            ).numpy()
-            frames.append(to_uint8(x_hat))
+            part = tf.constant(landmarks[start : start + _BATCH], tf.float32)
+            frames.append(to_uint8(self._forward(part)))
         return np.concatenate(frames)
 
-    def settle(self):
-        """Gives the averaged kernels their own spectral norms."""
+    def converge(self):
+        """Iterate the averaged kernels' own spectral norms: they are not the averages of norms."""
         if self.config.mode == "fine_tune":
             converge_spectral_norms(self.averaged_generator)
 
     def content_of(self, images, landmarks):
-        """Mean content loss of the averages on given images, a float."""
+        """Mean content loss of the averages on images uint8 [B, H, W, 3], landmarks [B, 68, 2]."""
         total = 0.0
         for start in range(0, len(images), _BATCH):
             part, points = images[start : start + _BATCH], landmarks[start : start + _BATCH]
-            total += float(self._content(tf.constant(part), tf.constant(points, tf.float32))) * len(
-                part
-            )
+            loss = self._content(tf.constant(part), tf.constant(points, tf.float32))
+            total += float(loss) * len(part)
         return total / len(images)
 
     def _rendered(self, landmarks):
@@ -135,12 +143,11 @@ class PersonLearner:
         return self.averaged_generator(y, psi_hat=_rows(self.averaged_psi_hat, y))
 
     def _content_of(self, images, landmarks):
-        return tf.add_n(
-            list(self.content(to_float(images), self._rendered(landmarks), landmarks).values())
-        )
+        terms = self.content(to_float(images), self._rendered(landmarks), landmarks)
+        return tf.add_n(list(terms.values()))
 
     def state(self):
-        """Name -> variable of everything an update reads or writes."""
+        """Name -> variable of everything an update reads or writes: what a snapshot holds."""
         state = {"psi_hat": self.psi_hat, "averaged_psi_hat": self.averaged_psi_hat}
         networks = (
             {"G": self.generator, "G_averaged": self.averaged_generator}
@@ -167,7 +174,7 @@ class PersonLearner:
 
 
 def rate_factor(number, steps, config):
-    """What every learning rate is multiplied by at update `number`: a linear rise, then a cosine fall to `final_rate`."""
+    """Factor of the learning rates at update `number`: linear rise, cosine fall to `final_rate`."""
     rise = min(1.0, (number + 1) / max(config.warm_up, 1))
     fall = 0.5 * (1.0 + math.cos(math.pi * number / max(steps, 1)))
     return rise * (config.final_rate + (1.0 - config.final_rate) * fall)
@@ -196,7 +203,7 @@ def _copy(generator):
 
 
 def _without_projection(generator):
-    """psi: everything trained in G but P."""
+    """psi: the trainable variables of G without those of P."""
     projection = {id(variable) for variable in generator.P.trainable_variables}
     return [
         variable for variable in generator.trainable_variables if id(variable) not in projection

@@ -1,8 +1,7 @@
-"""Which frames of a clip to make an avatar from: sharp ones that differ in pose and expression.
+"""Frame selection for an avatar: sharp frames that differ in pose and expression.
 
-The first T frames of a clip are nearly the same picture; what an avatar needs to have seen is
-the range of what the face does. So the blurred frames go, then each choice is the frame that
-adds most to those chosen.
+The first T frames of a clip are nearly equal; an avatar needs the range of what the face does. So
+blurred frames are left out, and each choice is the frame that is farthest from those chosen.
 """
 
 import cv2
@@ -14,10 +13,10 @@ _SKIP_OUTLIERS = 0.02  # the share of frames farthest from all others: often lan
 
 
 def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.ndarray:
-    """Positions, ascending, of `count` diverse sharp frames; all of them where there are not more.
+    """Indices, ascending, of `count` diverse sharp frames; all where there are not more.
 
-    images uint8 [T, H, W, 3], landmarks [T, 68, 2] in fractions. The same
-    input gives the same choice.
+    images uint8 [T, H, W, 3], landmarks [T, 68, 2] in fractions. The same input gives the same
+    choice.
     """
     total = len(images)
     if count >= total:
@@ -39,9 +38,7 @@ def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.n
 
 
 def sharpness(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Variance of the Laplacian over each face, relative to its
-    contrast: [T], higher is sharper.
-    """
+    """Variance of the Laplacian of each face over its contrast: [T], higher is sharper."""
     values = []
     for image, points in zip(images, landmarks):
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
@@ -54,11 +51,11 @@ def sharpness(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def describe(landmarks: np.ndarray) -> np.ndarray:
-    """What two frames differ by, [T, D]: place and pose of the whole, and the shapes
-    of eyes, brows and mouth.
+    """Descriptors [T, D] of landmarks [T, 68, 2], whose distance says how much two frames differ.
 
-    Mouths and eyes are small against the head's motion, so their shapes, each about
-    its own centre, count more.
+    They hold the place and pose of the whole and the shapes of eyes, brows and mouth. Mouths and
+    eyes are small against the head's motion, so their shapes, each about its own centre, have
+    larger weights.
     """
     landmarks = np.asarray(landmarks, np.float64)
     width = np.median(np.linalg.norm(landmarks[:, 16] - landmarks[:, 0], axis=-1))
@@ -70,16 +67,14 @@ def describe(landmarks: np.ndarray) -> np.ndarray:
 
 
 def central(landmarks: np.ndarray) -> int:
-    """The frame nearest to all others, which the rest can best do without."""
+    """Index of the frame nearest to all others, which adds least to them."""
     points = describe(landmarks)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     return int(distances.sum(1).argmin())
 
 
 def _spread(points, count):
-    """`count` rows of `points`, far from one another: the central one, then always the
-    farthest from those chosen.
-    """
+    """`count` indices of `points`: the central one, then each time the farthest from the chosen."""
     distances = np.linalg.norm(points - points.mean(0), axis=-1)
     chosen = [int(distances.argmin())]
     nearest = np.linalg.norm(points - points[chosen[0]], axis=-1)

@@ -1,8 +1,8 @@
-"""Something to look at before an avatar is served: preview.png and preview.mp4.
+"""Preview of an avatar before it is served: preview.png and preview.mp4, marked as AI-generated.
 
-The picture: the images it was made from, the same poses rendered (beside them where there are few,
-else below), and telling frames of a scripted motion. The film: that motion (the head turns, nods,
-blinks and talks). Both say that they are AI-generated.
+The picture shows the images given, the same poses rendered (beside them where there are few, else
+below), and frames of a scripted motion. The video shows that motion: the head turns, nods, blinks
+and talks.
 """
 
 import os
@@ -25,9 +25,16 @@ _COLUMNS = 8
 def write_preview(
     avatar: Avatar, images: np.ndarray, landmarks: np.ndarray, folder: str | os.PathLike
 ) -> list[pathlib.Path]:
-    """Write preview.png and preview.mp4 into `folder`; returns their paths.
+    """Write preview.png and preview.mp4 into `folder`.
 
-    images uint8 [T, H, W, 3], landmarks [T, 68, 2]: what the avatar was made from.
+    Args:
+      avatar: what is rendered.
+      images: uint8 [T, H, W, 3], what it was made from.
+      landmarks: [T, 68, 2].
+      folder: made if absent.
+
+    Returns:
+      The paths of both.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +62,7 @@ def _row(frames):
 
 
 def _legible(frame):
-    """Small frames doubled until a player shows something."""
+    """The frame, doubled until it is large enough for a player (128 px)."""
     while len(frame) < 128:
         frame = cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     return frame

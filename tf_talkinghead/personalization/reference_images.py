@@ -1,10 +1,10 @@
-"""The photos and clips a user names, as the crops of one person: found, checked and chosen.
+"""Reference images of one person: the photos and clips a user names, cropped, checked and selected.
 
     found = person_images(["photos/", "clip.mp4"], shots=None, size=128, config=trained.preparation)
     found.images uint8 [T, size, size, 3], found.landmarks float32 [T, 68, 2]
 
-Refused, each with the file's name: no file, an unreadable one, no face, several faces, faces of different people, and
-more shots asked for than there are. `force` takes the largest face and lets people differ.
+Errors name the file: missing, unreadable, without a face, with several faces, of different people,
+or fewer images than asked for. `force` takes the largest face and lets people differ.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.config import PreparationConfig
+from tf_talkinghead.config import PersonalizeConfig, PreparationConfig
 from tf_talkinghead.data.video import decode, is_media, probe, spread
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.faces.crops import default_landmarks, face_crops
@@ -20,18 +20,19 @@ from tf_talkinghead.faces.recognition import face_distance, face_vectors
 from tf_talkinghead.files import sha256
 from tf_talkinghead.personalization.frame_selection import select_frames
 
-DEFAULT_SHOTS = 8
-CLIP_FRAMES = 160  # looked at in one video, evenly spaced
-# Face distance above which two faces are two people. Over 173 public clips and photos of 109 people it refused none of 390
-# pairs of one person (the farthest were 0.60 apart) and missed 2.5 % of 39,513 pairs of two; dlib's own 0.6 leaves no room.
-# Eight varied frames of one clip were at most 0.53 from the middlemost of them, in 55 clips.
+CLIP_FRAMES = 160  # used of one video, evenly spaced
+# Face distance above which two faces are two people. Over 173 public clips and photos of 109 people
+# it refused none of 390 pairs of one person (the farthest were 0.60 apart) and missed 2.5 % of
+# 39,513 pairs of two; dlib's own 0.6 leaves no room. Eight varied frames of one clip were at most
+# 0.53 from the median one, in 55 clips.
 DIFFERENT_PEOPLE = 0.62
-_SECOND_FACE = 0.5  # of the largest face's size; smaller ones are passers-by
+_COMPARED_FRAMES = 8  # varied frames of one clip that are compared with one another
+_SECOND_FACE = 0.5  # of the largest face's size; smaller ones are in the background
 
 
 @dataclass
 class PersonImages:
-    """What personalisation starts from."""
+    """The images that personalisation starts from."""
 
     images: np.ndarray  # uint8 [T, size, size, 3]
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions
@@ -40,9 +41,29 @@ class PersonImages:
 
 
 def person_images(
-    paths, shots, size, config: PreparationConfig, model=None, force=False
+    paths,
+    shots: int | None,
+    size: int,
+    config: PreparationConfig,
+    model=None,
+    force: bool = False,
+    default_shots: int = PersonalizeConfig.shots,
 ) -> PersonImages:
-    """The most diverse sharp `shots` images of the one person in `paths`; None: 8, or all where there are fewer."""
+    """The most diverse sharp images of the one person in `paths`.
+
+    Args:
+      paths: photos, folders and videos.
+      shots: number of images; None: `default_shots`, or all where there are fewer.
+      size: H = W of the crops in pixels.
+      config: PreparationConfig, how faces are cropped.
+      model: landmark model; None: dlib's.
+      force: take the largest of several faces, and let the images be of different people.
+      default_shots: used where `shots` is None.
+
+    Raises:
+      InputError: a file cannot be used or there are fewer than `shots` images; the message names
+        it.
+    """
     model = model or default_landmarks()
     if shots is not None and shots < 1:
         raise InputError(f"--shots={shots}: expected 1 or more")
@@ -56,33 +77,29 @@ def person_images(
         )
         digests.append(sha256(path.read_bytes()))
     if not force:
-        for clip, label in zip(parts, labels):  # a film may be cut from one person to another
-            varied = select_frames(
-                clip.images, clip.landmarks, min(DEFAULT_SHOTS, len(clip.images))
-            )
+        for clip, label in zip(parts, labels, strict=True):
+            # A film may cut from one person to another.
+            varied = select_frames(clip.images, clip.landmarks, _COMPARED_FRAMES)
             check_one_person([(label[i], clip.images[i], clip.landmarks[i]) for i in varied])
-        middles = [len(clip.images) // 2 for clip in parts]
-        check_one_person(
-            [
-                (path, clip.images[i], clip.landmarks[i])
-                for path, clip, i in zip(files, parts, middles)
-            ]
-        )
-    names = [path.name for path, clip in zip(files, parts) for _ in clip.images]
-    images, landmarks = (
-        np.concatenate([c.images for c in parts]),
-        np.concatenate([c.landmarks for c in parts]),
-    )
+        middles = []
+        for path, clip in zip(files, parts, strict=True):
+            middle = len(clip.images) // 2
+            middles.append((path, clip.images[middle], clip.landmarks[middle]))
+        check_one_person(middles)
+    names = [path.name for path, clip in zip(files, parts, strict=True) for _ in clip.images]
+    images = np.concatenate([clip.images for clip in parts])
+    landmarks = np.concatenate([clip.landmarks for clip in parts])
     if shots is not None and shots > len(images):
         raise InputError(
-            f"--shots={shots}: only {len(images)} usable image{'s' if len(images) > 1 else ''} in {', '.join(map(str, paths))}"
+            f"--shots={shots}: only {len(images)} usable image{'s' if len(images) > 1 else ''}"
+            f" in {', '.join(map(str, paths))}"
         )
-    chosen = select_frames(images, landmarks, min(shots or DEFAULT_SHOTS, len(images)))
+    chosen = select_frames(images, landmarks, shots or default_shots)
     return PersonImages(images[chosen], landmarks[chosen], [names[i] for i in chosen], digests)
 
 
 def list_files(paths) -> list[pathlib.Path]:
-    """Files named, and the photos and videos of folders named, in order of name; InputError where there is nothing."""
+    """Files, and the photos and videos in folders, by name; InputError where there are none."""
     files = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
@@ -104,9 +121,9 @@ def list_files(paths) -> list[pathlib.Path]:
 
 
 def check_one_person(faces) -> None:
-    """InputError naming the two faces that disagree most, if they are of two people.
+    """InputError naming the two faces that differ most, if they are of different people.
 
-    faces: (where it is from, image uint8 [S, S, 3], landmarks [68, 2]) of each.
+    faces: a list of (file or frame, image uint8 [S, S, 3], landmarks [68, 2]).
     """
     if len(faces) < 2:
         return
@@ -118,24 +135,26 @@ def check_one_person(faces) -> None:
     other = int(distances[middle].argmax())
     if distances[middle, other] > DIFFERENT_PEOPLE:
         raise InputError(
-            f"{faces[other][0]} and {faces[middle][0]} look like different people (face distance {distances[middle, other]:.2f}, "
-            f"one person: below {DIFFERENT_PEOPLE}); remove the wrong ones, or say --force"
+            f"{faces[other][0]} and {faces[middle][0]} look like different people (face distance"
+            f" {distances[middle, other]:.2f}, one person: below {DIFFERENT_PEOPLE}); remove the"
+            " wrong ones, or say --force"
         )
 
 
 def _crops(path, size, config, model, force):
-    """FaceClip of one photo or video, and the seconds of its frames; its errors name the file."""
+    """(FaceClip, seconds of its frames) of one photo or video; errors name the file."""
     source = probe(path)
     wanted = spread(source.times, CLIP_FRAMES)
     frames = list(decode(source, wanted, threads=0))
     if not frames:
-        raise InputError(f"{path}: no pictures in it")
+        raise InputError(f"{path}: no frames in it")
     if not force:
         several = [frames[i] for i in sorted({0, len(frames) // 2, len(frames) - 1})]
         counts = [_faces_in(frame, model) for frame in several]
         if min(counts) > 1:
             raise InputError(
-                f"{path}: {min(counts)} faces; crop to one person, or say --force to take the largest"
+                f"{path}: {min(counts)} faces; crop to one person, or say --force to take the"
+                " largest"
             )
     try:
         clip = face_crops(frames, size, config, model, wanted)
@@ -145,6 +164,6 @@ def _crops(path, size, config, model, force):
 
 
 def _faces_in(frame, model):
-    """How many faces of about the largest one's size."""
+    """Number of faces of about the largest one's size."""
     faces = model.detect(frame)
     return sum(face.square.side >= _SECOND_FACE * faces[0].square.side for face in faces)

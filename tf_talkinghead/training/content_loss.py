@@ -76,6 +76,17 @@ def _close_ups(x, x_hat, boxes):
     return [losses.crop_faces(tf.repeat(image, count, axis=0), flat, size) for image in (x, x_hat)]
 
 
+def check_weight_files(config):
+    """MissingWeightsError where a LossConfig needs a weight file that is absent; loads nothing.
+
+    VGG19 without a named file is Keras's own and is not looked for: that could mean a download.
+    """
+    if config.perceptual == "vgg":
+        for name in ("vgg19", "vggface"):
+            if getattr(config, name):
+                perceptual.check_file(name, getattr(config, f"{name}_weights"))
+
+
 def _networks(config):
     """The frozen networks of the terms in use: name -> (weight, network, whether it sees the face
     box only).
@@ -85,13 +96,13 @@ def _networks(config):
         if config.vgg19:
             networks["vgg19"] = (
                 config.vgg19,
-                perceptual.vgg19(config.vgg19_weights or None),
+                perceptual.vgg19(config.vgg19_weights),
                 False,
             )
         if config.vggface:
             networks["vggface"] = (
                 config.vggface,
-                perceptual.vggface(config.vggface_weights or None),
+                perceptual.vggface(config.vggface_weights),
                 True,
             )
     if config.face:
