@@ -105,6 +105,7 @@ RANGES = {
     "export.max_batch_size": _COUNT,
     "export.batch_timeout_micros": _ANY_COUNT,
     "export.jpeg_quality": (1, 100),
+    "export.sources": _COUNT,
     "evaluation.shots": _COUNT,
     "evaluation.holdout": _COUNT,
     "evaluation.gap": _ANY_COUNT,

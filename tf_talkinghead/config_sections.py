@@ -222,6 +222,7 @@ class ExportConfig(_Section):
     max_batch_size: int = 4
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95
+    sources: int = 32  # photos that a guided avatar carries at most: 0.2 MB each at 256 px
 
 
 @dataclass(frozen=True)

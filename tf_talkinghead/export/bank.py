@@ -42,13 +42,8 @@ from tf_talkinghead.export.bank_files import (
     read_members,
     write_members,
 )
-from tf_talkinghead.export.saved_model import (
-    Renderer,
-    check_dtype,
-    describe_signature,
-    signature,
-    write_saved_model,
-)
+from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
+from tf_talkinghead.export.signatures import Renderer, describe_signature, signature
 from tf_talkinghead.export.store import BANK
 from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.personalization.avatar import (

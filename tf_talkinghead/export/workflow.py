@@ -116,7 +116,7 @@ def make_person(
         )
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)
-        in_bank = bank.join(models, person, avatar)
+        in_bank = avatar.photos is None and bank.join(models, person, avatar)
         # A former vector of this person, on other weights or of another mode, is not this avatar.
         if not in_bank:
             bank.leave(models, person)
@@ -175,6 +175,11 @@ def publish_bank(
     _check_keep_versions(keep_versions)
     trained = load_trained(weights)
     config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
+    if config.model.generator == "guided":
+        raise InputError(
+            f"--bank: {weights} are guided weights, whose avatars carry photos and are served one "
+            "model a person so far; a bank needs direct weights, such as --weights=demo"
+        )
     generator = trained.provenance["sha256"]
     folded = trained.generator.folded("float32").get_weights()
     # Under the lock, so that somebody deleted meanwhile does not come back with this version.

@@ -23,6 +23,7 @@ LANDMARKS, PUPILS = 68, 2
 BLENDED = 2  # sources that share a frame
 STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
 # two sources are blended where their distances differ by less than this share of the nearer one
+_PLACE = 0.05
 _BLEND_WITHIN = 0.15
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
 # the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
@@ -58,7 +59,11 @@ _COMPARED /= _COMPARED.sum()
 
 
 def distances(landmarks, source_landmarks):
-    """How far each source's face is from the one asked for, whatever its place, size and roll.
+    """How far each source's face is from the one asked for; place, size and roll count little.
+
+    Moving, scaling and turning the whole in the plane costs a bent photo nothing in the face, but
+    it carries hair and background along: chosen on twelve people, `_PLACE` of the squared plain
+    distance is added to the squared distance of the aligned points.
 
     Args:
       landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
@@ -71,6 +76,7 @@ def distances(landmarks, source_landmarks):
     source = tf.complex(source_landmarks[..., 0], source_landmarks[..., 1])
     source = source if source.shape.rank == 3 else source[None]  # [B or 1, N, 68]
     weights = tf.constant(_COMPARED, tf.complex64)
+    plain = tf.reduce_sum(_COMPARED * tf.square(tf.abs(target - source)), -1)
     eyes = tf.abs(tf.reduce_mean(target[..., 42:48], -1) - tf.reduce_mean(target[..., 36:42], -1))
     target -= tf.reduce_sum(weights * target, -1, keepdims=True)
     source -= tf.reduce_sum(weights * source, -1, keepdims=True)
@@ -79,7 +85,7 @@ def distances(landmarks, source_landmarks):
     power = tf.reduce_sum(_COMPARED * tf.square(tf.abs(source)), -1)
     rest = tf.reduce_sum(_COMPARED * tf.square(tf.abs(target)), -1)
     rest -= tf.square(tf.abs(product)) / tf.maximum(power, 1e-9)
-    return tf.sqrt(tf.maximum(rest, 0.0)) / tf.maximum(eyes, 1e-3)
+    return tf.sqrt(tf.maximum(rest, 0.0) + _PLACE * plain) / tf.maximum(eyes, 1e-3)
 
 
 def choose(landmarks, source_landmarks, allowed=None):

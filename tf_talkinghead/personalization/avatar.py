@@ -5,6 +5,7 @@ reference landmarks) and avatar.json (config, mode, facts, history), each writte
 """
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -17,11 +18,12 @@ import tensorflow as tf
 from tf_talkinghead import config as configs
 from tf_talkinghead import files
 from tf_talkinghead.config import Config, ModelConfig
-from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import sha256
 from tf_talkinghead.images import to_uint8
-from tf_talkinghead.models.generator import FoldedGenerator
+from tf_talkinghead.models.generators import make_folded_generator
+from tf_talkinghead.personalization.photos import Photos, shrunk_photos
+from tf_talkinghead.personalization.rendering import render_direct, render_guided
 
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
@@ -73,13 +75,28 @@ class Avatar:
     facts: Facts = dataclasses.field(default_factory=Facts)
     history: list[dict] = dataclasses.field(default_factory=list)  # scores of each evaluation
 
-    @property
-    def generator(self):
-        """FoldedGenerator with these weights, `(y, psi_hat) -> x_hat`; built at the first use."""
-        if not hasattr(self, "_generator"):
-            self._generator = folded_generator(self.config.model, self.weights)
-            self._forward = tf.function(self._generator, autograph=False, reduce_retracing=True)
-        return self._generator
+    photos: Photos | None = None  # of a guided avatar
+
+    def forward(self, landmarks, psi_hat):
+        """x_hat [B, S, S, 3] of landmarks [B, 68, 2] and psi_hat [B, A]; traced at the first use."""
+        if not hasattr(self, "_forward"):
+            self._forward = tf.function(self._renderer(), autograph=False, reduce_retracing=True)
+        return self._forward(landmarks, psi_hat)
+
+    def _renderer(self):
+        config, photos = self.config.model, self.photos
+        network = folded_generator(config, self.weights)
+        if photos is None:
+            return functools.partial(render_direct, config, network)
+        return functools.partial(
+            render_guided,
+            config,
+            network,
+            photos=tf.constant(photos.images),
+            small=tf.constant(shrunk_photos(photos.images, config.working_size)),
+            photo_landmarks=tf.constant(photos.landmarks),
+            photo_pupils=tf.constant(photos.pupils),
+        )
 
 
 def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.ndarray:
@@ -87,20 +104,18 @@ def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.nd
     landmarks = np.asarray(landmarks, np.float32)
     size = avatar.config.model.image_size
     frames = np.empty((len(landmarks), size, size, 3), np.uint8)
-    avatar.generator  # noqa: B018  (builds the forward function)
     for start in range(0, len(landmarks), batch_size):
         rows = landmarks[start : start + batch_size]
         psi_hat = np.repeat(np.asarray(avatar.psi_hat, np.float32)[None], len(rows), axis=0)
-        x_hat = avatar._forward(draw_landmarks(tf.constant(rows), size), tf.constant(psi_hat))
+        x_hat = avatar.forward(tf.constant(rows), tf.constant(psi_hat))
         frames[start : start + len(rows)] = to_uint8(x_hat)
     return frames
 
 
 def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str = "float32"):
-    """A FoldedGenerator of `config` with `weights`; InputError when they are another network's."""
+    """G of `config` as it is served, with `weights`; InputError when they are another network's."""
     # Every op's name in an export begins with this name.
-    network = FoldedGenerator(config, dtype=dtype, name="G")
-    network.build()
+    network = make_folded_generator(config, dtype=dtype, name="G")
     if [tuple(w.shape) for w in network.weights] != [np.shape(w) for w in weights]:
         raise InputError(
             "these weights are of another network than their config describes; personalise again"
@@ -122,6 +137,8 @@ def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
     """Write `avatar` into `folder`; the JSON goes last and names the arrays it belongs to."""
     folder = pathlib.Path(folder)
     arrays = {f"weight_{i:04d}": w for i, w in enumerate(avatar.weights)}
+    if avatar.photos is not None:
+        arrays.update({f"photo_{name}": array for name, array in vars(avatar.photos).items()})
     buffer = io.BytesIO()
     np.savez(
         buffer, psi_hat=avatar.psi_hat, reference_landmarks=avatar.reference_landmarks, **arrays
@@ -152,6 +169,8 @@ def load_avatar(folder: str | os.PathLike) -> Avatar:
         with np.load(io.BytesIO(content)) as arrays:
             weights = [arrays[name] for name in sorted(arrays.files) if name.startswith("weight_")]
             psi_hat, reference = arrays["psi_hat"], arrays["reference_landmarks"]
+            names = [name for name in arrays.files if name.startswith("photo_")]
+            photos = {name.removeprefix("photo_"): arrays[name] for name in names}
     except UNREADABLE as error:  # ConfigError is a ValueError and names the schema
         raise InputError(
             f"{folder}: not an avatar this version can read ({error}); personalise again"
@@ -164,4 +183,5 @@ def load_avatar(folder: str | os.PathLike) -> Avatar:
         reference,
         Facts.from_dict(description["facts"]),
         description["history"],
+        Photos(**photos) if photos else None,
     )

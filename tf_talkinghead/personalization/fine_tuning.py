@@ -40,8 +40,7 @@ class PersonLearner:
       steps: number of updates, which the learning rates' schedule needs.
 
     Raises:
-      MissingWeightsError: a network of the content loss lacks its weight file; never for
-        `feed_forward`.
+      MissingWeightsError: a network of the content loss lacks its weight file.
     """
 
     def __init__(self, trained, images, landmarks, config, steps):
@@ -54,10 +53,9 @@ class PersonLearner:
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
         self.losses = config.losses(trained.config.losses)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
-        if config.mode != "feed_forward":
-            self.content = content_loss(self.losses, self.size)
-            self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
-            self._make_step(trained, e_new)
+        self.content = content_loss(self.losses, self.size)
+        self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
+        self._make_step(trained, e_new)
         self._functions = {}
 
     def _make_step(self, trained, e_new):

@@ -26,6 +26,7 @@ from tf_talkinghead.errors import InputError, TalkingHeadError
 from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.files import arrays_sha256, sha256
 from tf_talkinghead.personalization.avatar import Avatar, Facts, load_avatar, render, save_avatar
+from tf_talkinghead.personalization.feed_forward import feed_forward
 from tf_talkinghead.personalization.fine_tuning import PersonLearner
 from tf_talkinghead.personalization.frame_selection import central
 from tf_talkinghead.personalization.progress import Progress
@@ -46,6 +47,7 @@ def personalize(
     work_dir=None,
     progress=True,
     inputs_sha256=None,
+    pupils=None,
 ) -> Avatar:
     """An avatar of the person in the images.
 
@@ -59,6 +61,8 @@ def personalize(
       progress: whether to show a progress bar.
       inputs_sha256: digests of the files the images came from, for the card; by default of the
         images.
+      pupils: float32 [T, 2, 2], fractions of the image, right eye first, NaN where unknown; what a
+        guided avatar can move the gaze from. None: all unknown.
 
     Raises:
       InputError: the images or landmarks do not fit the weights.
@@ -68,12 +72,21 @@ def personalize(
     config = config or trained.config.personalize
     images, landmarks = _checked(trained, images, landmarks)
     began = time.monotonic()
-    run = _Run(trained, images, landmarks, config, work_dir, progress)
-    avatar = run.train() if config.mode != "feed_forward" else run.feed_forward()
-    seconds = round(run.seconds_before + time.monotonic() - began, 1)
+    seconds_before = 0.0
+    if config.mode == "feed_forward":
+        avatar = feed_forward(trained, images, landmarks, config, pupils)
+    elif trained.config.model.generator == "guided":
+        raise InputError(
+            f"--mode={config.mode}: guided weights are personalised without training so far: "
+            "--mode=feed_forward"
+        )
+    else:
+        run = _Run(trained, images, landmarks, config, work_dir, progress)
+        avatar = run.train()
+        seconds_before = run.seconds_before
     avatar.facts = dataclasses.replace(
         avatar.facts,
-        seconds=seconds,
+        seconds=round(seconds_before + time.monotonic() - began, 1),
         inputs_sha256=inputs_sha256 or [sha256(image.tobytes()) for image in images],
     )
     return avatar
@@ -94,11 +107,6 @@ class _Run:
         self.history, self.best, self.seconds_before = [], None, 0.0
         self.folder = pathlib.Path(work_dir) if work_dir else None
         self._started = time.monotonic()
-
-    def feed_forward(self):
-        """The avatar without any update, and without a loss: the content loss may need files."""
-        self.learner.converge()
-        return self._avatar(0, self.progress.evaluate(self.learner.render))
 
     def train(self):
         """All updates, from where a killed run stopped; the avatar of the evaluation kept."""

@@ -4,9 +4,16 @@ pixels, landmarks and pupils.
 
 import dataclasses
 
+import cv2
 import numpy as np
 
 from tf_talkinghead.personalization.frame_selection import select_frames
+
+
+def shrunk_photos(images, size: int) -> np.ndarray:
+    """uint8 [N, S', S', 3] averaged over areas to uint8 [N, size, size, 3]."""
+    small = [cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images]
+    return np.stack(small)
 
 
 @dataclasses.dataclass(frozen=True)

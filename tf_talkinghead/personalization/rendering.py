@@ -1,31 +1,66 @@
-"""One frame from landmarks: drawing, guide and generator, the same for a preview, an
-evaluation and an exported graph.
-"""
+"""One frame from landmarks: drawing, guide and generator, the same in a preview and in an export."""
+
+import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.guided import make_guide
 
-
-def render_direct(network, landmarks, psi_hat):
-    """x_hat [B, S, S, 3] of a `FoldedGenerator`; landmarks [B, 68, 2], psi_hat [B, A]."""
-    return network(draw_landmarks(landmarks, network.config.working_size), psi_hat)
+_LEAST_EYES, _LEAST_SIDE = 0.01, 0.02  # of the crop: smaller faces than any that can be rendered
+_FARTHEST = 1.0  # crops beyond the picture's edge at which a face's middle may lie
 
 
-def render_guided(network, landmarks, psi_hat, photos, small, photo_landmarks, pupils=None,
-                  photo_pupils=None, size=None):  # fmt: skip
-    """x_hat [B, size, size, 3] of a `FoldedGuidedGenerator`.
+def render_direct(config, network, landmarks, psi_hat):
+    """x_hat [B, S, S, 3] by `network(y, psi_hat)`; landmarks [B, 68, 2], psi_hat [B, A]."""
+    return network(draw_landmarks(landmarks, config.working_size), psi_hat)
+
+
+def render_guided(
+    config,
+    network,
+    landmarks,
+    psi_hat,
+    photos,
+    small,
+    photo_landmarks,
+    pupils=None,
+    photo_pupils=None,
+):
+    """x_hat [B, S, S, 3] by `network(y, guide, psi_hat)`, photos chosen by the landmarks.
 
     Args:
-      landmarks: float32 [B, 68, 2], finite. psi_hat: float32 [B, A].
-      photos: uint8 [N, S', S', 3]; small: the same at the working size;
-        photo_landmarks: float32 [N, 68, 2].
+      config: ModelConfig.
+      network: a `FoldedGuidedGenerator`, or a function that stands for one.
+      landmarks: float32 [B, 68, 2], for which `has_face` holds. psi_hat: float32 [B, A].
+      photos: uint8 [N, S', S', 3]; small: the same at the working size, uint8.
+      photo_landmarks: float32 [N, 68, 2].
       pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
-      size: pixels of the result, by default the configuration's.
     """
-    config = network.config
     rows, shares = guidance.choose(landmarks, photo_landmarks)
     guide = make_guide(
         config, landmarks, photos, photo_landmarks, rows, shares, pupils, photo_pupils, small
     )
-    return network(draw_landmarks(landmarks, config.working_size), guide, psi_hat, size=size)
+    return network(draw_landmarks(landmarks, config.working_size), guide, psi_hat)
+
+
+def has_face(landmarks):
+    """Whether landmarks [B, 68, 2] can be a face in or near the picture, bool [B].
+
+    False for points that are not finite, all in one place or on one line, and for faces far off.
+    """
+    finite = tf.reduce_all(tf.math.is_finite(landmarks), [1, 2])
+    points = tf.where(finite[:, None, None], landmarks, 0.0)
+    low, high = tf.reduce_min(points, 1), tf.reduce_max(points, 1)
+    eyes = tf.reduce_mean(points[:, 42:48], 1) - tf.reduce_mean(points[:, 36:42], 1)
+    middle = (low + high) / 2.0
+    centred = points - tf.reduce_mean(points, 1, keepdims=True)
+    spread = tf.reduce_sum(centred[..., :, None] * centred[..., None, :], 1)  # [B, 2, 2]
+    trace, area = tf.linalg.trace(spread), tf.linalg.det(spread)
+    return (
+        finite
+        & (tf.norm(eyes, axis=-1) > _LEAST_EYES)
+        & tf.reduce_all(high - low > _LEAST_SIDE, -1)
+        & (area > 1e-3 * tf.square(trace))  # on no line
+        & tf.reduce_all((middle > -_FARTHEST) & (middle < 1.0 + _FARTHEST), -1)
+        & (tf.reduce_max(high - low, -1) < 2.0 * (1.0 + _FARTHEST))
+    )
