@@ -4,17 +4,23 @@ import keras
 import numpy as np
 
 from tests.face_points import COLLINS
-from tf_talkinghead.config import preset
-from tf_talkinghead.models.generator import Generator, adain_size
+from tf_talkinghead.config import preset, replace
+from tf_talkinghead.models.generator import adain_size
+from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.personalization.avatar import Avatar, Facts
 
 
+def tiny_guided():
+    """The 32-px preset's networks as a guided generator of 64 px."""
+    changes = {"generator": "guided", "image_size": 64, "flow_size": 16, "attention_down_size": 0}
+    return replace(preset("tiny"), {f"model.{name}": value for name, value in changes.items()})
+
+
 def random_generator(config, seed=0):
-    """A `Generator` of random weights whose spectral norms have converged."""
+    """A generator of random weights whose spectral norms have converged."""
     keras.utils.set_random_seed(seed)
-    generator = Generator(config.model)
-    generator.build()
+    generator = make_generator(config.model)
     converge_spectral_norms(generator)
     return generator
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.face_points import COLLINS
-from tf_talkinghead.config import ConfigError, ModelConfig, preset, replace
+from tests.random_avatars import tiny_guided
+from tf_talkinghead.config import ConfigError, ModelConfig
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import expressed, turned
@@ -16,15 +17,7 @@ from tf_talkinghead.models.generators import make_folded_generator, make_generat
 from tf_talkinghead.models.guided import make_guide
 from tf_talkinghead.models.layers import converge_spectral_norms
 
-CONFIG = replace(
-    preset("tiny"),
-    {
-        "model.generator": "guided",
-        "model.image_size": 64,
-        "model.flow_size": 16,
-        "model.attention_down_size": 0,
-    },
-).model
+CONFIG = tiny_guided().model
 TARGET = np.float32([turned(COLLINS, yaw=8.0), expressed(COLLINS, 0.0, 0.5, 0.0), COLLINS])
 
 

@@ -8,24 +8,15 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
+from tests.random_avatars import tiny_guided
 from tests.test_records import make_dataset
-from tf_talkinghead.config import preset, replace
+from tf_talkinghead.config import replace
 from tf_talkinghead.data import episodes, records
 from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.faces.geometry import expressed
 from tf_talkinghead.faces.motion import mouth_opening
 
-TINY = replace(
-    preset("tiny"),
-    {
-        "model.generator": "guided",
-        "model.image_size": 64,
-        "model.flow_size": 16,
-        "data.size": 64,
-        "data.hard_pairs": 1.0,
-        "data.still_share": 0.5,
-    },
-)
+TINY = replace(tiny_guided(), {"data.hard_pairs": 1.0, "data.still_share": 0.5})
 
 
 def _record(clip, count, pupils=True):
