@@ -54,8 +54,9 @@ def find_pupils(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     Returns:
       float32 [T, 2, 2], fractions of the frame, the person's right eye (landmarks 36-41) first. NaN
       for both eyes where they are shut, cannot be seen (sunglasses) or have landmarks that are not
-      finite, and for an eye whose pupil lies outside the frame. In a clip of eight frames or more an opening below 0.6 of the usual
-      one counts as shut, so that blinks are left out for narrow and for wide eyes.
+      finite, and for an eye whose pupil lies outside the frame. In a clip of eight frames or more
+      an opening below 0.6 of the usual one counts as shut, so that blinks are left out for narrow
+      and for wide eyes.
 
     Raises:
       InputError: shapes or the images' type are not as above.
