@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tf_talkinghead.config import DataConfig
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import video
 from tf_talkinghead.driving.expression import express_motion, read_motion
 from tf_talkinghead.driving.face_model import NAMES
@@ -142,7 +142,7 @@ def clips_of(folder, split):
     for row in rows:
         if row["kind"] == "video":
             frames = video.read_video(folder / row["file"], FRAMES).frames
-            clip = crops.face_crops(frames, 256, DataConfig())
+            clip = crops.face_crops(frames, 256, PreparationConfig())
             yield clip.images, clip.landmarks
 
 
