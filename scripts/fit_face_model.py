@@ -1,0 +1,52 @@
+"""Fits the linear face model (expressions as numbers) on the clips of a prepared dataset.
+
+    python -m scripts.fit_face_model --data=datasets/train
+
+The shipped file was made from the clips whose people allow it (`demo_weights_ok` in the data's
+manifest, prepared with --where=split=train). Photos, clips of one frame, are left out.
+"""
+
+from absl import flags
+
+from scripts.command import run
+from tf_talkinghead import files
+from tf_talkinghead.driving import face_model
+from tf_talkinghead.errors import InputError
+
+_DATA = flags.DEFINE_string("data", None, "Folder of the prepared dataset.")
+_OUTPUT = flags.DEFINE_string("output", str(face_model.PATH), "File to write.")
+flags.mark_flag_as_required("data")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    from tf_talkinghead.data.dataset import load_dataset
+    from tf_talkinghead.driving.face_model_fit import fit_face_model
+    from tf_talkinghead.faces.pupils import find_pupils
+
+    dataset = load_dataset(_DATA.value)
+    clips, people, frames = [], set(), 0
+    for entry in dataset.clips:
+        if entry.frames < 2:
+            continue
+        record = dataset.read(entry)
+        pupils = record.pupils
+        if pupils is None:
+            pupils = find_pupils(record.images(), record.landmarks)
+        clips.append((record.landmarks, pupils))
+        people.add(record.identity)
+        frames += entry.frames
+    made_of = (
+        f"68 landmarks and pupils of {frames} frames of {len(clips)} clips of {len(people)} people"
+    )
+    model = fit_face_model(clips, made_of)
+    files.write_atomically(_OUTPUT.value, face_model.to_json(model).encode())
+    print(f"{_OUTPUT.value}: {made_of}")
+    for name in face_model.NAMES:
+        low, high = model.ranges[name]
+        print(f"{name:12} {low:8.3f} to {high:7.3f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,71 @@
+"""Strengths of pose, eyes, lips and brows: a motion made weaker or stronger part by part.
+
+    landmarks = strengthen(landmarks, reference, pose=0.5, lips=1.2)
+
+`landmarks` are the avatar's (`adaptation.adapt` has brought the driver's motion onto them) and
+`reference` its neutral ones. Only the sixteen numbers of the face model change: what they do not
+say stays as it was, so strengths of 1 change nothing.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from tf_talkinghead.driving.expression import checked_points, person_face
+from tf_talkinghead.driving.face_model import BROWS, GAZE, LIDS, LIPS_AND_JAW, NAMES, POSE
+from tf_talkinghead.errors import InputError
+
+LIMITS = (0.0, 1.5)
+PARTS = {"pose": POSE, "eyes": LIDS + GAZE, "lips": LIPS_AND_JAW, "brows": BROWS}
+_SCALE = NAMES.index("scale")
+
+
+def strengthen(
+    landmarks: np.ndarray,
+    reference: np.ndarray,
+    pose: float = 1.0,
+    eyes: float = 1.0,
+    lips: float = 1.0,
+    brows: float = 1.0,
+) -> np.ndarray:
+    """A motion whose parts are multiplied by their strengths.
+
+    Args:
+      landmarks: float [T, 68, 2] or [T, 70, 2]; pupils may be NaN.
+      reference: float [68, 2] or [70, 2], what a strength of 0 leaves.
+      pose: of the head's angles, place and size, 0 to 1.5; 0 holds the head still.
+      eyes: of lids and gaze. lips: of jaw and mouth. brows: of both brows.
+
+    Returns:
+      float32 of the landmarks' shape.
+
+    Raises:
+      InputError: a strength outside 0 to 1.5, or other shapes.
+    """
+    strengths = checked_strengths(pose=pose, eyes=eyes, lips=lips, brows=brows)
+    landmarks = checked_points(landmarks, "landmarks", 3)
+    face = person_face(reference)
+    change = functools.partial(multiplied, **strengths)
+    return face.changed(landmarks, change).astype(np.float32)
+
+
+def multiplied(numbers: np.ndarray, pose=1.0, eyes=1.0, lips=1.0, brows=1.0) -> np.ndarray:
+    """Numbers [T, 16] with each part multiplied by its strength; the scale is raised to it."""
+    strengths = {"pose": pose, "eyes": eyes, "lips": lips, "brows": brows}
+    factors = np.ones(len(NAMES))
+    for part, names in PARTS.items():
+        factors[[NAMES.index(name) for name in names]] = strengths[part]
+    factors[_SCALE] = 1.0
+    result = numbers * factors
+    result[:, _SCALE] = numbers[:, _SCALE] ** pose
+    return result
+
+
+def checked_strengths(**strengths: float) -> dict[str, float]:
+    """The strengths as they are, or an InputError that names the flag."""
+    low, high = LIMITS
+    for name, value in strengths.items():
+        if not (math.isfinite(value) and low <= value <= high):
+            raise InputError(f"--{name}: expected a strength from {low:g} to {high:g}, got {value}")
+    return strengths
