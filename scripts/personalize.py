@@ -16,7 +16,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "weights",
     None,
-    '"demo", a run directory of meta_train or one of its snapshots (RUN/checkpoints/step-...).',
+    '"guided" (256 px), "demo" (128 px), a run directory of meta_train or one of its snapshots '
+    "(RUN/checkpoints/step-...).",
     required=True,
 )
 flags.DEFINE_string("person", None, "Name: the folder and the served model's name.", required=True)

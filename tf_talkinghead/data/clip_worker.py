@@ -82,7 +82,7 @@ def _record(job, clip):
     """The serialised record (None if rejected) and the outcome of a clip."""
     # Here, since the pipeline's own processes need none of it.
     from tf_talkinghead.data import records, video
-    from tf_talkinghead.faces import crops
+    from tf_talkinghead.faces import crops, pupils
     from tf_talkinghead.faces.squares import square_of
 
     path = pathlib.Path(job.root, clip.name)
@@ -98,10 +98,10 @@ def _record(job, clip):
         )
         quality = job.config.jpeg_quality
         frames = [records.encode_frame(image, quality) for image in face.images]
+        names = clip.name, clip.video, clip.identity
+        eyes = pupils.find_pupils(face.images, face.landmarks)
         record = records.serialize(
-            records.Record(
-                frames, face.landmarks, clip.name, clip.video, clip.identity, source.fps, face.box
-            )
+            records.Record(frames, face.landmarks, *names, source.fps, face.box, eyes)
         )
     except TalkingHeadError as error:
         return None, Outcome(*clip, reason=str(error).removeprefix(f"{path}: "))

@@ -22,6 +22,7 @@ from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
 from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.faces.pupils import find_pupils
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
 from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.personalization.preview import write_preview
@@ -62,7 +63,7 @@ def make_person(
     """Personalise `weights` with `images` and publish the avatar as the next version of `person`.
 
     Args:
-      weights: "demo", a run directory or one of its snapshots.
+      weights: "guided", "demo", a run directory or one of its snapshots.
       person: the folder's and the served model's name.
       images: photos, folders and videos of one person.
       models: folder of all models.
@@ -113,6 +114,7 @@ def make_person(
             work_dir=work,
             progress=progress,
             inputs_sha256=found.sha256,
+            pupils=find_pupils(found.images, found.landmarks),
         )
         save_avatar(avatar, work)
         previews = write_preview(avatar, found.images, found.landmarks, work)

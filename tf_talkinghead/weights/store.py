@@ -1,6 +1,7 @@
 """Trained weights on disk: what later steps load, from a run directory or in the shipped form.
 
-    trained = load_trained("demo")            # the weights that come with the package
+    trained = load_trained("guided")          # shipped with the package: guided, 256 px
+    trained = load_trained("demo")            # likewise: the paper's form, 128 px
     trained = load_trained("runs/mine")       # a run of meta_train: its best snapshot, or its newest
     trained = load_trained("runs/mine/checkpoints/step-00004000")    # a certain one
     save_trained(trained, "folder")           # config.json + weights.npz + provenance.json
@@ -29,6 +30,7 @@ from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.checkpoints import Checkpoints
 
 DEMO = pathlib.Path(__file__).parent / "demo"
+SHIPPED = {"demo": DEMO, "guided": DEMO.parent / "guided"}  # names that `load_trained` knows
 
 
 @dataclass
@@ -55,17 +57,18 @@ class Trained:
 
 
 def load_trained(source="demo", averaged=True, dtype=None):
-    """The weights `source` names: "demo", a run directory of meta_train or one of its snapshots, or a folder of `save_trained`.
+    """The weights `source` names: "guided", "demo", a run of meta_train or one of its snapshots, or a
+    folder of `save_trained`.
 
     averaged: the moving averages of E and G (a run directory holds both). dtype: Keras policy of the networks,
     float32 by default. InputError says what the folder lacks and what to run.
     """
-    folder = DEMO if source == "demo" else pathlib.Path(source)
+    folder = SHIPPED.get(str(source), pathlib.Path(source))
     step = None
     if folder.parent.name == "checkpoints" and folder.name.startswith("step-"):
         folder, step = folder.parent.parent, _step_of(folder)
     if not (folder / "config.json").is_file():
-        remedy = "this package came without its demo weights; " if source == "demo" else ""
+        remedy = "this package came without these weights; " if str(source) in SHIPPED else ""
         raise InputError(
             f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`"
         )
