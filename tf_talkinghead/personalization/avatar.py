@@ -48,7 +48,7 @@ class Facts:
     tradeoff: list[dict] = dataclasses.field(
         default_factory=list
     )  # scores by step, see progress.py
-    trained_weights_sha256: str | None = None  # of the meta-learned generator
+    trained_weights_sha256: str | None = None  # of the weights file it was made from
     trained_on: str | None = None  # name of the run or of the shipped weights
     inputs_sha256: list[str] = dataclasses.field(default_factory=list)  # of the files given
 
