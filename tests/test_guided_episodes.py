@@ -21,7 +21,6 @@ TINY = replace(
         "model.generator": "guided",
         "model.image_size": 64,
         "model.flow_size": 16,
-        "data.size": 64,
         "data.hard_pairs": 1.0,
         "data.still_share": 0.5,
     },
