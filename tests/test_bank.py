@@ -18,7 +18,7 @@ from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
 from tf_talkinghead.export.bank_files import Members, read_members, write_members
-from tf_talkinghead.personalization.avatar import save_avatar
+from tf_talkinghead.personalization.avatar import Facts, save_avatar
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_those_with_another_generator_do_not_join(shared, other, tmp_path):
     ann = shared[0]
     publish(tmp_path, {"ann": ann})
     tuned = dataclasses.replace(ann, mode="fine_tune")
-    unknown = dataclasses.replace(ann, facts={})
+    unknown = dataclasses.replace(ann, facts=Facts())
     assert not any(bank.join(tmp_path, "x", avatar) for avatar in (other, tuned, unknown))
     assert "x" not in members(tmp_path).vectors
     assert not bank.join(tmp_path / "empty", "x", ann)  # no bank there
