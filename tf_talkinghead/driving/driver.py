@@ -1,6 +1,6 @@
 """A performance: what a driver does in a video, and the film an avatar makes of it.
 
-    performance = read_performance("driver.mp4", PreparationConfig())     # 68 landmarks a frame, smoothed
+    performance = read_performance("driver.mp4", PreparationConfig())  # 68 smoothed points a frame
     landmarks = on_avatar(performance, card["reference_landmarks"])  # the avatar's own face shape
     result = film(landmarks, client.stream, "out.mp4", performance.fps, audio_from="driver.mp4")
 
