@@ -80,7 +80,7 @@ def probed(path):
 
 
 def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
-    done = driver.read_performance(clip, PreparationConfig(), smoothing=False, progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False)
     assert done.landmarks.shape == (30, 68, 2) and done.fps == pytest.approx(FPS) and done.has_audio
     assert not done.seen[10:14].any() and done.seen[:9].all() and done.seen[24:].all()
     last_seen = np.flatnonzero(done.seen[:14])[-1]
@@ -91,21 +91,19 @@ def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
 
 
 def test_smoothing_is_on_unless_switched_off(clip):
-    rough = driver.read_performance(
-        clip, PreparationConfig(), smoothing=False, progress=False
-    ).landmarks
-    calm = driver.read_performance(clip, PreparationConfig(), progress=False).landmarks
+    rough = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False).landmarks
+    calm = driver.read_motion(clip, PreparationConfig(), progress=False).landmarks
     assert 0 < np.abs(calm - rough).max() < 0.1
 
 
 def test_a_clip_of_nobody_names_the_file(tmp_path):
     video.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 5, 10)
     with pytest.raises(NoFaceError, match="wall.mp4: no face found"):
-        driver.read_performance(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
+        driver.read_motion(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
 
 
 def test_on_avatar_moves_the_avatars_own_face(clip):
-    done = driver.read_performance(clip, PreparationConfig(), progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), progress=False)
     adapted = driver.on_avatar(done, COLLINS)
     assert adapted.shape == done.landmarks.shape
     # The same face drives itself: the result is near the reference, shifted as the driver is.
@@ -114,7 +112,7 @@ def test_on_avatar_moves_the_avatars_own_face(clip):
 
 
 def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
-    done = driver.read_performance(clip, PreparationConfig(), progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), progress=False)
     film = driver.film(
         done.landmarks,
         painter,
