@@ -78,27 +78,25 @@ def main(argv):
                 f"{FLAGS.person}'s card names no reference landmarks; use a video and --adapt=none"
             )
         if scripted:
-            performance, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
+            motion, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
         else:
-            performance = _performance(stack)
-            landmarks, fps = driver.on_avatar(performance, reference, FLAGS.adapt), performance.fps
+            motion = _motion(stack)
+            landmarks, fps = driver.on_avatar(motion, reference, FLAGS.adapt), motion.fps
         film = driver.film(
             landmarks,
             client.stream,
             FLAGS.output,
             fps,
-            beside=(lambda size: driver.driver_crops(performance, size))
-            if FLAGS.side_by_side
-            else None,
-            audio_from=performance.path if performance and performance.has_audio else None,
+            beside=(lambda size: driver.driver_crops(motion, size)) if FLAGS.side_by_side else None,
+            audio_from=motion.path if motion and motion.has_audio else None,
             title=f"{FLAGS.person}, AI-generated",
         )
     report = {
         "output": str(film.path),
         "frames": film.frames,
         "fps": round(fps, 6),
-        "faceless_frames": int((~performance.seen).sum()) if performance else 0,
-        "sound": bool(performance and performance.has_audio),
+        "faceless_frames": int((~motion.seen).sum()) if motion else 0,
+        "sound": bool(motion and motion.has_audio),
         "complete": film.error is None,
         "rendered_per_second": round(film.frames / max(film.seconds, 1e-9), 2),
     }
@@ -110,8 +108,8 @@ def main(argv):
     print(json.dumps(report))
 
 
-def _performance(stack):
-    """The driver's performance; a webcam is recorded first, so that its timing is kept."""
+def _motion(stack):
+    """The driver's motion; a webcam is recorded first, so that its timing is kept."""
     from tf_talkinghead.driving import driver
     from tf_talkinghead.faces.landmarks import DlibLandmarks
 
@@ -120,7 +118,7 @@ def _performance(stack):
         path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory())) / "webcam.mp4"
         driver.record_webcam(path, FLAGS.seconds)
     model = DlibLandmarks(FLAGS.landmark_model) if FLAGS.landmark_model else None
-    return driver.read_performance(path, PreparationConfig(), model, FLAGS.smooth)
+    return driver.read_motion(path, PreparationConfig(), model, FLAGS.smooth)
 
 
 if __name__ == "__main__":

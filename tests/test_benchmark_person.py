@@ -12,4 +12,4 @@ def test_figures_of_tiny():
         "export_frame_seconds",
     ):
         assert found[name] > 0
-    assert "made up" in found["weights"] and "made up" in found["images"]
+    assert "synthetic" in found["weights"] and "synthetic" in found["images"]

@@ -1,4 +1,4 @@
-"""The training benchmark's figures on preset `tiny`, its count of operations against one by hand, and its profile."""
+"""The training benchmark: figures on preset `tiny`, operations against a count by hand, profile."""
 
 import pytest
 import tensorflow as tf
@@ -33,8 +33,9 @@ def test_figures_of_tiny():
     found = train.run("tiny", {"steps": "1"})
     assert found["examples_per_second"] > 0 and 0 <= found["data_wait_share"] < 1
     assert 0.01 < found["gflop_per_step"] < 10 and 0 < found["share_of_matmul_rate"] < 2
-    assert "made up" in found["data"]
-    for what in ("part", "kind"):  # every operation is of one part and of one kind
+    assert "synthetic" in found["data"]
+    # Every operation is of one part and of one kind.
+    for what in ("part", "kind"):
         shares = [
             value
             for name, value in found.items()
@@ -42,11 +43,10 @@ def test_figures_of_tiny():
         ]
         assert sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
     for part in ("embedder", "generator", "discriminator_update", "discriminator_for_generator"):
-        assert (
-            found[f"profile_part_{part}_seconds"] > 0
-            and found[f"profile_part_{part}_backward_seconds"] > 0
-        )
-    assert found["profile_kind_other_share"] < 0.15  # the table of kinds knows most of what runs
+        assert found[f"profile_part_{part}_seconds"] > 0
+        assert found[f"profile_part_{part}_backward_seconds"] > 0
+    # The table of kinds knows most of what runs.
+    assert found["profile_kind_other_share"] < 0.15
     seconds = sum(
         value
         for name, value in found.items()
@@ -61,14 +61,21 @@ def test_figures_of_tiny():
 
 
 def test_parts_and_kinds_by_name():
+    def gradient(step, name):
+        """The tape's scope, then those of what is derived."""
+        return f"{step}/gradient_tape/{step}/{name}"
+
     cases = {
         "generator_step/embedder_1/down_0/convolution/Conv2D": "embedder",
-        "generator_step/embedder_12_1/down_0_1/Relu": "embedder",  # the twelfth of a process, called twice
-        "generator_step_1/gradient_tape/generator_step_1/embedder_1/down_0/convolution/Conv2DBackpropFilter": "embedder_backward",
+        # The twelfth of a process, called twice.
+        "generator_step/embedder_12_1/down_0_1/Relu": "embedder",
+        gradient("generator_step_1", "embedder_1/down_0/Conv2DBackpropFilter"): "embedder_backward",
         "generator_step/block_12_2/convolution/Conv2D": "generator",
         "generator_step/scoring/discriminator_1/V/down_0/add": "discriminator_for_generator",
-        "generator_step/gradient_tape/generator_step/content/conv1_1/Conv2DBackpropInput": "content_backward",
-        "discriminator_step_1/gradient_tape/discriminator_step_1/discriminator/V/Conv2DBackpropFilter": "discriminator_update_backward",
+        gradient("generator_step", "content/conv1_1/Conv2DBackpropInput"): "content_backward",
+        gradient("discriminator_step_1", "discriminator/V/Conv2DBackpropFilter"): (
+            "discriminator_update_backward"
+        ),
         "discriminator_step/drawing/Minimum": "drawing",
         "optimizer_1/ResourceApplyAdam": "optimizer",
         "DecodeJpeg": "data",
@@ -102,19 +109,16 @@ def test_speed_of_the_convolutions_by_hand():
         "matrix_product": 7e9,
     }
     found = step_profile.convolutions(figures, flop, rate=60.0)
-    assert (
-        found["profile_kind_convolution_gflops"] == 50
-        and found["profile_kind_convolution_input_gradient_gflops"] == 20
-    )
-    assert (
-        found["profile_convolutions_share"] == 0.75 and found["profile_convolutions_gflops"] == 30
-    )
+    assert found["profile_kind_convolution_gflops"] == 50
+    assert found["profile_kind_convolution_input_gradient_gflops"] == 20
+    assert found["profile_convolutions_share"] == 0.75
+    assert found["profile_convolutions_gflops"] == 30
     assert found["profile_convolutions_share_of_matmul_rate"] == 0.5
     assert step_profile.convolutions({}, flop, 60.0) == {}
 
 
-def test_made_up_vgg_files_are_what_the_loader_takes(tmp_path):
-    changes = train._made_up_vgg(tmp_path)
+def test_synthetic_vgg_files_are_what_the_loader_takes(tmp_path):
+    changes = train.synthetic_vgg(tmp_path)
     for name, network in (("vgg19", perceptual.vgg19), ("vggface", perceptual.vggface)):
         activations = network(changes[f"losses.{name}_weights"]).activations(
             tf.zeros([1, 32, 32, 3])

@@ -19,7 +19,9 @@ from tf_talkinghead.training.distribution import (
     workers,
 )
 
-TOLERANCE = 5e-5  # absolute, on weights and optimizer state after three updates at rate 1e-3: float32 sums in another order
+# Absolute, on weights and optimizer state after three updates at rate 1e-3: float32 sums in another
+# order.
+TOLERANCE = 5e-5
 
 
 def start(output, *arguments, task=None):

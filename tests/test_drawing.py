@@ -1,4 +1,6 @@
-"""The drawing against an independent one (numpy, supersampled), and everywhere it has to be the same."""
+"""The drawing against an independent one (numpy, supersampled), and the same in all contexts."""
+
+import itertools
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from tf_talkinghead.data import drawing
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
 
-# (points of one closed or open line, closed, RGB): METHOD's table of parts, written down a second time.
+# (points of one line, closed, RGB): METHOD's table of parts, written down a second time.
 LINES = [
     (range(17), False, (255, 255, 255)),
     (range(17, 22), False, (255, 128, 0)),
@@ -24,30 +26,28 @@ LINES = [
     (range(48, 60), True, (255, 0, 0)),
     (range(60, 68), True, (255, 0, 255)),
 ]
-FINE = 8  # subpixels along a side of the independent drawing
+# Subpixels along a pixel's side in the independent drawing.
+FINE = 8
 
 
 def independent(points, size):
-    """Drawing [size, size, 3] in 0..255 without a formula for coverage: 8 x 8 points a pixel are in a line or not."""
+    """Drawing [size, size, 3] in 0..255 without a formula for coverage.
+
+    Each of 8 x 8 points of a pixel is in a line or not.
+    """
     picture = np.zeros((size, size, 3))
     ticks, half = (np.arange(size * FINE) + 0.5) / FINE, max(1, size / 128) / 2
     for colour in dict.fromkeys(line[2] for line in LINES):
         inside = np.zeros((size * FINE, size * FINE), bool)
         for indices, closed, this in LINES:
             corners = points[list(indices) + [indices[0]] * closed].astype(np.float64) * size
-            for a, b in zip(corners[:-1], corners[1:]) if this == colour else ():
-                low, high = (
-                    np.searchsorted(ticks, edge)
-                    for edge in (np.minimum(a, b) - half, np.maximum(a, b) + half)
-                )
+            for a, b in itertools.pairwise(corners) if this == colour else ():
+                low = np.searchsorted(ticks, np.minimum(a, b) - half)
+                high = np.searchsorted(ticks, np.maximum(a, b) + half)
                 x, y = np.meshgrid(ticks[low[0] : high[0]], ticks[low[1] : high[1]])
-                ahead, length = (
-                    (x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1],
-                    np.hypot(*(b - a)),
-                )
-                aside = np.abs((x - a[0]) * (b - a)[1] - (y - a[1]) * (b - a)[0]) / max(
-                    length, 1e-9
-                )
+                along, length = b - a, np.hypot(*(b - a))
+                ahead = (x - a[0]) * along[0] + (y - a[1]) * along[1]
+                aside = np.abs((x - a[0]) * along[1] - (y - a[1]) * along[0]) / max(length, 1e-9)
                 ends = np.minimum(np.hypot(x - a[0], y - a[1]), np.hypot(x - b[0], y - b[1]))
                 beside = (ahead >= 0) & (ahead <= length**2) & (length > 0)
                 inside[low[1] : high[1], low[0] : high[0]] |= np.where(beside, aside, ends) <= half
@@ -66,7 +66,7 @@ def near_lines(points, size, reach=2.0):
     return distance.reshape(size, 4, size, 4)[:, 1:3, :, 1:3].mean((1, 3)) <= reach
 
 
-def verdict(points, size, drawn):
+def error_near_lines(points, size, drawn):
     """(mean error in 0..255, that of a blank picture) over the pixels near a line."""
     reference, near = independent(points, size), near_lines(points, size)
     return np.abs(reference - drawn * 255.0)[near].mean(), reference[near].mean()
@@ -89,7 +89,7 @@ def faces():
 @pytest.mark.parametrize("size", [128, 256])
 def test_equals_an_independent_drawing(size):
     for points in faces():
-        error, blank = verdict(points, size, draw_landmarks(points, size).numpy())
+        error, blank = error_near_lines(points, size, draw_landmarks(points, size).numpy())
         assert error < 6
         assert error <= blank / 10
 
@@ -102,7 +102,7 @@ def test_equals_an_independent_drawing_on_real_footage(real_data):
     for name in sorted((real_data / "photos").glob("df_img1*.jpg"))[:6]:
         clip = face_crops(list(read_video(name).frames), 128, PreparationConfig())
         for points in clip.landmarks:
-            error, blank = verdict(points, 128, draw_landmarks(points, 128).numpy())
+            error, blank = error_near_lines(points, 128, draw_landmarks(points, 128).numpy())
             assert error < 6
             assert error <= blank / 10
 
@@ -110,29 +110,30 @@ def test_equals_an_independent_drawing_on_real_footage(real_data):
 @pytest.mark.parametrize("shift", [(0.5, 0.0), (0.0, -0.5)])
 def test_half_a_pixel_off_would_be_noticed(shift):
     for points in faces():
-        error, blank = verdict(
+        error, blank = error_near_lines(
             points, 128, draw_landmarks(points + np.float32(shift) / 128, 128).numpy()
         )
         assert error > 6 or error > blank / 10
 
 
 def test_a_line_worked_by_hand():
-    """Nose bridge along x = 8 in 16 px, everything else far away: coverage 1/2 on both sides, full at neither."""
+    """Nose bridge along x = 8 in 16 px, all else far away: coverage 1/2 on both sides."""
     points = np.full((68, 2), 50.0, np.float32)
     points[27:31] = [[8 / 16, 4 / 16], [8 / 16, 6 / 16], [8 / 16, 8 / 16], [8 / 16, 10 / 16]]
     drawn = draw_landmarks(points, 16).numpy()
     expected = np.zeros((16, 16, 3))
-    # pixel centres at 7.5 and 8.5 lie 0.5 px from the line: coverage 1/2 + 1/2 - 1/2
+    # Pixel centres at 7.5 and 8.5 lie 0.5 px from the line: coverage 1/2 + 1/2 - 1/2.
     expected[4:10, 7:9] = np.array([0, 128, 255]) / 255 * 0.5
-    # beyond its end, centre (8.5, 10.5): distance sqrt(1/2)
+    # Beyond its end, centre (8.5, 10.5): distance sqrt(1/2).
     expected[[3, 3, 10, 10], [7, 8, 7, 8]] = np.array([0, 128, 255]) / 255 * (1 - 0.5**0.5)
     np.testing.assert_allclose(drawn, expected, atol=1e-6)
 
 
 def test_channels_are_the_maximum_over_segments():
-    """A brow (255, 128, 0) over the nose bridge (0, 128, 255) at one spot: green stays 128, it does not add up."""
+    """A brow (255, 128, 0) over the nose bridge (0, 128, 255): green stays 128, with no sum."""
     points = np.full((68, 2), 50.0, np.float32)
-    points[17:22] = points[27:31, None][0] = 0.53125  # the centre of pixel 8 of 16, as dots
+    # Dots at the centre of pixel 8 of 16.
+    points[17:22] = points[27:31, None][0] = 0.53125
     np.testing.assert_allclose(draw_landmarks(points, 16)[8, 8], [1, 128 / 255, 1], atol=1e-6)
 
 
@@ -176,13 +177,13 @@ def test_any_resolution_and_any_leading_shape(size):
 
 def test_points_far_outside_leave_what_is_inside_as_it_was():
     points = COLLINS.copy()
-    points[:17] += 30  # the jaw leaves the frame
+    # The jaw leaves the frame, and with it all that is white.
+    points[:17] += 30
     drawn, whole = draw_landmarks(points, 128).numpy(), draw_landmarks(COLLINS, 128).numpy()
     eyes = (whole[..., 1] > 0) & (whole[..., 0] == 0) & (whole[..., 2] == 0)
     np.testing.assert_array_equal(drawn[eyes], whole[eyes])
-    assert not drawn[
-        np.all(whole == whole[..., :1], axis=-1) & (whole[..., 0] > 0)
-    ].any()  # no white is left
+    white = np.all(whole == whole[..., :1], axis=-1) & (whole[..., 0] > 0)
+    assert white.any() and not drawn[white].any()
 
 
 def test_gradient_follows_finite_differences():
@@ -209,7 +210,7 @@ def test_gradient_follows_finite_differences():
 
 @pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-6, 1e-4])
 def test_gradient_of_points_that_coincide_is_finite(spread):
-    """All 68 points on (almost) one spot: every segment is a dot, and a gradient must survive it."""
+    """All 68 points on (almost) one spot: every segment is a dot, with a finite gradient."""
     offsets = np.random.default_rng(0).normal(size=(68, 2)) * spread
     points = tf.Variable((0.503 + offsets).astype(np.float32))
     with tf.GradientTape() as tape:

@@ -1,4 +1,4 @@
-"""A driver's performance read from a video, and the film of an avatar: with sound, rate, gaps and a server that dies."""
+"""Driver motion read from a video, and the film of an avatar: sound, rate, gaps, a dying server."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ FPS = 12.5
 
 @pytest.fixture(scope="module")
 def clip(portrait, tmp_path_factory):
-    """The portrait drifting to the right for 10 frames, then 4 of blank wall, then 16 more: 30 frames, with sound."""
+    """30 frames with sound: the portrait drifts to the right, frames 10 to 13 show a blank wall."""
     folder = tmp_path_factory.mktemp("driver")
     frames = []
     for t in range(30):
@@ -37,10 +37,8 @@ def add_sound(source, path, seconds):
     """The film with a hum, so that there is sound to keep."""
     with av.open(str(source)) as film, av.open(str(path), "w") as out:
         pictures = film.streams.video[0]
-        picture_out, sound_out = (
-            out.add_stream_from_template(pictures),
-            out.add_stream("aac", rate=16000),
-        )
+        picture_out = out.add_stream_from_template(pictures)
+        sound_out = out.add_stream("aac", rate=16000)
         for packet in film.demux(pictures):
             if packet.dts is not None:
                 packet.stream = picture_out
@@ -82,7 +80,7 @@ def probed(path):
 
 
 def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
-    done = driver.read_performance(clip, PreparationConfig(), smoothing=False, progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False)
     assert done.landmarks.shape == (30, 68, 2) and done.fps == pytest.approx(FPS) and done.has_audio
     assert not done.seen[10:14].any() and done.seen[:9].all() and done.seen[24:].all()
     last_seen = np.flatnonzero(done.seen[:14])[-1]
@@ -93,44 +91,45 @@ def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
 
 
 def test_smoothing_is_on_unless_switched_off(clip):
-    rough = driver.read_performance(
-        clip, PreparationConfig(), smoothing=False, progress=False
-    ).landmarks
-    calm = driver.read_performance(clip, PreparationConfig(), progress=False).landmarks
+    rough = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False).landmarks
+    calm = driver.read_motion(clip, PreparationConfig(), progress=False).landmarks
     assert 0 < np.abs(calm - rough).max() < 0.1
 
 
 def test_a_clip_of_nobody_names_the_file(tmp_path):
     video.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 5, 10)
     with pytest.raises(NoFaceError, match="wall.mp4: no face found"):
-        driver.read_performance(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
+        driver.read_motion(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
 
 
 def test_on_avatar_moves_the_avatars_own_face(clip):
-    done = driver.read_performance(clip, PreparationConfig(), progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), progress=False)
     adapted = driver.on_avatar(done, COLLINS)
     assert adapted.shape == done.landmarks.shape
-    # The same face drives itself: what comes out is near the reference, shifted as the driver shifts.
+    # The same face drives itself: the result is near the reference, shifted as the driver is.
     assert np.abs(adapted.mean(0) - adapted.mean((0, 1)) - (COLLINS - COLLINS.mean(0))).max() < 0.02
     np.testing.assert_array_equal(driver.on_avatar(done, COLLINS, "none"), done.landmarks)
 
 
 def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
-    done = driver.read_performance(clip, PreparationConfig(), progress=False)
+    done = driver.read_motion(clip, PreparationConfig(), progress=False)
     film = driver.film(
-        done.landmarks, painter, tmp_path / "out.mp4", done.fps,
-        beside=lambda size: driver.driver_crops(done, size), audio_from=clip, title="collins", progress=False,
-    )  # fmt: skip
+        done.landmarks,
+        painter,
+        tmp_path / "out.mp4",
+        done.fps,
+        beside=lambda size: driver.driver_crops(done, size),
+        audio_from=clip,
+        title="collins",
+        progress=False,
+    )
     assert film.frames == 30 and film.error is None
     result = probed(tmp_path / "out.mp4")
-    assert (
-        result["codec"] == "h264" and result["fps"] == pytest.approx(FPS) and result["sound"] == 1
-    )
+    assert result["codec"] == "h264" and result["sound"] == 1
+    assert result["fps"] == pytest.approx(FPS)
     assert len(result["frames"]) == 30 and result["frames"][0].shape == (32, 64, 3)
-    assert (
-        "AI-generated" in result["metadata"]["comment"]
-        and "digitalSourceType=" in result["metadata"]["comment"]
-    )
+    assert "AI-generated" in result["metadata"]["comment"]
+    assert "digitalSourceType=" in result["metadata"]["comment"]
     assert result["metadata"]["title"] == "collins"
     left, right = result["frames"][5][:, :30], result["frames"][5][:, 34:]
     assert left.std() > 20 > 5 > right.std()  # the driver's face beside the flat picture
@@ -161,7 +160,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "noise = np.random.default_rng(0)\n"
-        "stream = lambda landmarks: (noise.integers(0, 255, (128, 128, 3), np.uint8) for _ in landmarks)\n"
+        "def stream(landmarks):\n"
+        "    return (noise.integers(0, 255, (128, 128, 3), np.uint8) for _ in landmarks)\n"
         "try:\n"
         "    driver.film(np.zeros((100, 68, 2)), stream, sys.argv[1], 25, progress=False)\n"
         "except InputError as error:\n"
@@ -170,9 +170,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "out.mp4")], capture_output=True, text=True
     )
-    assert "refused:" in result.stdout and "cannot be written" in result.stdout, result.stderr[
-        -2000:
-    ]
+    said = result.stdout
+    assert "refused:" in said and "cannot be written" in said, result.stderr[-2000:]
     assert not list(tmp_path.iterdir())
 
 

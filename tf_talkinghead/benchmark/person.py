@@ -34,11 +34,11 @@ def run(preset, options):
     if "weights" in options:
         trained, notes = load_trained(options["weights"]), {"weights": options["weights"]}
     else:
-        trained, notes = empty(preset_config(preset)), {"weights": "made up: no training"}
-    figures = {**notes, "images": "made up: a pattern bent to a motion"}
+        trained, notes = empty(preset_config(preset)), {"weights": "synthetic: no training"}
+    figures = {**notes, "images": "synthetic: a pattern bent to a motion"}
     with PeakMemory() as peak, tempfile.TemporaryDirectory() as folder:
         for shots in map(int, options.get("shots", "8").split(",")):
-            images, landmarks = _made_up(trained.config.model.image_size, shots)
+            images, landmarks = _synthetic(trained.config.model.image_size, shots)
             for mode in options.get("modes", "fine_tune,vector,feed_forward").split(","):
                 steps = int(options["steps"]) if "steps" in options else None
                 config = resolve(trained.config, mode=mode, steps=steps).personalize
@@ -68,15 +68,16 @@ def _rendering(trained, avatar, version, points):
         "export": lambda: serve(landmarks=one)["frames"].numpy(),
         "training_graph": lambda: graph(one).numpy(),
     }
+    # In turns, so that other work slows all alike.
     turns = [
         {name: median_seconds(call, repeats=3) for name, call in calls.items()} for _ in range(9)
-    ]  # interleaved
+    ]
     return figures | {
         f"{name}_frame_seconds": float(np.median([turn[name] for turn in turns])) for name in calls
     }
 
 
-def _made_up(size, count):
+def _synthetic(size, count):
     """(images uint8 [count, size, size, 3], landmarks float32 [count, 68, 2])."""
     rest = _oval()
     landmarks = scripted_motion(rest, frames=max(count, 2))[:count]

@@ -1,9 +1,10 @@
-"""Where an update's time goes: its operations' own times, from TensorFlow's profiler, by part of the step and by kind.
+"""Profile of a training update: operation times, by part of the step and by kind of operation.
 
-The parts are the name scopes of training/train_step.py, forward and backward apart; what lies outside them is the input
-pipeline. Operations run side by side and then share the cores, so their times add up to more than an update takes: a
-part's seconds are its share of that sum times the update's own time. On a GPU the profile holds the times of launching,
-which say nothing: CPU only.
+The times are each operation's own, from TensorFlow's profiler. The parts are the name scopes of
+training/train_step.py, forward and backward apart; what lies outside them is the input pipeline.
+Operations run side by side and then share the cores, so their times add up to more than an update
+takes: a part's seconds are its share of that sum times the update's own time. On a GPU the profile
+holds the times of launching, which say nothing: CPU only.
 """
 
 import collections
@@ -26,33 +27,41 @@ PARTS = {
     "embedder": "embedder",
     "generator_step": "generator",
 }
-# Kind -> the types of TensorFlow's operations it takes in, without the prefixes of oneDNN and of fused forms.
+# Kind -> the types of TensorFlow's operations that belong to it, without the prefixes of oneDNN and
+# of fused forms.
 KINDS = {
     "convolution_input_gradient": r"Conv2DBackpropInput",
     "convolution_filter_gradient": r"Conv2DBackpropFilter",
     "convolution": r"(Conv2D|DepthwiseConv)",
     "matrix_product": r"(Batch)?MatMul",
     "resize_and_pool": r"(AvgPool|MaxPool|Resize|CropAndResize)",
-    "reduction": r"(Sum|Mean|Max|Min|Prod|All|Any|BiasAddGrad|L2Loss|ArgMax|UnsortedSegment)(V\d)?$",
-    "elementwise": r"(Add|Sub|Mul|RealDiv|DivNoNan|Div|Relu|LeakyRelu|Tanh|Sigmoid|Rsqrt|Sqrt|Square|Neg|Abs|Sign|Select|Cast|Maximum"
-    r"|Minimum|BiasAdd|Exp|Pow|Softmax|Greater|Less|Equal|NotEqual|Logical|IsFinite|Reciprocal|Floor|Round|Clip|BatchNorm)",
-    "copy": r"(Tile|Concat|Slice|StridedSlice|Transpose|Pad|MirrorPad|Gather|Reshape|Split|Pack|Unpack|Broadcast|Identity|Fill|Zeros|Ones"
-    r"|ReadVariable|Assign|ExpandDims|Squeeze|Reverse|Depth|Space)",
+    "reduction": r"(Sum|Mean|Max|Min|Prod|All|Any|BiasAddGrad|L2Loss|ArgMax|UnsortedSegment)"
+    r"(V\d)?$",
+    "elementwise": r"(Add|Sub|Mul|RealDiv|DivNoNan|Div|Relu|LeakyRelu|Tanh|Sigmoid|Rsqrt|Sqrt"
+    r"|Square|Neg|Abs|Sign|Select|Cast|Maximum|Minimum|BiasAdd|Exp|Pow|Softmax|Greater|Less|Equal"
+    r"|NotEqual|Logical|IsFinite|Reciprocal|Floor|Round|Clip|BatchNorm)",
+    "copy": r"(Tile|Concat|Slice|StridedSlice|Transpose|Pad|MirrorPad|Gather|Reshape|Split|Pack"
+    r"|Unpack|Broadcast|Identity|Fill|Zeros|Ones|ReadVariable|Assign|ExpandDims|Squeeze|Reverse"
+    r"|Depth|Space)",
     "optimizer": r"Resource(Apply|Scatter)",
 }
 BANDWIDTH_BOUND = ("resize_and_pool", "reduction", "elementwise", "copy", "optimizer")
 # These hold other operations, or wait for them: their times are not their own.
 _NOT_WORK = re.compile(
-    r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$"
+    r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$"
+    r"|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$"
 )
 _EVENT = re.compile(r"(?P<name>[^ :]+):(?P<type>_?[A-Z]\w*)(#.*)?$")
 
 
 def profile(update, steps, step_seconds):
-    """Figures of `steps` calls of `update()`, which takes `step_seconds` unprofiled; {} where there is no profile.
+    """Profiles `steps` calls of `update()`, which takes `step_seconds` unprofiled.
 
-    `profile_part_<part>_seconds` and `_share`, `profile_kind_<kind>_seconds` and `_share`, each list from the longest
-    down; `profile_bandwidth_bound_share`; `profile_operations_at_once`, how many ran side by side on average.
+    Returns:
+      {figure: value}, {} where there is no profile: `profile_part_<part>_seconds` and `_share`,
+      `profile_kind_<kind>_seconds` and `_share`, each list from the longest down;
+      `profile_bandwidth_bound_share`; `profile_operations_at_once`, how many ran side by side on
+      average.
     """
     if tf.config.list_physical_devices("GPU"):
         return {}
@@ -78,7 +87,11 @@ def profile(update, steps, step_seconds):
 
 
 def operation_times(call, steps):
-    """[(name, type, seconds)] of every operation run on the CPU during `steps` calls of `call`, and their wall time."""
+    """Times of the operations that run on the CPU during `steps` calls of `call`.
+
+    Returns:
+      [(name, type, seconds)], one entry per execution, and the calls' wall time in seconds.
+    """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +119,7 @@ def operation_times(call, steps):
 
 
 def part_of(name):
-    """The part of the step an operation of this name belongs to, `_backward` where it is of a gradient."""
+    """The part of the step to which the operation `name` belongs, `_backward` for a gradient's."""
     for scope, part in PARTS.items():
         if re.search(rf"(^|/){scope}(_\d+)*/", name):
             return f"{part}_backward" if "gradient_tape" in name else part
@@ -120,7 +133,12 @@ def kind_of(operation_type):
 
 
 def convolutions(figures, flop, rate):
-    """How fast the convolutions of a profile ran: `flop` {kind: operations} of an update, `rate` in GFLOP a second."""
+    """Speed of a profile's convolutions, as figures; {} where it has none.
+
+    Args:
+      figures: of `profile`. flop: {kind: operations of an update}. rate: GFLOP a second of the
+        machine's matrix product.
+    """
     kinds = [
         kind
         for kind in flop
@@ -157,7 +175,6 @@ def table(figures):
             at = f"profile_{what}_{name}"
             speed = figures.get(f"{at}_gflops")
             rate = "" if speed is None else f"{speed:8.0f}"
-            lines.append(
-                f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {rate}".rstrip()
-            )
+            line = f"{name:37} {figures[f'{at}_seconds']:9.4f} {figures[f'{at}_share']:7.1%} {rate}"
+            lines.append(line.rstrip())
     return lines

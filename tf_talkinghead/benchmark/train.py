@@ -1,10 +1,10 @@
-"""Speed of a meta-learning update: examples a second, GFLOP, share of the machine's matrix rate, waiting for data.
+"""Speed of a meta-learning update: examples a second, GFLOP a second, share of time without data.
 
-Episodes are made up when no dataset is named (`--option=data=DIR`); then the share of time spent waiting for data
-is measured on small made-up records written to a temporary folder. VGG's weight files are made up too where none is
-named: random numbers cost what the right ones do. Operations are those of convolutions and matrix products, backward
-passes included, counted in the graph of the update itself. The profile comes from updates of its own, after the timed
-ones: step_profile.py.
+Where no dataset is named (`--option=data=DIR`), the update reads small synthetic records from a
+temporary folder. VGG's weight files are synthetic too where none is named: random numbers cost what
+the right ones do. Operations are those of convolutions and matrix products, backward passes
+included, counted in the graph of the update itself. The profile comes from updates of its own,
+after the timed ones: step_profile.py.
 """
 
 import pathlib
@@ -27,13 +27,14 @@ from tf_talkinghead.training.meta_learning import MetaLearner
 from tf_talkinghead.training.run import without_names
 
 OPTIONS = {
-    "data": "dataset of prepare_dataset; made up by default",
+    "data": "dataset of prepare_dataset; synthetic by default",
     "batch_size": "episodes of an update; 1 for preset paper, the preset's otherwise",
     "shots": "context frames; 1 for preset paper, the preset's otherwise",
     "dtype": "float32 (default) or mixed_bfloat16",
     "steps": "timed updates, of which the median counts; 5 by default",
     "profile": "updates profiled after the timed ones; 2 by default, 0 for none",
-    "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; none by default",
+    "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; "
+    "none by default",
 }
 
 
@@ -42,13 +43,11 @@ def run(preset, options):
     config, notes = _config(preset, options)
     steps, profiled = int(options.get("steps", "5")), int(options.get("profile", "2"))
     with tempfile.TemporaryDirectory() as folder:
-        data = options.get("data") or _made_up(pathlib.Path(folder), config.model.image_size)
-        notes["data"] = options.get("data") or "made up: 8 videos of noise"
+        data = options.get("data") or _synthetic(pathlib.Path(folder), config.model.image_size)
+        notes["data"] = options.get("data") or "synthetic: 8 videos of noise"
         if config.losses.perceptual == "vgg":
-            config = replace(config, _made_up_vgg(pathlib.Path(folder)))
-            notes["content"] = (
-                "VGG19 and VGGFace with random weights of the right shapes (the cost is the paper's)"
-            )
+            config = replace(config, synthetic_vgg(pathlib.Path(folder)))
+            notes["content"] = "VGG19 and VGGFace with random weights (the cost is the paper's)"
         with PeakMemory() as peak:
             figures = _updates(config, data, steps, profiled)
     figures["training_peak_memory_mb"] = peak.megabytes
@@ -65,7 +64,8 @@ table = step_profile.table
 def _config(preset, options):
     """The configuration measured, and what was changed, in words."""
     config = preset_config(preset)
-    small = preset == "paper"  # a batch of 48 x 9 frames of 256 px is no measure of a CPU
+    # A batch of 48 x 9 frames of 256 px is too much for a CPU.
+    small = preset == "paper"
     changes = {
         "meta.batch_size": int(options.get("batch_size", 1 if small else config.meta.batch_size)),
         "meta.shots": int(options.get("shots", 1 if small else config.meta.shots)),
@@ -80,7 +80,10 @@ def _config(preset, options):
 
 
 def _updates(config, data, steps, profiled):
-    """Times, operations and profile of updates on `data`, beside the machine's rate just before or after (the better)."""
+    """Times, operations and profile of updates on `data`.
+
+    The machine's matrix rate is measured before and after; the better of the two counts.
+    """
     dtype = tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32
     rate = matmul_gflops(dtype)
     learner = MetaLearner(config, len(dataset.load_dataset(data).videos))
@@ -117,7 +120,7 @@ def _updates(config, data, steps, profiled):
 
 
 def _rows_of_w(config, counts, steps):
-    """Update times with each number of rows in W, taken in turns so that other work slows both alike."""
+    """Update times with each number of rows in W, in turns so that other work slows both alike."""
     learners = [MetaLearner(config, count) for count in counts]
     updates = [learner.function(True) for learner in learners]
     batches = [_random_batch(config, count) for count in counts]
@@ -126,7 +129,8 @@ def _rows_of_w(config, counts, steps):
         for i, update in enumerate(updates):
             start = time.perf_counter()
             _wait(update(batches[i]))
-            if repeat:  # the first call traces
+            # The first call traces.
+            if repeat:
                 times[i].append(time.perf_counter() - start)
     medians = [float(np.median(taken)) for taken in times]
     figures = {f"step_seconds_{count}_videos": seconds for count, seconds in zip(counts, medians)}
@@ -151,7 +155,7 @@ def _random_batch(config, videos):
     }
 
 
-def _made_up(folder, size):
+def _synthetic(folder, size):
     """A dataset of eight videos of noise in `folder`."""
     random = np.random.default_rng(0)
     made = []
@@ -181,13 +185,15 @@ def _made_up(folder, size):
     return folder
 
 
-def _made_up_vgg(folder):
-    """Weight files of random numbers in `folder`, as the changes of a configuration that name them."""
+def synthetic_vgg(folder):
+    """Writes weight files of random numbers to `folder`.
+
+    Returns:
+      {setting: file}, the changes of a configuration that name them.
+    """
     changes = {}
-    for name, blocks in (
-        ("vgg19", perceptual.VGG19_BLOCKS),
-        ("vggface", perceptual.VGGFACE_BLOCKS),
-    ):
+    kinds = {"vgg19": perceptual.VGG19_BLOCKS, "vggface": perceptual.VGGFACE_BLOCKS}
+    for name, blocks in kinds.items():
         network = perceptual.CaffeVGG(blocks, mean=(0.0, 0.0, 0.0))
         network.build()
         arrays = {
@@ -201,5 +207,5 @@ def _made_up_vgg(folder):
 
 
 def _wait(terms):
-    """Reads the terms: only then the update is over."""
+    """Reads the terms, which waits for the update's end."""
     return [float(value) for value in terms.values()]

@@ -1,8 +1,9 @@
 """`dataset.json`: what a prepared dataset holds, beside its shards.
 
-It is written last and replaced in one step, and readers open only the shards it names, so an unfinished
-preparation is never read. It has no dates or timings: the same data give the same bytes. A clip's entry
-says where its record lies, so that episodes read clips in any order without going through a shard.
+It is written last and replaced in one step, and readers open only the shards it names, so an
+unfinished preparation is never read. It has no dates or timings: the same data give the same bytes.
+A clip's entry says where its record lies, so that episodes read clips in any order without going
+through a shard.
 """
 
 import dataclasses
@@ -21,28 +22,38 @@ INDEX_NAME = "dataset.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a clip lies, and what one wants to know of it without reading it."""
+    """Where a clip lies, and its figures, so that they need no reading of the record.
+
+    video: row of W. shard: index into `Dataset.shards`. offset, length: bytes of the serialised
+    record in the shard's file. frames: T. face: median side of the face's square in the source,
+    pixels. angles: median yaw, pitch and roll, degrees. hard_calls: calls of the slow detector.
+    unsure: frames left out because their landmarks were unreliable.
+    """
 
     clip: str
-    video: int  # row of W
-    shard: int  # index into Dataset.shards
-    offset: int  # of the serialised record in the shard's file, bytes
-    length: int  # of the serialised record, bytes
-    frames: int  # T
-    face: float  # median side of the face's square in the source, pixels
-    angles: tuple[float, float, float]  # median yaw, pitch and roll, degrees
-    hard_calls: int = 0  # of the slow detector
-    unsure: int = 0  # frames left out because their landmarks were not to be believed
+    video: int
+    shard: int
+    offset: int
+    length: int
+    frames: int
+    face: float
+    angles: tuple[float, float, float]
+    hard_calls: int = 0
+    unsure: int = 0
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The content of dataset.json, and where it was read."""
+    """The content of dataset.json, and the folder it was read from.
+
+    settings: what the records depend on: size, max_frames, crop_margin, ... videos: (identity,
+    video) of each row of W, append-only. shards: file names.
+    """
 
     folder: pathlib.Path
-    settings: dict  # what the records depend on: size, max_frames, crop_margin, ...
-    videos: list[tuple[str, str]]  # (identity, video) of each row of W; only ever appended to
-    shards: list[str]  # file names
+    settings: dict
+    videos: list[tuple[str, str]]
+    shards: list[str]
     clips: list[Entry]
     rejected: int
 
@@ -64,7 +75,8 @@ class Dataset:
             head = file.read(HEADER)
             if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
                 raise InputError(
-                    f"{path}: does not match {INDEX_NAME}: copy the dataset whole, or prepare it anew"
+                    f"{path}: does not match {INDEX_NAME}: "
+                    "copy the dataset whole, or prepare it anew"
                 )
             return records.parse(file.read(entry.length))
 
@@ -74,7 +86,7 @@ class Dataset:
 
 
 def to_json(dataset: Dataset) -> str:
-    """The text of dataset.json: one line a video and a clip, no dates, so the same data give the same bytes."""
+    """The text of dataset.json: one line per video and per clip."""
     counts = {
         "identities": len(dataset.identities),
         "videos": len(dataset.videos),
@@ -95,21 +107,22 @@ def to_json(dataset: Dataset) -> str:
     rows = [json.dumps([getattr(entry, name) for name in columns]) for entry in dataset.clips]
     videos = [json.dumps(video) for video in dataset.videos]
     text += ',\n "videos": [\n  ' + ",\n  ".join(videos) + "\n ]"
-    text += (
-        f',\n "clip_columns": {json.dumps(columns)},\n "clips": [\n  '
-        + ",\n  ".join(rows)
-        + "\n ]\n}\n"
-    )
-    return text
+    text += f',\n "clip_columns": {json.dumps(columns)},\n "clips": [\n  '
+    return text + ",\n  ".join(rows) + "\n ]\n}\n"
 
 
 def load_dataset(folder) -> Dataset:
-    """The dataset that `scripts.prepare_dataset` left in `folder`; InputError when there is none, or of another schema."""
+    """Reads the dataset that `scripts.prepare_dataset` wrote to `folder`.
+
+    Raises:
+      InputError: no dataset there, or one of another schema.
+    """
     folder = pathlib.Path(folder)
     path = folder / INDEX_NAME
     if not path.is_file():
         raise InputError(
-            f"{folder}: no {INDEX_NAME} in it: make a dataset with python -m scripts.prepare_dataset --output={folder}"
+            f"{folder}: no {INDEX_NAME} in it: "
+            f"make a dataset with python -m scripts.prepare_dataset --output={folder}"
         )
     try:
         tree = json.loads(path.read_text("utf-8"))
@@ -118,7 +131,8 @@ def load_dataset(folder) -> Dataset:
     schema = tree.get("schema") if isinstance(tree, dict) else None
     if schema not in READABLE:
         raise InputError(
-            f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: prepare the dataset anew, in another folder"
+            f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: "
+            "prepare the dataset anew, in another folder"
         )
     entries = [Entry(**dict(zip(tree["clip_columns"], row))) for row in tree["clips"]]
     entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]

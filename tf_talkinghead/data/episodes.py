@@ -1,12 +1,12 @@
 """Episodes of meta-learning (Sec. 3.2): K context frames and one target frame of the same clip.
 
-Episode number `n` is a function of the seed and `n` alone: which video, which of its clips, which frames,
-which variation. Step `s` of a batch of B on worker `w` of `m` takes the episodes
-`(s m + w) B ... (s m + w) B + B - 1`. So a run starts again at any step without going through the steps
-before, and m workers with batches of B see exactly what one with batches of m B sees. An epoch is one
-episode of each video, in an order of its own.
+Episode number `n` is a function of the seed and `n` alone: which video, which of its clips, which
+frames, which variation. Step `s` of a batch of B on worker `w` of `m` takes the episodes
+`(s m + w) B ... (s m + w) B + B - 1`. So a run resumes at any step without going through the steps
+before, and m workers with batches of B see exactly what one with batches of m B sees. An epoch is
+one episode of each video, in an order of its own.
 
-Pictures leave the pipeline as uint8; the training step scales them and draws the landmarks.
+Images leave the pipeline as uint8; the training step scales them and draws the landmarks.
 """
 
 import atexit
@@ -19,49 +19,32 @@ import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.config import AugmentConfig, Config, EpisodeConfig
-from tf_talkinghead.data import augment, records, still_motion
+from tf_talkinghead.data import augment, guided_episodes, records
 from tf_talkinghead.data.augment import Variation
 from tf_talkinghead.data.dataset import Dataset, Entry, load_dataset
+from tf_talkinghead.data.guided_episodes import GuidedDraws
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.faces.geometry import head_angles
-from tf_talkinghead.faces.motion import eye_opening, mouth_opening
 
-_MEASURES = (
-    mouth_opening,
-    eye_opening,
-    lambda points: head_angles(points)[..., 0],
-)  # of hard pairs
-_EXTREME, _OTHER_END = (
-    0.1,
-    0.35,
-)  # shares of a clip's frames that a hard pair's target, its context come from
-_ORDER, _EPISODE = 0, 1  # streams of random numbers
+# Streams of random numbers.
+_ORDER, _EPISODE = 0, 1
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode, decided but not read."""
+    """One episode, drawn but not read.
+
+    frames: int [K + 1], positions in the clip, the target last. guided: the further draws of an
+    episode of a guided generator.
+    """
 
     entry: Entry
-    frames: np.ndarray  # int [K + 1], positions in the clip, the target last
+    frames: np.ndarray
     variation: Variation
-    guided: "GuidedDraws | None" = None  # what episodes of a guided generator have besides
-
-
-@dataclass(frozen=True)
-class GuidedDraws:
-    """What is drawn for an episode of a guided generator beyond the paper's."""
-
-    sources: int  # context frames that may serve as photos, the first so many
-    window: np.ndarray  # float32 [2] in 0..1, where D looks
-    hard: int  # which of the measures makes this pair a hard one, or -1
-    seed: int  # of what depends on the clip's landmarks
-    gaze: bool  # whether pupils are shown
-    motion: np.ndarray  # standard normal, of a photo's made-up motion
+    guided: GuidedDraws | None = None
 
 
 class Schedule:
-    """Which episode has which number."""
+    """Episodes by number: a sequence without end."""
 
     def __init__(
         self,
@@ -74,10 +57,15 @@ class Schedule:
         augmented: bool = True,
         guided: bool = False,
     ):
-        """`identities` restricts the videos to these people, `exclude` leaves people out; unknown names are refused."""
+        """Restricts the videos to the people `identities`, all by default, less those in `exclude`.
+
+        Raises:
+          InputError: an unknown name, or no clip left.
+        """
         self.shots, self.seed, self.config, self.guided = shots, seed, config, guided
         self.augment = config.augment if augmented else AugmentConfig()
-        self.clips: dict[int, list[Entry]] = {}  # row of W -> its clips
+        # Row of W -> its clips.
+        self.clips: dict[int, list[Entry]] = {}
         people = _chosen_people(dataset, identities, exclude)
         for entry in dataset.clips:
             long_enough = entry.frames > shots or config.short_clips == "repeat"
@@ -86,14 +74,16 @@ class Schedule:
         self.rows = np.array(sorted(self.clips))
         if not len(self.rows):
             raise InputError(
-                f"{dataset.folder}: no clip to train on: of {len(dataset.clips)} clips none is of the {len(people)} people "
-                f"asked for and has more than {shots} frames (data.short_clips = {config.short_clips!r})"
+                f"{dataset.folder}: no clip to train on: of {len(dataset.clips)} clips none is of "
+                f"the {len(people)} people asked for and has more than {shots} frames "
+                f"(data.short_clips = {config.short_clips!r})"
             )
         self.stills = np.array(
             [row for row in self.rows if all(entry.frames == 1 for entry in self.clips[row])]
         )
         self.moving = np.setdiff1d(self.rows, self.stills)
-        self._cached = (-1, self.rows)  # epoch and its order
+        # An epoch and its order.
+        self._cached = (-1, self.rows)
 
     def __len__(self) -> int:
         """Episodes in an epoch: videos that take part."""
@@ -107,36 +97,23 @@ class Schedule:
         entry = clips[random.integers(len(clips))]
         frames = _frames(random, entry.frames, self.shots)
         variation = augment.draw(random, self.augment)
-        return Episode(entry, frames, variation, self._guided_draws(random))
+        draws = guided_episodes.draw(random, self.config, self.shots) if self.guided else None
+        return Episode(entry, frames, variation, draws)
 
     def _row(self, random, epoch, place):
-        """The row of W of an episode: every video once an epoch, or photos for a share of the episodes."""
+        """The row of W of an episode: every video once an epoch, or photos for a share of them."""
         share = self.config.still_share
         if not share or not len(self.stills) or not len(self.moving):
             return self._epoch_order(epoch)[place]
         return random.choice(self.stills if random.random() < share else self.moving)
 
-    def _guided_draws(self, random):
-        if not self.guided:
-            return None
-        hard = int(random.integers(len(_MEASURES)))
-        return GuidedDraws(
-            sources=int(random.integers(1, self.shots + 1)),
-            window=np.float32(random.random(2)),
-            hard=hard if random.random() < self.config.hard_pairs else -1,
-            seed=int(random.integers(2**31)),
-            gaze=random.random() >= self.config.gaze_dropout,
-            motion=random.standard_normal(still_motion.DRAWS),
-        )
-
     def _epoch_order(self, epoch):
-        cached = self._cached  # read and written as a whole, since several threads ask
-        if cached[0] != epoch:
-            cached = self._cached = (
-                epoch,
-                _random(self.seed, _ORDER, epoch).permutation(self.rows),
-            )
-        return cached[1]
+        # Read and written as a whole, since several threads ask.
+        known, order = self._cached
+        if known != epoch:
+            order = _random(self.seed, _ORDER, epoch).permutation(self.rows)
+            self._cached = (epoch, order)
+        return order
 
 
 def episodes(
@@ -153,13 +130,15 @@ def episodes(
 ) -> tf.data.Dataset:
     """Batches of episodes without end, from step `start_step` on; `batch_size` is this worker's.
 
-    Elements: `context_images` uint8 [B, K, H, W, 3], `context_landmarks` float32 [B, K, 68, 2], `image` uint8
-    [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W), `identity` string [B]. For a guided
-    generator also `context_pupils` float32 [B, K, 2, 2] and `pupils` [B, 2, 2] (NaN where unknown), `sources` int32 [B]
-    (how many of the context frames may serve as photos) and `window` float32 [B, 2] (where D looks).
+    Elements: `context_images` uint8 [B, K, H, W, 3], `context_landmarks` float32 [B, K, 68, 2],
+    `image` uint8 [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W),
+    `identity` string [B]. For a guided generator also `context_pupils` float32 [B, K, 2, 2] and
+    `pupils` [B, 2, 2] (NaN where unknown), `sources` int32 [B] (how many of the context frames may
+    serve as photos) and `window` float32 [B, 2] (the place of the part that D scores).
 
     Raises:
-      InputError: no dataset there, no clip to train on, or records smaller than `config.model.image_size`.
+      InputError: no dataset there, no clip to train on, or records smaller than
+        `config.model.image_size`.
     """
     dataset = load_dataset(dataset_dir)
     size = config.model.image_size
@@ -204,7 +183,7 @@ def episodes(
 
 
 def check(dataset: Dataset, size: int) -> None:
-    """InputError unless the dataset's shards are there and its pictures can be shown at `size` pixels."""
+    """Raises InputError where shards are missing or the records are smaller than `size` pixels."""
     if dataset.size < size:
         raise InputError(
             f"{dataset.folder}: records of {dataset.size} px are too small for {size} px: "
@@ -218,14 +197,20 @@ def check(dataset: Dataset, size: int) -> None:
 
 
 def read_episode(dataset: Dataset, episode: Episode, size: int):
-    """Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32, identity bytes, and for a
-    guided generator pupils float32 [K + 1, 2, 2], the number of photos int32 and D's window float32 [2].
+    """Reads and decodes an episode's frames, and no others.
 
-    Only the frames of the episode are decoded. Larger records are varied at their own size and then
-    averaged over areas, which keeps the sharpness that resampling would cost.
+    Larger records are varied at their own size and then averaged over areas, which keeps the
+    sharpness that resampling would cost.
+
+    Returns:
+      Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32,
+      identity bytes; for a guided generator also pupils float32 [K + 1, 2, 2], the number of photos
+      int32 and D's window float32 [2], otherwise three zeros in their place.
     """
-    record = dataset.read(episode.entry)
-    frames = _hard_frames(episode, record.landmarks)
+    record, draws = dataset.read(episode.entry), episode.guided
+    frames = episode.frames
+    if draws:
+        frames = guided_episodes.hard_frames(draws, frames, record.landmarks)
     decoded = {}
     for position in set(frames.tolist()):
         image = episode.variation.image(records.decode_frame(record.frames[position]))
@@ -234,43 +219,25 @@ def read_episode(dataset: Dataset, episode: Episode, size: int):
     landmarks = episode.variation.landmarks(record.landmarks[frames])
     identity = record.identity.encode("utf-8", "surrogateescape")
     plain = (images, landmarks, np.int32(episode.entry.video), identity)
-    if episode.guided is None:
+    if draws is None:
         return *plain, np.float32(0), np.int32(0), np.float32(0)
-    pupils = np.full((len(frames), 2, 2), np.nan, np.float32)
-    if episode.guided.gaze and record.pupils is not None:
-        pupils = episode.variation.pupils(record.pupils[frames])
-    if len(record.frames) == 1:  # a photo: the context is the photo bent
-        moved = still_motion.moved_landmarks(landmarks[-1], episode.guided.motion)
-        images[:-1] = still_motion.bend(images[-1], landmarks[-1], moved)
-        landmarks[:-1] = moved
-        pupils[:-1] = np.nan  # bent with the photo, so unknown
-    return *plain, pupils, np.int32(episode.guided.sources), episode.guided.window
-
-
-def _hard_frames(episode, landmarks):
-    """The episode's frames; of a hard pair the target is extreme in one measure, and the context is at the other end."""
-    count, shots = len(landmarks), len(episode.frames) - 1
-    if episode.guided is None or episode.guided.hard < 0 or count * _OTHER_END < shots:
-        return episode.frames
-    random = np.random.default_rng(episode.guided.seed)
-    order = np.argsort(_MEASURES[episode.guided.hard](landmarks))
-    if random.random() < 0.5:
-        order = order[::-1]
-    target = order[-1 - random.integers(max(1, int(count * _EXTREME)))]
-    context = random.choice(order[: int(count * _OTHER_END)], shots, replace=False)
-    return np.append(context, target)
+    pupils = guided_episodes.pupils(draws, record, frames, episode.variation)
+    if len(record.frames) == 1:
+        guided_episodes.bend_context(draws, images, landmarks, pupils)
+    return *plain, pupils, np.int32(draws.sources), draws.window
 
 
 def _shrunk(image, size):
-    return (
-        image
-        if image.shape[0] == size
-        else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    )
+    if image.shape[0] == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _frames(random, count, shots):
-    """K + 1 positions below `count`, the target last: all different when the clip allows, else the target only once."""
+    """K + 1 positions below `count`, the target last.
+
+    They differ where the clip is long enough; otherwise the target at least is not in the context.
+    """
     if count > shots:
         return random.choice(count, shots + 1, replace=False)
     shuffled = random.permutation(count)
@@ -288,9 +255,10 @@ def _chosen_people(dataset, identities, exclude):
 
 
 def _stopped_at_exit(function):
-    """`function`, called by tf.data's threads, kept from running into the interpreter's end, which would abort the process.
+    """Wraps `function`, called by tf.data's threads, so that no call meets the interpreter's end.
 
-    Once the program ends, calls get the last answer at once: nobody waits for it, and an error would be printed.
+    Such a call would abort the process. Once the program ends, calls get the last answer at once:
+    nobody waits for it, and an error would be printed.
     """
     running, ended, last, changed = 0, False, None, threading.Condition()
 
@@ -313,9 +281,8 @@ def _stopped_at_exit(function):
         with changed:
             ended = True
             changed.wait_for(lambda: running == 0, timeout=5)
-        time.sleep(
-            0.1
-        )  # for calls that are on their way; without a consumer there are soon no more of them
+        # For calls that are on their way; without a consumer there are soon no more of them.
+        time.sleep(0.1)
 
     atexit.register(end)
     return guarded

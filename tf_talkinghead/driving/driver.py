@@ -1,8 +1,8 @@
-"""A performance: what a driver does in a video, and the film an avatar makes of it.
+"""Driver motion, read from a video, and the film in which an avatar follows it.
 
-    performance = read_performance("driver.mp4", PreparationConfig())     # 68 landmarks a frame, smoothed
-    landmarks = on_avatar(performance, card["reference_landmarks"])  # the avatar's own face shape
-    result = film(landmarks, client.stream, "out.mp4", performance.fps, audio_from="driver.mp4")
+    motion = read_motion("driver.mp4", PreparationConfig())    # 68 smoothed points a frame
+    landmarks = on_avatar(motion, card["reference_landmarks"])  # the avatar's own face shape
+    result = film(landmarks, client.stream, "out.mp4", motion.fps, audio_from="driver.mp4")
 
 Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop.
 Memory does not grow with the video but for its landmarks (544 bytes a frame).
@@ -28,30 +28,39 @@ from tf_talkinghead.faces import cropping, geometry, tracking
 from tf_talkinghead.faces.crops import default_landmarks
 from tf_talkinghead.faces.squares import square_of
 
-STILL_FPS = 25.0  # of a photo's film
-# of the face's side: where and how large a face that left may come back
+# Frame rate of a photo's film.
+STILL_FPS = 25.0
+# How far from its place, in sides of its square, and how much larger or smaller a face that left
+# may return.
 RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
 
 
 @dataclass(frozen=True)
-class Performance:
-    """What the driver does."""
+class DriverMotion:
+    """The driver's landmarks over time.
+
+    landmarks: float32 [T, 68, 2], fractions of the crop. seen: bool [T], false where no face was
+    found and the last pose is held. box: the crop, in pixels of the video.
+    """
 
     path: pathlib.Path
-    landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
-    seen: np.ndarray  # bool [T], False where no face was found and the last pose is held
-    box: cropping.CropBox  # the crop, in pixels of the video
+    landmarks: np.ndarray
+    seen: np.ndarray
+    box: cropping.CropBox
     fps: float
     has_audio: bool
 
 
-def read_performance(
+def read_motion(
     path, config: PreparationConfig, model=None, smoothing: bool = True, progress: bool = True
-) -> Performance:
-    """The main face's landmarks in every frame of a video or photo.
+) -> DriverMotion:
+    """Reads the main face's landmarks in every frame of a video or photo.
 
-    Frames without a face hold the last pose (before the first face: the first). InputError for a
-    file that cannot be read, NoFaceError when no frame shows a face.
+    Frames without a face hold the last pose (before the first face: the first).
+
+    Raises:
+      InputError: a file that cannot be read.
+      NoFaceError: no frame shows a face.
     """
     clip = video.read_video(path)
     frames = tqdm(
@@ -70,7 +79,7 @@ def read_performance(
     box = cropping.crop_box(points, config)
     poses = cropping.to_fractions(points, box)[held]
     fps = clip.fps or STILL_FPS
-    return Performance(
+    return DriverMotion(
         pathlib.Path(path),
         smooth(poses, fps) if smoothing else poses,
         seen,
@@ -81,8 +90,9 @@ def read_performance(
 
 
 def _same_face(main, tracks):
-    """The main face's track and those of its returns: never in view together, as large, and near
-    where it was.
+    """The main face's track and those of its returns.
+
+    They are never in view together, of about the same size, and near the same place.
     """
     chosen, taken = [main], set(main.positions)
     home = square_of(np.median(main.points, axis=0))
@@ -97,32 +107,33 @@ def _same_face(main, tracks):
     return chosen
 
 
-def on_avatar(performance: Performance, reference_landmarks, mode: str = "relative") -> np.ndarray:
-    """The performance as landmarks of the avatar whose neutral landmarks are given.
+def on_avatar(motion: DriverMotion, reference_landmarks, mode: str = "relative") -> np.ndarray:
+    """The driver's motion as landmarks of the avatar whose neutral landmarks are given.
 
-    Modes as `driving.adapt`.
+    mode: as `adaptation.adapt` takes it.
     """
-    rest = performance.landmarks[performance.seen]
+    rest = motion.landmarks[motion.seen]
     rest = rest[geometry.neutral_frame(rest)]
-    return adaptation.adapt(performance.landmarks, rest, reference_landmarks, mode)
+    return adaptation.adapt(motion.landmarks, rest, reference_landmarks, mode)
 
 
-def driver_crops(performance: Performance, size: int) -> Iterator[np.ndarray]:
-    """The driver's own frames in the performance's crop, uint8 [size, size, 3], to show beside the
-    avatar.
-    """
-    for frame in video.read_video(performance.path).frames:
-        yield cropping.crop(frame, performance.box, size)
+def driver_crops(motion: DriverMotion, size: int) -> Iterator[np.ndarray]:
+    """The driver's own frames in the motion's crop, uint8 [size, size, 3]."""
+    for frame in video.read_video(motion.path).frames:
+        yield cropping.crop(frame, motion.box, size)
 
 
 @dataclass(frozen=True)
 class Film:
-    """What `film` made."""
+    """A film that was written.
+
+    seconds: of rendering and writing. error: what ended it early, None where it is complete.
+    """
 
     path: pathlib.Path
     frames: int
-    seconds: float  # rendering and writing took
-    error: TalkingHeadError | None  # what ended it early, if anything did
+    seconds: float
+    error: TalkingHeadError | None
 
 
 def film(
@@ -135,13 +146,24 @@ def film(
     title: str = "",
     progress: bool = True,
 ) -> Film:
-    """Render landmarks [T, 68, 2] through `stream` (frames in order, as AvatarClient's) and write
-    an mp4.
+    """Renders landmarks through `stream` and writes an mp4, marked as AI-generated.
 
-    beside: gives pictures of the size asked for, shown left of the avatar's. audio_from: whose
-    sound to keep. When the stream fails half-way (a server gone for good), the film ends with what
-    was rendered and says why; when it fails before the first frame, the error is raised and no file
-    appears. The file's metadata says that it is AI-generated.
+    Args:
+      landmarks: [T, 68, 2], fractions of the avatar's frame.
+      stream: landmarks -> frames in order, as `AvatarClient.stream`.
+      output: path of the film.
+      fps: frames per second.
+      beside: size -> images of that size, shown left of the avatar's.
+      audio_from: file whose sound is kept.
+      title: for the file's metadata.
+      progress: whether a progress bar is shown.
+
+    Returns:
+      The film. Where the stream fails half-way (a server gone for good), it ends with what was
+      rendered, and its `error` says why.
+
+    Raises:
+      TalkingHeadError: the stream failed before the first frame; there is no file then.
     """
     started, failure = time.monotonic(), []
 
@@ -153,7 +175,7 @@ def film(
                 begun = True
                 if beside:
                     pictures = pictures or beside(frame.shape[0])
-                    # should the driver's file end early, its last picture stays
+                    # Should the driver's file end early, its last image stays.
                     picture = next(pictures, picture)
                     frame = np.concatenate([picture, frame], axis=1)
                 yield frame
@@ -176,7 +198,7 @@ def film(
 
 
 class _Counted:
-    """An iterator that knows how many it gave."""
+    """Counts the items that an iterator gives."""
 
     def __init__(self, iterator):
         self.iterator, self.count = iterator, 0
@@ -188,9 +210,10 @@ class _Counted:
 
 
 def record_webcam(path, seconds: float, camera: int = 0, progress: bool = True) -> None:
-    """Write `seconds` of the camera's frames to `path`, at the rate they really came in.
+    """Writes `seconds` of the camera's frames to `path`, at the rate they came in.
 
-    InputError without a camera.
+    Raises:
+      InputError: no camera, or one that gives no frames.
     """
     capture = cv2.VideoCapture(camera)
     frames, started = [], None

@@ -1,13 +1,14 @@
 """Trained weights on disk: what later steps load, from a run directory or in the shipped form.
 
-    trained = load_trained("guided")          # shipped with the package: guided, 256 px
-    trained = load_trained("demo")            # likewise: the paper's form, 128 px
-    trained = load_trained("runs/mine")       # a run of meta_train: its best snapshot, or its newest
-    trained = load_trained("runs/mine/checkpoints/step-00004000")    # a certain one
-    save_trained(trained, "folder")           # config.json + weights.npz + provenance.json
+    trained = load_trained("guided")      # shipped with the package: guided, 256 px
+    trained = load_trained("demo")        # likewise: the paper's form, 128 px
+    trained = load_trained("runs/mine")   # a run of meta_train: its best snapshot, or its newest
+    trained = load_trained("runs/mine/checkpoints/step-00004000")   # a certain one
+    save_trained(trained, "folder")       # config.json + weights.npz + provenance.json
 
-The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of a new person in every mode.
-Spectral vectors are not stored, they are iterated to convergence when the weights are read.
+The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of a new person in
+every mode. Spectral vectors are not stored, they are iterated to convergence when the weights are
+read.
 """
 
 import dataclasses
@@ -35,7 +36,10 @@ SHIPPED = {"demo": DEMO, "guided": DEMO.parent / "guided"}  # names that `load_t
 
 @dataclass
 class Trained:
-    """Meta-learned networks, built, with converged spectral norms: embedder, generator (averages), V, w_0 [N], b []."""
+    """Meta-learned networks, built, with converged spectral norms.
+
+    embedder, generator: moving averages unless asked otherwise. w_0: float32 [N].
+    """
 
     config: Config
     embedder: Embedder
@@ -47,9 +51,10 @@ class Trained:
 
     @property
     def preparation(self) -> PreparationConfig:
-        """How the training data were cut out: a new person's images must be cut out alike.
+        """How the training data were cropped: a new person's images must be cropped alike.
 
-        Settings that the weights do not tell (runs of version 0.1, the demo weights) are the defaults.
+        Settings that the weights do not tell (runs of version 0.1, the demo weights) have their
+        defaults.
         """
         stored = self.provenance.get("preparation", {})
         known = {item.name for item in dataclasses.fields(PreparationConfig)}
@@ -57,11 +62,19 @@ class Trained:
 
 
 def load_trained(source="demo", averaged=True, dtype=None):
-    """The weights `source` names: "guided", "demo", a run of meta_train or one of its snapshots, or a
-    folder of `save_trained`.
+    """Loads trained weights.
 
-    averaged: the moving averages of E and G (a run directory holds both). dtype: Keras policy of the networks,
-    float32 by default. InputError says what the folder lacks and what to run.
+    Args:
+      source: "guided", "demo", a run directory of meta_train or one of its snapshots, or a folder of
+        `save_trained`.
+      averaged: whether E and G are the moving averages (a run directory holds both).
+      dtype: Keras policy of the networks, float32 by default.
+
+    Returns:
+      A `Trained`.
+
+    Raises:
+      InputError: what the folder lacks, and what to run.
     """
     folder = SHIPPED.get(str(source), pathlib.Path(source))
     step = None
@@ -70,7 +83,8 @@ def load_trained(source="demo", averaged=True, dtype=None):
     if not (folder / "config.json").is_file():
         remedy = "this package came without these weights; " if str(source) in SHIPPED else ""
         raise InputError(
-            f"{folder}: no trained weights (no config.json). {remedy}Run `python -m scripts.meta_train --run_dir=DIR`"
+            f"{folder}: no trained weights (no config.json). {remedy}"
+            "Run `python -m scripts.meta_train --run_dir=DIR`"
         )
     try:
         config = from_json((folder / "config.json").read_text())
@@ -84,16 +98,12 @@ def load_trained(source="demo", averaged=True, dtype=None):
         arrays, provenance = _read_run(folder, averaged, step)
     trained = empty(config, dtype or "float32")
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
-        _fill(
-            network,
-            {
-                key[len(name) + 1 :]: value
-                for key, value in arrays.items()
-                if key.startswith(f"{name}/")
-            },
-            folder,
-            name,
-        )
+        of_network = {
+            key.removeprefix(f"{name}/"): value
+            for key, value in arrays.items()
+            if key.startswith(f"{name}/")
+        }
+        _fill(network, of_network, folder, name)
         converge_spectral_norms(network)
     trained.w_0, trained.b = np.float32(arrays["D/w_0"]), float(arrays["D/b"])
     trained.provenance = provenance
@@ -101,14 +111,21 @@ def load_trained(source="demo", averaged=True, dtype=None):
 
 
 def save_trained(trained, folder, dtype="float16"):
-    """Writes `trained` to `folder` in the shipped form; each file is replaced in one rename, weights first."""
+    """Writes `trained` to `folder` in the shipped form.
+
+    Each file is replaced in one rename, the weights first. Returns the folder's path.
+
+    Raises:
+      InputError: values that do not fit `dtype`.
+    """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {"D/w_0": np.asarray(trained.w_0), "D/b": np.asarray(trained.b)}
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
         for key, variable in _stored(network).items():
             arrays[f"{name}/{key}"] = variable.numpy()
-    with np.errstate(over="ignore"):  # said in words below
+    # An overflow is reported below, in words.
+    with np.errstate(over="ignore"):
         large = [
             name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))
         ]
@@ -146,8 +163,10 @@ def _read_shipped(folder):
         provenance = json.loads((folder / "provenance.json").read_text())
         digest = file_sha256(folder / "weights.npz")
         if digest != provenance.get("sha256"):
+            stored = str(provenance.get("sha256"))
             raise InputError(
-                f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., provenance.json says {str(provenance.get('sha256'))[:12]}...)"
+                f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., "
+                f"provenance.json says {stored[:12]}...)"
             )
         with np.load(folder / "weights.npz") as stored:
             return {name: np.float32(stored[name]) for name in stored.files}, provenance
@@ -156,7 +175,10 @@ def _read_shipped(folder):
 
 
 def _read_run(folder, averaged, step=None):
-    """Arrays and provenance of a run's snapshot `step`, by default its best, or its newest where none was judged."""
+    """Arrays and provenance of a run's snapshot `step`.
+
+    By default its best snapshot, or its newest where none has a score.
+    """
     checkpoints = Checkpoints(folder / "checkpoints")
     step = checkpoints.best()[0] if step is None else step
     if step is not None and step in checkpoints.steps():
@@ -165,13 +187,11 @@ def _read_run(folder, averaged, step=None):
         arrays, manifest = checkpoints.load_newest(repair=False)
     if arrays is None:
         raise InputError(
-            f"{folder}/checkpoints: no snapshot yet. Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint"
+            f"{folder}/checkpoints: no snapshot yet. "
+            f"Run `python -m scripts.meta_train --run_dir={folder}` until its first checkpoint"
         )
-    names = (
-        {"E_averaged": "E", "G_averaged": "G", "V": "V"}
-        if averaged
-        else {"E": "E", "G": "G", "V": "V"}
-    )
+    suffix = "_averaged" if averaged else ""
+    names = {f"E{suffix}": "E", f"G{suffix}": "G", "V": "V"}
     chosen = {"D/w_0": arrays["D/w_0"], "D/b": arrays["D/b"]}
     for name, array in arrays.items():
         network, _, key = name.partition("/")
@@ -208,11 +228,13 @@ def _fill(network, arrays, folder, name):
     if variables.keys() != arrays.keys():
         differing = sorted(variables.keys() ^ arrays.keys())[:3]
         raise InputError(
-            f"{folder}: weights of another network than its config.json describes ({name}: {differing})"
+            f"{folder}: weights of another network than its config.json describes "
+            f"({name}: {differing})"
         )
     for key, variable in variables.items():
         if tuple(variable.shape) != arrays[key].shape:
             raise InputError(
-                f"{folder}: {name}/{key} is {list(arrays[key].shape)}, config.json describes {list(variable.shape)}"
+                f"{folder}: {name}/{key} is {list(arrays[key].shape)}, "
+                f"config.json describes {list(variable.shape)}"
             )
         variable.assign(arrays[key])
