@@ -1,4 +1,4 @@
-"""A guided avatar from images to SavedModel: photos inside, gaze signatures, nothing else changed."""
+"""A guided avatar from images to SavedModel: photos inside, and signatures with gaze."""
 
 import dataclasses
 import io

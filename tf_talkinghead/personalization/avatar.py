@@ -78,7 +78,7 @@ class Avatar:
     photos: Photos | None = None  # of a guided avatar
 
     def forward(self, landmarks, psi_hat):
-        """x_hat [B, S, S, 3] of landmarks [B, 68, 2] and psi_hat [B, A]; traced at the first use."""
+        """x_hat [B, S, S, 3] of landmarks [B, 68, 2], psi_hat [B, A]; traced at the first use."""
         if not hasattr(self, "_forward"):
             self._forward = tf.function(self._renderer(), autograph=False, reduce_retracing=True)
         return self._forward(landmarks, psi_hat)

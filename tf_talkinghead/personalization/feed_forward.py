@@ -1,4 +1,4 @@
-"""An avatar without any update (Sec. 3.2, variant FF): psi_hat = P e_hat, and for guided weights the photos.
+"""An avatar without any update (Sec. 3.2, variant FF): psi_hat = P e_hat, and photos if guided.
 
 It needs no content loss and no discriminator, so no file beyond the weights, and takes seconds.
 """

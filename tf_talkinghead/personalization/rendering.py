@@ -1,4 +1,4 @@
-"""One frame from landmarks: drawing, guide and generator, the same in a preview and in an export."""
+"""A frame from landmarks: drawing, guide and generator, the same in previews and exports."""
 
 import tensorflow as tf
 

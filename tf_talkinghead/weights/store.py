@@ -65,7 +65,7 @@ def load_trained(source="demo", averaged=True, dtype=None):
     """Loads trained weights.
 
     Args:
-      source: "guided", "demo", a run directory of meta_train or one of its snapshots, or a folder of
+      source: "guided", "demo", a run of meta_train or one of its snapshots, or a folder of
         `save_trained`.
       averaged: whether E and G are the moving averages (a run directory holds both).
       dtype: Keras policy of the networks, float32 by default.
