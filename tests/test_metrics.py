@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
@@ -102,3 +103,21 @@ def test_wrong_shapes_and_types_are_refused(a, b):
             metric(a, b)
     with pytest.raises(InputError, match="11 pixels"):
         metrics.ssim(np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_sharpness_falls_with_blur_and_detail_falls_with_both(portrait):
+    truth = np.stack([cv2.resize(portrait, (128, 128), interpolation=cv2.INTER_AREA)])
+    blurred = np.stack([cv2.GaussianBlur(truth[0], (0, 0), 2.0)])
+    noise = np.random.default_rng(0).normal(0, 25, truth.shape)
+    noisy = np.uint8(np.clip(truth + noise, 0, 255))
+    assert metrics.sharpness(truth, truth) == pytest.approx(1.0)
+    assert metrics.detail(truth, truth) == pytest.approx(1.0)
+    assert metrics.sharpness(truth, blurred)[0] < 0.7 and metrics.sharpness(truth, noisy)[0] > 1.3
+    assert metrics.detail(truth, blurred)[0] < 0.8 and metrics.detail(truth, noisy)[0] < 0.8
+
+
+def test_sharpness_by_hand():
+    """Steps of 10 and of 5 between columns: half as sharp."""
+    steep = np.repeat(np.uint8(np.arange(16) * 10)[None, None, :, None], 16, 1).repeat(3, -1)
+    assert metrics.sharpness(steep, steep // 2) == pytest.approx(0.5)
+    assert metrics.detail(steep, np.full_like(steep, 9)) == pytest.approx(0.0)

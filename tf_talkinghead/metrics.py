@@ -17,6 +17,7 @@ from tf_talkinghead.errors import InputError
 
 SSIM_WINDOW = 11  # pixels; Wang et al. 2004: a Gaussian of sigma 1.5
 FACE_MARGIN = 0.10  # the landmarks' hull grown by this share about its centre
+DETAIL_SIGMA = 1 / 128  # of the picture's side: 2 pixels at 256
 _RANGE = 255  # of uint8
 
 
@@ -80,6 +81,52 @@ def l1(a, b, mask=None):
     """
     a, b = _pair(a, b)
     return _mean(np.abs(a.astype(np.float64) - b).mean(-1), mask) / _RANGE
+
+
+def sharpness(truth, result):
+    """Mean image gradient of the result over that of the truth: 1 as sharp, below 1 blurred.
+
+    Noise raises it, so `detail` belongs beside it.
+
+    Args:
+      truth, result: uint8 [B,H,W,3].
+
+    Returns:
+      float64 [B], 0 and up.
+    """
+    a, b = (_gradient(_grey(images)) for images in _pair(truth, result))
+    return b / np.maximum(a, 1e-9)
+
+
+def detail(truth, result):
+    """Correlation of the fine detail with the truth's: neither blur nor noise can raise it.
+
+    Detail is what a Gaussian blur of `DETAIL_SIGMA` of the picture's side takes away from its grey.
+
+    Args:
+      truth, result: uint8 [B,H,W,3].
+
+    Returns:
+      float64 [B], -1..1; 0 where one of them has no detail at all.
+    """
+    a, b = (_high_pass(_grey(images)) for images in _pair(truth, result))
+    product, power = (a * b).mean((1, 2)), (a * a).mean((1, 2)) * (b * b).mean((1, 2))
+    return product / np.sqrt(np.maximum(power, 1e-18))
+
+
+def _grey(images):
+    return images.mean(-1, dtype=np.float64)
+
+
+def _gradient(grey):
+    """Mean absolute difference of neighbours, horizontal and vertical, [B]."""
+    return sum(np.abs(np.diff(grey, axis=axis)).mean((1, 2)) for axis in (1, 2))
+
+
+def _high_pass(grey):
+    sigma = DETAIL_SIGMA * grey.shape[1]
+    rest = grey - np.stack([cv2.GaussianBlur(one, (0, 0), sigma) for one in grey])
+    return rest - rest.mean((1, 2), keepdims=True)
 
 
 def face_mask(landmarks, size, margin=FACE_MARGIN):

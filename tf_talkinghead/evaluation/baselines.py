@@ -2,6 +2,7 @@
 
     nearest(images, landmarks, driving)      # the image whose landmarks are nearest, unchanged
     warp(images, landmarks, driving)         # the same, warped onto the driving landmarks
+    warp_aligned(images, landmarks, driving) # the image a guided avatar would take, warped
 
 `images` uint8 [T,H,W,3], `landmarks` float32 [T,68,2] and `driving` float32 [B,68,2] in fractions
 of the crop -> uint8 [B,H,W,3].
@@ -36,8 +37,21 @@ def warp(images, landmarks, driving):
 
     The frame's border stays in place.
     """
+    return _warped(images, landmarks, driving, nearest_index(landmarks, driving))
+
+
+def warp_aligned(images, landmarks, driving):
+    """The reference image that a guided avatar prefers, warped likewise, uint8 [B,H,W,3]."""
+    import tensorflow as tf
+
+    from tf_talkinghead.models import guidance
+
+    far = guidance.distances(tf.constant(driving, tf.float32), tf.constant(landmarks, tf.float32))
+    return _warped(images, landmarks, driving, far.numpy().argmin(1))
+
+
+def _warped(images, landmarks, driving, chosen):
     images, landmarks = np.asarray(images), np.asarray(landmarks)
-    chosen = nearest_index(landmarks, driving)
     return np.stack(
         [
             warping.warp(images[i], landmarks[i], to)

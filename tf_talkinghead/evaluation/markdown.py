@@ -12,6 +12,8 @@ LIKENESS = {
     "psnr": ("PSNR", 1),
     "l1": ("L1", 4),
     "l1_face": ("L1 face", 4),
+    "sharpness": ("sharpness", 2),
+    "detail": ("detail", 2),
     "csim": ("CSIM", 3),
     "face_distance": ("distance", 3),
     "same_person": ("< 0.6", 2),
@@ -40,7 +42,9 @@ _DISTANCES = ("fid", 2), ("kid", 4), ("face_frechet", 4), ("face_kernel", 5)
 _LEGEND = """\
 SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": inside the landmarks' hull + 10
 %.
-L1: share of full range. CSIM: cosine of face vectors after subtracting a fixed mean over many
+L1: share of full range. sharpness: mean image gradient over the true frame's. detail: correlation
+of what a Gaussian of 1/128 of the side takes away with the true frame's; noise raises the first and
+lowers the second. CSIM: cosine of face vectors after subtracting a fixed mean over many
 people (result against the true frame; 0 for strangers). distance: dlib's, below 0.6 is the same
 person. rank-1: share of frames whose nearest person, of all in the gallery, is the right one. beats
 nearest: people whose SSIM is above that of the nearest of the T images. landmark error: found on

@@ -15,7 +15,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import baselines
 from tf_talkinghead.personalization.settings import resolve
 
-BASELINES = ("nearest", "warp")
+BASELINES = ("nearest", "warp", "warp_aligned")
 MODEL_METHODS = ("feed_forward", "vector", "fine_tune")
 ALL = BASELINES + MODEL_METHODS
 
@@ -33,7 +33,7 @@ class Renderer:
 
 def baseline(name):
     """One of BASELINES as a method."""
-    function = {"nearest": baselines.nearest, "warp": baselines.warp}[name]
+    function = getattr(baselines, name)
     return lambda images, landmarks: Renderer(lambda driving: function(images, landmarks, driving))
 
 
@@ -72,6 +72,12 @@ def build(names, trained=None, seed=0, steps=None):
     Raises:
       InputError: methods of the model without `trained`.
     """
+    if (
+        trained is not None
+        and trained.config.model.generator == "guided"
+        and set(names) == set(ALL)
+    ):
+        names = (*BASELINES, "feed_forward")  # what guided weights know of all
     wanting = [name for name in names if name in MODEL_METHODS]
     if wanting and trained is None:
         raise InputError(

@@ -34,6 +34,8 @@ class Measures:
     psnr_face: float | None = None
     l1: float | None = None  # share of full range, 0..1
     l1_face: float | None = None
+    sharpness: float | None = None  # image gradient over the true frame's, 0 and up
+    detail: float | None = None  # correlation of high-pass detail with the true frame's, -1..1
     csim: float | None = None  # centred cosine of face vectors, -1..1
     face_distance: float | None = None  # dlib's
     same_person: float | None = None  # share of frames whose distance is below 0.6

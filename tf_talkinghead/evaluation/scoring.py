@@ -45,6 +45,8 @@ class Scorer:
             "psnr_face": metrics.psnr(self.truth, rendered, self.mask),
             "l1": metrics.l1(self.truth, rendered),
             "l1_face": metrics.l1(self.truth, rendered, self.mask),
+            "sharpness": metrics.sharpness(self.truth, rendered),
+            "detail": metrics.detail(self.truth, rendered),
             "flicker": motion.flicker(rendered, self.truth, self.mask, self.consecutive),
         }
         of_motion, vectors = self._motion(rendered, self.driving)
