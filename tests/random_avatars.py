@@ -5,10 +5,12 @@ import numpy as np
 
 from tests.face_points import COLLINS
 from tf_talkinghead.config import preset, replace
+from tf_talkinghead.faces.geometry import turned
 from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.personalization.avatar import Avatar, Facts
+from tf_talkinghead.personalization.photos import Photos
 
 
 def tiny_guided():
@@ -38,6 +40,21 @@ def random_avatar(name="tiny", seed=0, mode="fine_tune"):
     facts = Facts(images=1, steps=0, trained_weights_sha256=weights_sha256(seed))
     weights = generator.folded("float32").get_weights()
     return Avatar(config, mode, weights, psi_hat, COLLINS, facts), generator
+
+
+def random_guided_avatar(seed=0):
+    """A guided avatar of random weights, with two photos of noise whose pupils are known."""
+    config = tiny_guided()
+    generator = random_generator(config, seed)
+    generator.detail_gain.gain.assign(0.5)
+    coarse = np.random.default_rng(seed).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
+    landmarks = np.float32([COLLINS, turned(COLLINS, yaw=12.0)])
+    pupils = np.stack([landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)], 1)
+    photos = Photos(coarse.repeat(8, 1).repeat(8, 2), landmarks, pupils)
+    psi_hat = np.random.default_rng(seed).normal(0, 0.1, generator.adain_size).astype(np.float32)
+    weights = generator.folded("float32").get_weights()
+    facts = Facts(images=2, steps=0, trained_weights_sha256=weights_sha256(seed))
+    return Avatar(config, "feed_forward", weights, psi_hat, COLLINS, facts, photos=photos)
 
 
 def weights_sha256(seed=0):

@@ -15,7 +15,7 @@ from serving.client import AvatarClient
 from serving.servables import Servable
 from tests.conformance import Code, refusal
 from tests.face_points import COLLINS
-from tests.random_avatars import random_avatar, weights_sha256
+from tests.random_avatars import random_avatar, random_guided_avatar, weights_sha256
 from tests.xmp import xmp_mark
 from tf_talkinghead import provenance
 from tf_talkinghead.export.bank import export_bank
@@ -91,6 +91,7 @@ FORMS = {
     "fine_tune": {"dtype": "float32"},
     "feed_forward": {"dtype": "float16"},
     "vector": {"dtype": "bfloat16", "bfloat16_compute": True},
+    "guided": {"dtype": "float16"},
 }
 
 
@@ -99,7 +100,10 @@ def forms(tmp_path_factory):
     """A models folder with an avatar of each mode, each in another storage type."""
     folder = tmp_path_factory.mktemp("forms")
     for mode, form in FORMS.items():
-        avatar, _ = random_avatar("tiny", seed=3, mode=mode)
+        if mode == "guided":
+            avatar = random_guided_avatar(seed=3)
+        else:
+            avatar, _ = random_avatar("tiny", seed=3, mode=mode)
         export_person(avatar, folder, f"form_{mode}", **form)
     return folder
 
@@ -125,6 +129,24 @@ def test_every_mode_and_form_is_rendered_as_in_process(served, forms, mode):
         decoded = [tf.io.decode_jpeg(data).numpy().astype(int) for data in (served_jpeg, reference)]
         assert np.abs(decoded[0] - decoded[1]).mean() < 1
     servable.close()
+    served.drop(name)
+
+
+def test_gaze_of_a_guided_avatar_is_served(served, forms):
+    """NaN in both pupils alone is as in the photo; one pupil alone, or infinity, gives ok false."""
+    name = "form_guided"
+    served.configure(name, folder=forms / name)
+    landmarks = motion(1)[0]
+    pupils = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0)])
+    half = np.where([[True], [False]], np.float32(np.nan), pupils)
+    gazes = [np.full((2, 2), np.nan), pupils, pupils + [0.04, 0.0], half, np.full((2, 2), np.inf)]
+    points = np.float32([np.concatenate([landmarks, gaze]) for gaze in gazes])
+    outputs = served.predict(name, {"points": points}, "render_gaze").outputs
+    frames = tf.make_ndarray(outputs["frames"]).astype(int)
+    plain = served.predict(name, {"landmarks": landmarks[None]}).outputs
+    assert tf.make_ndarray(outputs["ok"]).tolist() == [True, True, True, False, False]
+    assert np.abs(frames[0] - tf.make_ndarray(plain["frames"])[0]).max() <= 1
+    assert np.abs(frames[2] - frames[1]).max() > 1
     served.drop(name)
 
 
