@@ -36,7 +36,11 @@ flags.DEFINE_string(
     "person", None, "The avatar's name; by default collins, or the first image's name."
 )
 flags.DEFINE_integer("steps", None, "Fine-tuning steps; by default the preset's.", lower_bound=0)
-flags.DEFINE_string("weights", "demo", "demo, or a run directory of scripts.meta_train.")
+flags.DEFINE_string(
+    "weights",
+    "guided",
+    "guided (256 px, at once), demo (128 px, fine-tuned), or a run directory.",
+)
 flags.DEFINE_string("output", "quickstart", "The one folder everything goes into.")
 
 

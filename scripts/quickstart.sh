@@ -5,10 +5,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
   cat <<'HELP'
-Usage: bash scripts/quickstart.sh [--images=FILES] [--driver=VIDEO] [--person=NAME] [--steps=N] [--output=DIR]
+Usage: bash scripts/quickstart.sh [--images=FILES] [--driver=VIDEO] [--person=NAME] [--weights=NAME] [--output=DIR]
 
 Makes .venv (Python 3.11 to 3.13), installs requirements.txt, then makes a person talk:
-personalises the shipped demo weights, publishes a SavedModel, serves it over gRPC on a free port,
+makes an avatar with the shipped guided weights, publishes a SavedModel, serves it over gRPC on a free port,
 drives it through the client, and writes into quickstart/
 
   talking_head.mp4     the person, driven
@@ -19,7 +19,9 @@ drives it through the client, and writes into quickstart/
                          that ships with scikit-image, public domain)
   --driver=VIDEO         whose motion to use (default: a scripted turn, nod, blink and talk)
   --person=NAME          what to call the avatar (default: collins, or the first image's name)
-  --steps=N              fine-tuning steps, fewer is faster (default: the demo preset's)
+  --weights=guided|demo  guided: 256 px in seconds, without training (default); demo: the paper's form at 128 px,
+                         fine-tuned for about a minute
+  --steps=N              fine-tuning steps of --weights=demo, fewer is faster
   --output=DIR           where everything goes (default: quickstart)
 
 Use pictures only of people who agreed to it. PYTHON=/path/to/python names the Python to make .venv with.
