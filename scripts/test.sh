@@ -10,7 +10,7 @@ Usage: bash scripts/test.sh [PYTEST ARGUMENTS]
 Makes .venv (Python 3.11 to 3.13), installs requirements.txt, runs the tests. Nothing else is needed:
 no GPU, no footage, no network beyond the packages.
 
-  bash scripts/test.sh                              all but the slow ones, under ten minutes on two cores
+  bash scripts/test.sh                              all but the slow ones, under eight minutes on two cores
   bash scripts/test.sh tests/test_driving.py -k blink
   bash scripts/test.sh -m slow                      the slow ones: soaks, long trainings
   TALKINGHEAD_REAL_DATA=DIR bash scripts/test.sh    also the tests on real clips, if you have them
@@ -22,4 +22,5 @@ fi
 
 . scripts/setup.sh
 set_up
-exec "$python" -m pytest "$@"
+# Two processes, a file of tests each at a time: what files share, such as servers, starts once.
+exec "$python" -m pytest -n 2 --dist=loadfile "$@"

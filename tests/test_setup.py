@@ -89,7 +89,7 @@ def test_it_installs_once_and_again_when_the_requirements_change(checkout):
         bash(checkout, "scripts/test.sh", "-k", "blink"),
         bash(checkout, "scripts/test.sh"),
     )
-    assert "PIP" in first.stderr and "RAN -m pytest -k blink" in first.stdout
+    assert "PIP" in first.stderr and "RAN -m pytest -n 2 --dist=loadfile -k blink" in first.stdout
     assert "PIP" not in second.stderr and "RAN -m pytest" in second.stdout
     with open(checkout / "requirements.txt", "a") as file:
         file.write("another-package\n")
