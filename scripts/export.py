@@ -8,16 +8,17 @@ python -m scripts.export --models=avatars --delete=ann
 from absl import flags
 
 from scripts import command
+from tf_talkinghead.config_checks import CHOICES
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_string("person", None, "Publish this person's last avatar as a new version.")
-flags.DEFINE_string(
+flags.DEFINE_enum(
     "dtype",
     None,
-    "Storage type of the weights: float32, float16 or bfloat16; default: as personalised (a person)"
-    " or the run's (a bank).",
+    CHOICES["export.dtype"],
+    "Storage type of the weights; default: as personalised (a person) or the run's (a bank).",
 )
 flags.DEFINE_bool(
     "bfloat16_compute",

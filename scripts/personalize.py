@@ -11,6 +11,7 @@ setting without a flag is that of the run's config.json.
 from absl import flags
 
 from scripts import command
+from tf_talkinghead.config_checks import CHOICES
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -28,18 +29,19 @@ flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_integer(
     "shots", None, "Number of images to use; default: the run's (8), or all where there are fewer."
 )
-flags.DEFINE_string(
-    "mode", None, "fine_tune, feed_forward or vector; default: the run's (fine_tune)."
+flags.DEFINE_enum(
+    "mode", None, CHOICES["personalize.mode"], "What is fitted; default: the run's (fine_tune)."
 )
 flags.DEFINE_integer("steps", None, "Generator updates; default: the run's.")
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string(
     "work_dir", None, "Folder for people's work folders, instead of <models>/.work."
 )
-flags.DEFINE_string(
+flags.DEFINE_enum(
     "dtype",
     None,
-    "Storage type of the weights: float32, float16 or bfloat16; default: the run's (float32).",
+    CHOICES["export.dtype"],
+    "Storage type of the weights; default: the run's (float32).",
 )
 flags.DEFINE_string(
     "vgg19_weights",

@@ -81,13 +81,22 @@ def test_sampling_is_bilinear_and_repeats_the_border(dtype):
             np.testing.assert_allclose(got[b, ..., channel], expected, atol=1e-3)
 
 
-def test_place_size_and_roll_do_not_count_in_the_choice():
-    other = expressed(COLLINS, 0.8, 0.7, 0.0)
-    far = guidance.distances(points(COLLINS), points(moved(COLLINS), other))[0].numpy()
-    assert far[0] < 1e-3 < 0.02 < far[1]
-    # By plain distance the choice would be the other way round.
-    plain = [np.linalg.norm(face - COLLINS, axis=-1).mean() for face in (moved(COLLINS), other)]
-    assert plain[0] > plain[1]
+def test_place_size_and_roll_count_little_in_the_choice():
+    """A face 10 degrees and a tenth off is nearer than one with closed eyes and an open mouth."""
+    near, other = moved(COLLINS, 10.0, 1.1, (0.03, -0.02)), expressed(COLLINS, 0.8, 0.7, 0.0)
+    far = guidance.distances(points(COLLINS), points(near, other))[0].numpy()
+    assert far[0] < far[1]
+    # By plain distance the choice would be the other way round, by a factor of five.
+    plain = [np.linalg.norm(face - COLLINS, axis=-1).mean() for face in (near, other)]
+    assert plain[0] > 5 * plain[1]
+
+
+@pytest.mark.parametrize("shift", [(0.1, 0.0), (-0.03, 0.04), (0.0, 0.3)])
+def test_a_shift_counts_a_twentieth_of_its_square(shift):
+    """By hand: aligned, the faces are equal, so that only the plain distance remains."""
+    far = guidance.distances(points(COLLINS), points(COLLINS + shift))[0, 0].numpy()
+    expected = np.sqrt(0.05) * np.hypot(*shift) / eye_distance(COLLINS)
+    np.testing.assert_allclose(far, expected, rtol=1e-3)
 
 
 def test_shares_are_continuous_along_a_way_past_all_sources():

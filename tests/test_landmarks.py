@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.face_footage import moving_face
+from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import InputError, NoFaceError
 from tf_talkinghead.faces import crops, geometry, landmarks, tracking
 from tf_talkinghead.faces.landmarks import DlibLandmarks
@@ -288,23 +289,19 @@ def test_a_leap_is_detected_at_once():
     assert points[3, :, 0].min() == 140
 
 
-def test_face_crops_of_a_clip_and_a_photo(model, portrait, tiny):
-    frames = moving_face(portrait, 5)
-    clip = crops.face_crops(frames, 64, tiny.data, model)
-    assert (
-        clip.images.shape == (5, 64, 64, 3)
-        and clip.landmarks.shape == (5, 68, 2)
-        and clip.kept.tolist() == [0, 1, 2, 3, 4]
-    )
+def test_face_crops_of_a_clip_and_a_photo(model, portrait):
+    frames, config = moving_face(portrait, 5), PreparationConfig()
+    clip = crops.face_crops(frames, 64, config, model)
+    assert clip.images.shape == (5, 64, 64, 3) and clip.landmarks.shape == (5, 68, 2)
+    assert clip.kept.tolist() == [0, 1, 2, 3, 4]
     assert 0.1 < clip.landmarks[..., 0].min() and clip.landmarks[..., 1].max() < 0.95
-    again = crops.face_crops(lambda: iter(frames), 64, tiny.data, model)
+    again = crops.face_crops(lambda: iter(frames), 64, config, model)
     np.testing.assert_array_equal(clip.images, again.images)
-    photo = crops.face_crops([frames[0]], 64, tiny.data, model)
+    photo = crops.face_crops([frames[0]], 64, config, model)
     assert photo.images.shape == (1, 64, 64, 3)
+    small = cv2.resize(portrait, (210, 210), interpolation=cv2.INTER_AREA)
     with pytest.raises(NoFaceError, match="face too small: 4. px"):
-        crops.face_crops(
-            [cv2.resize(portrait, (210, 210), interpolation=cv2.INTER_AREA)], 64, tiny.data, model
-        )
+        crops.face_crops([small], 64, config, model)
 
 
 def test_head_angles_have_the_right_sign(model, portrait):
