@@ -88,7 +88,7 @@ class SelfAttention(keras.layers.Layer):
     """SAGAN self-attention with a residual gain initialised to 0, [B, H, W, C] -> the same.
 
     Queries and keys have C/8 channels, values C/2; keys and values are max-pooled 2x2. There are no
-    biases: the softmax cancels those of keys, and neighbouring convolutions make the rest redundant.
+    biases: the softmax cancels a key's, and the biases of neighbouring convolutions suffice.
     """
 
     def __init__(self, spectral=True, eps=1e-4, **kwargs):
