@@ -1,7 +1,8 @@
-"""What each preset changes of `config.py`'s defaults, which are the paper's: dotted field -> value.
+"""Configuration presets: what each one changes of `config.py`'s defaults, the paper's values.
 
-`paper` is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `tiny`, 32 px, is for
-tests.
+`OVERRIDES` maps a preset to {dotted field: value}. `paper` is the paper at 256 px; `demo`, 128 px,
+trains and runs on a CPU; `guided`, 256 px, is the guided generator of models/guided.py; `tiny`,
+32 px, is for tests.
 """
 
 OVERRIDES = {

@@ -1,12 +1,12 @@
-"""Speed and memory, measured beside the rate of the machine itself.
+"""Benchmarks of speed and memory, reported together with the machine's own compute rate.
 
 Each subject is a module with
 
-    OPTIONS: dict[str, str]      its options and what they mean, for `--option=name=value`
+    OPTIONS: dict[str, str]      its options and their meaning, for `--option=name=value`
     run(preset: str, options: dict[str, str]) -> dict[str, float | str]
 
 whose result is flat: names with units (`float32_ms_per_frame_batch_1`), numbers or short texts.
-What a subject lacks (records, weights, a VGG) it synthesises, and says so in a text value. The
+Missing inputs (records, weights, VGG) are synthesised, which a text value of the result states. The
 script adds `machine.describe()` to every result: `machine`, `cores`, `matmul_gflops`,
 `matmul_bfloat16_gflops`, and `peak_memory_mb` of the run.
 

@@ -1,11 +1,11 @@
-"""Benchmark of data: video to records, and records to episodes.
+"""Benchmark of the data pipeline: video to records, and records to episodes.
 
-The stages are run one after another in this process on one thread, as a preparing process works,
-and their processor time is counted: frames a second and core is frames over the sum. Two preparing
-processes at once are then compared with one by the clock, and so are two plain loops of dlib and of
-FFmpeg (scaling.py), in turns: no preparation can gain more by a second process than the machine
-gives. That wants a machine that does nothing else. Episodes are drawn through tf.data as training
-draws them, at the preset's image size and K.
+The preparation stages run one after another on one thread, as in a preparation process, and their
+CPU time is measured; frames per second and core is the number of frames over the sum. Then two
+concurrent preparation processes are compared with one in wall time. Plain loops of dlib and FFmpeg
+(scaling.py) are measured in the same way, alternating with them: the machine's own gain from a
+second process is the upper bound for preparation. Run it on an otherwise idle machine. Episodes are
+drawn through tf.data as in training, at the preset's image size and K.
 """
 
 import dataclasses
@@ -32,21 +32,32 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces import cropping, crops, tracking
 
 OPTIONS = {
-    "clips": "folder of clips to prepare; a moving portrait of 512 px by default",
-    "dataset": "prepared dataset to draw episodes from; made from the portrait by default",
+    "clips": "folder of clips to prepare; default: a synthetic clip of a moving 512-px portrait",
+    "dataset": "prepared dataset to draw episodes from; default: made from the synthetic clip",
     "frames": "frames of the synthesised clip; 128 by default",
     "episodes": "episodes to draw; 1000 by default",
     "shots": "K; the preset's by default",
-    "rounds": "turns of the stages and of one and two processes; the median counts; 3 by default",
+    "rounds": "repetitions, of which the median is reported; 3 by default",
     "size": "pixels of records and episodes; the preset's by default",
 }
 _SIDE = 512  # pixels of the synthesised clip
 _COUNTS = {"one_process": 1, "two_processes": 2}
-_SECONDS = 1.0  # a plain loop is timed
+_SECONDS = 1.0  # duration of one timing of a plain loop
 
 
 def run(preset, options):
-    """Figures of preparation and episodes; see the module's head."""
+    """Measures preparation and episodes, see the module docstring.
+
+    Args:
+      preset: name of the configuration preset.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number or text}.
+
+    Raises:
+      InputError: an option has a wrong value, or there are no clips.
+    """
     config = preset_config(preset)
     size, frames = (
         _positive(options, "size", config.model.image_size),
@@ -84,7 +95,7 @@ def run(preset, options):
 
 
 def _stages(paths, data, rounds):
-    """Milliseconds a frame of each stage, the median over rounds of all frames of all clips."""
+    """CPU milliseconds per frame of each stage, median over `rounds` passes through all clips."""
     model, threads = crops.default_landmarks(), cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -100,7 +111,7 @@ def _stages(paths, data, rounds):
 
 
 def _round_of_stages(paths, data, model):
-    """Milliseconds a frame of each stage, by running it alone."""
+    """CPU milliseconds per frame of each stage, in one pass through all clips."""
     spent, frames = {}, 0
     for path in paths:
         clock = _Clock(spent)
@@ -127,7 +138,7 @@ def _round_of_stages(paths, data, model):
 
 
 class _Clock:
-    """Adds the processor time since the last lap to a stage."""
+    """Accumulates CPU time per stage in the dict `spent`, seconds."""
 
     def __init__(self, spent):
         self.spent, self.last = spent, time.process_time()
@@ -139,7 +150,10 @@ class _Clock:
 
 
 def _side_by_side(root, names, data, folder, rounds):
-    """Frames a second by one and by two preparing processes with the same clips, once started."""
+    """Frames per second of one and of two preparation processes on the same clips.
+
+    Process start-up is not counted.
+    """
     jobs = [Job(str(root), str(folder / f"work-{i}" / "clips"), data) for i in range(2)]
     server = ForkServer(jobs[0])
     processes = [ClipProcess(job, server.address) for job in jobs]
@@ -178,7 +192,7 @@ def _side_by_side(root, names, data, folder, rounds):
 
 
 def _episodes(dataset, config, size, shots, count):
-    """Episodes a second, the share of JPEG decoding in their time, growth of memory."""
+    """Episodes per second, share of JPEG decoding in their CPU time, and memory growth."""
     config = dataclasses.replace(
         config,
         model=_sized(config.model, size),
@@ -208,7 +222,10 @@ def _episodes(dataset, config, size, shots, count):
 
 
 def _sized(model, size):
-    """A model's config with another image size; no network is built, so its depth may stay."""
+    """A copy of a ModelConfig with another image size, without its checks.
+
+    No network is built from it, so the number of levels need not match the size.
+    """
     changed = object.__new__(type(model))
     for name, value in vars(model).items():
         object.__setattr__(changed, name, size if name == "image_size" else value)
@@ -227,7 +244,7 @@ def _decode_seconds(folder):
 
 
 def _dataset(path, data, folder):
-    """A dataset of 64 copies of one clip of 64 frames."""
+    """Writes a dataset of 64 copies of one clip of 64 frames to `folder`."""
     clip = crops.face_crops(video.read_video(path, 64).frames, data.size, data)
     frames = [records.encode_frame(image, data.jpeg_quality) for image in clip.images]
     names = [f"{i}.mp4" for i in range(64)]
@@ -253,7 +270,7 @@ def _dataset(path, data, folder):
 
 
 def _write_portrait(path, count):
-    """The portrait that ships with scikit-image, its head swaying, as a clip."""
+    """Writes a clip of the portrait that ships with scikit-image, shifted and rotated over time."""
     from skimage import data as pictures
 
     portrait, frames = pictures.astronaut(), []

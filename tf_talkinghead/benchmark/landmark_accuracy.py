@@ -1,12 +1,11 @@
-"""How far followed landmarks lie from detected ones, beside how far detected ones move by
-themselves.
+"""Accuracy of tracked landmarks against detected ones, relative to the detector's repeatability.
 
-The measure is the mean distance over the 68 points in percent of the distance between the eyes'
-centres. A frame shifted by a few whole pixels is the same picture, so what detected points move
-then, the shift taken off, is a detector's repeatability: the floor of any landmark error, and the
-bar for following. The detector is the one that prepares data, LandmarkModel.detect on the whole
-frame; dlib's plain answer is measured beside it. A face whose points are unsure (landmarks.UNSURE)
-is in no dataset and in no figure; their number is told.
+The error is the mean distance over the 68 points in percent of the distance between the eyes'
+centres. Repeatability is the error between detections in a frame and in the same frame shifted by a
+few whole pixels, after undoing the shift: no landmark error can be lower, and tracking should come
+close to it. The detector is the one used for preparation, LandmarkModel.detect on the whole frame;
+dlib's unrefined result is measured for comparison. Faces with unreliable landmarks
+(landmarks.UNSURE) are excluded, as in a dataset, and counted.
 """
 
 import itertools
@@ -17,12 +16,22 @@ import numpy as np
 from tf_talkinghead.data import video
 from tf_talkinghead.faces import geometry, landmarks, tracking
 
-# frames of a clip; one in 6 compared; by 3 shifts of up to 6 px
+# Frames per clip; every 6th is compared; 3 random shifts each, of up to 6 px.
 _FRAMES, _STEP, _SHIFTS, _REACH = (75, 6, 3, 6)
 
 
 def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
-    """Mean distances over the clips at `paths`, percent; faces in the first 75 frames count."""
+    """Landmark errors over the first 75 frames of some clips.
+
+    Args:
+      paths: video files.
+      model: the LandmarkModel.
+      every: detection interval of the tracker, in frames.
+      seed: of the random shifts.
+
+    Returns:
+      {figure: value}: mean and median errors in percent of the eye distance, and counts.
+    """
     random = np.random.default_rng(seed)
     unsure = 0
     distances = {
@@ -58,9 +67,7 @@ def accuracy(paths, model, every: int = 5, seed: int = 0) -> dict[str, float]:
 
 
 def _repeated(detect, frame, points, shifts):
-    """How far the face by `points` moves in percent when the frame is shifted and detected again,
-    per shift.
-    """
+    """Repeatability errors in percent, one per shift, of the face nearest to `points`."""
     detected = _nearest(detect(frame), points)
     if detected is None:
         return []
@@ -77,7 +84,7 @@ def _percent(points, reference):
 
 
 def _nearest(faces, points):
-    """The points of the face by `points`, or None when it is missing or unsure."""
+    """The landmarks of the detected face at `points`, or None if it is missing or unreliable."""
     sure = [face for face in faces if face.spread < landmarks.UNSURE]
     near = [
         face.points

@@ -1,6 +1,7 @@
-"""The machine a figure was taken on: its name, its own matrix-product rate, and memory in use.
+"""Machine description for benchmark results: name, matrix-product rate and peak memory.
 
-A speed means little without the rate of the machine in the same minute: other work slows both.
+Other load slows a benchmark and the machine's matrix-product rate alike, so both are measured in
+the same run.
 `describe()` is added to every benchmark's result; `median_seconds` is how all of them take a time.
 """
 
@@ -16,12 +17,11 @@ MATMUL_SIZES = (1024, 2048, 4096)
 
 
 def describe():
-    """What every result says of its machine.
+    """Describes the machine that a benchmark runs on.
 
     Returns:
       dict: `machine` and `device` (texts), `cores`, `matmul_gflops` (float32) and
-        `matmul_bfloat16_gflops`: the best
-      of products of 1024, 2048 and 4096 cubed.
+        `matmul_bfloat16_gflops`: the best of products of 1024, 2048 and 4096 cubed.
     """
     return {
         "machine": processor_name(),
@@ -35,7 +35,7 @@ def describe():
 
 
 def processor_name():
-    """The processor as the system names it."""
+    """Name of the processor, as the operating system reports it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
@@ -47,7 +47,7 @@ def processor_name():
 
 
 def device_name():
-    """The accelerator TensorFlow uses, or `cpu`."""
+    """Name of the accelerator that TensorFlow uses, or `cpu`."""
     accelerators = tf.config.list_physical_devices("GPU")
     if not accelerators:
         return "cpu"
@@ -55,12 +55,12 @@ def device_name():
 
 
 def matmul_gflops(dtype):
-    """Billions of operations a second of the best of square matrix products in `dtype`."""
+    """Highest rate of square matrix products in `dtype`, GFLOP per second."""
     best = 0.0
     for size in MATMUL_SIZES:
         a, b = (tf.cast(tf.random.normal([size, size]), dtype) for _ in range(2))
         product = tf.function(lambda a=a, b=b: tf.matmul(a, b))
-        repeats = max(1, 2048 // size) ** 2  # short products are timed several at a time
+        repeats = max(1, 2048 // size) ** 2  # short products are repeated for a measurable time
         seconds = (
             median_seconds(lambda p=product, n=repeats: [p() for _ in range(n)][-1], repeats=3)
             / repeats
@@ -70,7 +70,7 @@ def matmul_gflops(dtype):
 
 
 def median_seconds(call, repeats=5, warm_up=1):
-    """Median wall time of `call()`, whose result is a tensor or nest of them and is waited for."""
+    """Median wall time of `call()` in seconds, until its result (a nest of tensors) is ready."""
     times = []
     for number in range(warm_up + repeats):
         start = time.perf_counter()
@@ -83,7 +83,7 @@ def median_seconds(call, repeats=5, warm_up=1):
 
 
 class PeakMemory:
-    """Most memory in use while the block ran: `with PeakMemory() as peak: ...; peak.megabytes`.
+    """Peak memory during a block: `with PeakMemory() as peak: ...`, then `peak.megabytes`.
 
     `peak.extra_megabytes` counts from the block's start. On a GPU both are TensorFlow's own figures
     of the device, else the process's resident memory; None where the system does not tell. Blocks
@@ -92,7 +92,7 @@ class PeakMemory:
 
     megabytes = None
     extra_megabytes = None
-    # starting a block makes the system forget the peak so far: those around it must be told
+    # Starting a block resets the system's peak, so enclosing blocks must record theirs first.
     _open: typing.ClassVar[list] = []
 
     def __enter__(self):
@@ -112,19 +112,21 @@ class PeakMemory:
 
 
 def _peak_megabytes():
-    """The highest memory in use since `_start_peak`, or None."""
+    """Peak memory since `_start_peak` in MB, or None where the system does not report it."""
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
     return _status_megabytes("VmHWM")
 
 
 def _start_peak():
-    """Starts counting the peak anew; returns the memory in use now, or None."""
+    """Resets the peak; returns the memory in use now in MB, or None."""
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")
         return tf.config.experimental.get_memory_info("GPU:0")["current"] / 1e6
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # hands freed memory back, so that its reuse is counted
+        ctypes.CDLL(None).malloc_trim(
+            0
+        )  # returns freed memory to the system, so that its reuse is counted
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
     except (OSError, AttributeError):

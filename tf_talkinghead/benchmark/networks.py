@@ -1,9 +1,8 @@
-"""The networks' size and the speed of the generator as it is served: folded kernels, landmarks in,
-pixels out.
+"""Benchmark of the networks: parameter counts, and speed of the generator in its served form.
 
-Times are per frame, drawing and conversion to uint8 included. The share of the machine's rate
-divides the generator's operations a second by those of plain matrix products of the same dtype,
-measured just before and after.
+The served form has folded kernels, and takes landmarks to pixels. Times are per frame, including
+the landmark drawing and the conversion to uint8. `share_of_matmul` is the generator's operation
+rate over that of plain matrix products of the same dtype, measured just before and after.
 """
 
 import numpy as np
@@ -20,18 +19,26 @@ from tf_talkinghead.models.generator import FoldedGenerator, Generator
 
 OPTIONS = {
     "batches": "batch sizes, separated by commas; 1,4,8 by default",
-    "repeats": "timed calls, of which the median counts; 5 by default",
+    "repeats": "timed calls, of which the median is reported; 5 by default",
 }
 _DTYPES = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
 def run(preset, options):
-    """Parameters, GFLOP, time and memory by batch of the networks of `preset`.
+    """Measures parameters, GFLOP, and time and memory by batch size; see the module docstring.
 
-    See the module's head.
+    Args:
+      preset: name of the configuration preset.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number or text}.
+
+    Raises:
+      InputError: an option is not a positive integer.
     """
     batches = [_positive("batches", text) for text in options.get("batches", "1,4,8").split(",")]
-    batches.sort()  # memory a batch took is kept by the process: larger ones must come later
+    batches.sort()  # ascending, since the process keeps the memory of a batch
     repeats = _positive("repeats", options.get("repeats", "5"))
     config = preset_config(preset).model
     result = {"weights": "random (speed does not depend on them)", **parameters(config)}
@@ -44,9 +51,9 @@ def run(preset, options):
 
 
 def parameters(config):
-    """Millions of trainable parameters of each network, and the AdaIN length.
+    """Trainable parameters of each network in millions, and the length A of psi_hat.
 
-    P counts within the generator.
+    P is part of the generator.
     """
     embedder, generator, discriminator = (
         Embedder(config),
@@ -71,9 +78,7 @@ def count_parameters(network):
 
 
 def _served(config, dtype, batches, repeats):
-    """GFLOP, ms a frame, share of the machine's rate and memory by batch of the generator in
-    `dtype`.
-    """
+    """Figures of the generator in `dtype`: GFLOP, time, share of the machine's rate, memory."""
     policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
     generator = FoldedGenerator(config, dtype=policy)
     generator.build()
@@ -100,7 +105,7 @@ def _served(config, dtype, batches, repeats):
             )
         result[f"{dtype}_ms_per_frame_batch_{batch}"] = seconds * 1e3
         result[f"{dtype}_gflops_batch_{batch}"] = gflop / seconds
-        # beyond what the weights and the program took before the first frame
+        # Memory beyond that of the program and the weights.
         if peak.megabytes is not None:
             result[f"{dtype}_peak_memory_mb_batch_{batch}"] = peak.megabytes - before.megabytes
     rates.append(matmul_gflops(_DTYPES[dtype]))
@@ -118,7 +123,7 @@ def _drawing_seconds(size, repeats, batch=8):
 
 
 def _face():
-    """Landmarks [68, 2] as spread out as a face's: a curve per part."""
+    """Synthetic landmarks [68, 2] in the layout of a face: a curve per part."""
     turn = np.linspace(0, 2 * np.pi, 68, dtype=np.float32)
     return tf.constant(np.stack([0.5 + 0.3 * np.cos(turn), 0.5 + 0.3 * np.sin(3 * turn)], axis=-1))
 

@@ -1,8 +1,7 @@
-"""Floating-point operations of a graph's convolutions and matrix products, backward passes
-included, by kind.
+"""Floating-point operations of a graph's convolutions and matrix products, by kind.
 
-A multiply-add is two. Elementwise work is not counted: it is not what the machine's matrix rate is
-measured by.
+Backward passes are included. A multiply-add counts as two. Elementwise operations are not counted,
+so that the figure compares with the machine's matrix-product rate.
 """
 
 import numpy as np
@@ -18,11 +17,16 @@ KINDS = {
 
 
 def operations(graph, batch=None, shots=1):
-    """{kind: operations} of `graph`, kinds as in `KINDS`.
+    """Counts the operations of `graph`.
 
-    Where the graph leaves the first axis open, it is taken from what the network saw: `batch`
-    frames, or `batch` x `shots` where the shape of the context frames' batch is lost; the
-    convolutions' own shapes say the rest.
+    Args:
+      graph: a tf.Graph.
+      batch: number of frames, for operations whose first axis the graph leaves open.
+      shots: context frames per example; `batch` x `shots` is used where the shape of the batch of
+        context frames is lost.
+
+    Returns:
+      {kind: number of operations}, kinds as in `KINDS`.
     """
     total = dict.fromkeys(KINDS.values(), 0)
     for operation in graph.get_operations():
@@ -34,8 +38,9 @@ def operations(graph, batch=None, shots=1):
 
 
 def _convolution(operation, batch, shots):
-    """Forward and both backward convolutions cost the same: output elements x kernel elements of
-    one output channel.
+    """Multiply-adds: output elements x kernel elements of one output channel.
+
+    The forward and both backward convolutions cost the same.
     """
     if operation.type == "Conv2D":
         outputs, kernel = operation.outputs[0].shape, operation.inputs[1].shape

@@ -1,7 +1,8 @@
-"""Seconds from images to a published avatar, by T and mode; of loading and rendering it.
+"""Benchmark of personalization: seconds from images to a published avatar, by T and mode.
 
-The images are a pattern warped to a scripted motion, at the preset's size; the weights are those of
-`--option=weights=...`, or untrained networks of the preset, which take as long.
+Loading and rendering of the avatar are measured too. The images are a pattern warped to a scripted
+motion, at the preset's size. The weights are those of `--option=weights=...`, or untrained networks
+of the preset, which are as fast.
 """
 
 import pathlib
@@ -22,15 +23,23 @@ from tf_talkinghead.personalization.warps import warp
 from tf_talkinghead.weights.store import empty, load_trained
 
 OPTIONS = {
-    "weights": '"demo" or a run directory; networks of the preset without training by default',
-    "shots": "numbers of images, 8 by default, such as 1,8,32",
-    "modes": "fine_tune, vector, feed_forward (default: all)",
-    "steps": "updates instead of the run's",
+    "weights": '"demo" or a run directory; default: untrained networks of the preset',
+    "shots": "numbers of images, for example 1,8,32; default: 8",
+    "modes": "fine_tune, vector, feed_forward; default: all",
+    "steps": "fine-tuning updates; default: the run's",
 }
 
 
 def run(preset, options):
-    """Flat figures with units; see the module's head."""
+    """Measures personalization, see the module docstring.
+
+    Args:
+      preset: name of the configuration preset.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number or text}.
+    """
     if "weights" in options:
         trained, notes = load_trained(options["weights"]), {"weights": options["weights"]}
     else:
@@ -54,7 +63,7 @@ def run(preset, options):
 
 
 def _rendering(trained, avatar, version, points):
-    """Loading the version, and one frame by it and by the training graph, in seconds."""
+    """Seconds to load the version, and to render one frame by it and by the training graph."""
     began = time.perf_counter()
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
     one = tf.constant(points[None])
@@ -68,7 +77,7 @@ def _rendering(trained, avatar, version, points):
         "export": lambda: serve(landmarks=one)["frames"].numpy(),
         "training_graph": lambda: graph(one).numpy(),
     }
-    # In turns, so that other work slows all alike.
+    # Alternating, so that other load on the machine affects all alike.
     turns = [
         {name: median_seconds(call, repeats=3) for name, call in calls.items()} for _ in range(9)
     ]
@@ -78,7 +87,7 @@ def _rendering(trained, avatar, version, points):
 
 
 def _synthetic(size, count):
-    """(images uint8 [count, size, size, 3], landmarks float32 [count, 68, 2])."""
+    """Synthetic images uint8 [count, size, size, 3] and landmarks float32 [count, 68, 2]."""
     rest = _oval()
     landmarks = scripted_motion(rest, frames=max(count, 2))[:count]
     pattern = np.random.default_rng(0).integers(0, 256, (size // 8, size // 8, 3)).astype(np.uint8)
@@ -87,7 +96,7 @@ def _synthetic(size, count):
 
 
 def _oval():
-    """Plain landmarks [68, 2] laid out like a face."""
+    """Simplified landmarks [68, 2] in the layout of a face."""
 
     def arc(middle, width, height, count, first, last):
         angle = np.linspace(np.deg2rad(first), np.deg2rad(last), count)

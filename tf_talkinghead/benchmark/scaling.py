@@ -1,15 +1,14 @@
-"""What two processes at once make of this machine: the bar for two processes that prepare data.
+"""Process scaling of this machine: the upper bound for two concurrent preparation processes.
 
-Two cores need not do twice the work of one: virtual cores may be two threads of one real core,
-share its caches and memory, or slow each other's clock. So the benchmark of data preparation
-measures the machine's own ratio beside its own: plain loops of the libraries that the time goes to,
-dlib's shape predictor and FFmpeg's decoder, in one process and in two, forked as clip processes
-are.
+Two cores need not do twice the work of one: virtual cores may be threads of one physical core,
+share caches and memory, or lower each other's clock rate. The data benchmark therefore also
+measures the machine's own ratio, by plain loops of the libraries that dominate preparation: dlib's
+shape predictor and FFmpeg's decoder, in one process and in two, forked as clip processes are.
 
     python -m tf_talkinghead.benchmark.scaling landmarks|decode VIDEO
 
-loads, says `ready`, and for every line `PROCESSES SECONDS` has so many processes work that long at
-once and prints their rounds a second.
+loads, prints `ready`, then for every input line `PROCESSES SECONDS` runs that many processes
+concurrently for that long and prints their total rounds per second.
 """
 
 import multiprocessing
@@ -23,17 +22,19 @@ KERNELS = ("landmarks", "decode")
 
 
 class Pair:
-    """A process that works alone, or forks another self to work beside."""
+    """A process that runs one kernel, alone or in two concurrent forks.
+
+    Args:
+      kernel: "landmarks" or "decode", one of KERNELS.
+      path: a video file.
+    """
 
     def __init__(self, kernel: str, path):
         self._process = start_module(__name__, kernel, str(path))
         self._process.stdout.readline()
 
     def over_one(self, seconds: float) -> float:
-        """Rounds a second of both at once over those of one alone.
-
-        Starting and loading do not count.
-        """
+        """Rate of two concurrent processes over that of one; start-up is not counted."""
         return self._rate(2, seconds) / self._rate(1, seconds)
 
     def close(self):
@@ -47,7 +48,7 @@ class Pair:
 
 
 def timed(workers) -> float:
-    """Seconds until all of the functions, started at once in threads of their own, are through."""
+    """Wall time in seconds of running the functions `workers` concurrently, each in a thread."""
     threads = [threading.Thread(target=worker) for worker in workers]
     start = time.perf_counter()
     for thread in threads:
@@ -58,7 +59,7 @@ def timed(workers) -> float:
 
 
 def _landmarks(path):
-    """dlib's 68 points of the first frame in a fixed square, 100 times."""
+    """A function that runs dlib's 68-point predictor 100 times on the first frame."""
     import dlib
 
     from tf_talkinghead.data import video
@@ -79,7 +80,7 @@ def _landmarks(path):
 
 
 def _decode(path):
-    """The whole clip, on one thread."""
+    """A function that decodes the whole clip on one thread."""
     from tf_talkinghead.data import video
 
     source = video.probe(path)
@@ -92,9 +93,7 @@ def _decode(path):
 
 
 def rounds_per_second(work, count: int, seconds: float) -> float:
-    """Rounds of the function `work` a second, of `count` forked processes that start at once, in
-    all.
-    """
+    """Total rounds per second of the function `work` in `count` concurrent forked processes."""
     context = multiprocessing.get_context("fork")
     together, rates = context.Barrier(count), context.Queue()
 
@@ -117,7 +116,7 @@ def rounds_per_second(work, count: int, seconds: float) -> float:
 
 
 def serve(kernel: str, path: str, requests, answers) -> None:
-    """A Pair's process."""
+    """Main loop of a Pair's process; see the module docstring for the protocol."""
     work = {"landmarks": _landmarks, "decode": _decode}[kernel](path)
     print("ready", file=answers, flush=True)
     for line in requests:

@@ -1,10 +1,10 @@
 """Profile of a training update: operation times, by part of the step and by kind of operation.
 
-The times are each operation's own, from TensorFlow's profiler. The parts are the name scopes of
-training/train_step.py, forward and backward apart; what lies outside them is the input pipeline.
-Operations run side by side and then share the cores, so their times add up to more than an update
-takes: a part's seconds are its share of that sum times the update's own time. On a GPU the profile
-holds the times of launching, which say nothing: CPU only.
+The times are those of single operations in TensorFlow's profiler. The parts are the name scopes of
+training/train_step.py, forward and backward separately; the rest is the input pipeline. Operations
+run concurrently, so their times add up to more than the update takes: a part's seconds are its
+share of that sum times the update's wall time. CPU only: on a GPU the profile holds kernel launch
+times.
 """
 
 import collections
@@ -15,7 +15,7 @@ import time
 
 import tensorflow as tf
 
-# Scope -> part, the first that occurs in an operation's name.
+# Name scope -> part; the first scope that occurs in an operation's name applies.
 PARTS = {
     "drawing": "drawing",
     "spectral_norm": "spectral_norm",
@@ -27,8 +27,7 @@ PARTS = {
     "embedder": "embedder",
     "generator_step": "generator",
 }
-# Kind -> the types of TensorFlow's operations that belong to it, without the prefixes of oneDNN and
-# of fused forms.
+# Kind -> TensorFlow operation types, without the prefixes of oneDNN and fused forms.
 KINDS = {
     "convolution_input_gradient": r"Conv2DBackpropInput",
     "convolution_filter_gradient": r"Conv2DBackpropFilter",
@@ -46,7 +45,7 @@ KINDS = {
     "optimizer": r"Resource(Apply|Scatter)",
 }
 BANDWIDTH_BOUND = ("resize_and_pool", "reduction", "elementwise", "copy", "optimizer")
-# These hold other operations, or wait for them: their times are not their own.
+# Excluded: these contain or wait for other operations.
 _NOT_WORK = re.compile(
     r"(Stateful|Stateless)?(PartitionedCall|While|If|Case)$"
     r"|MapDefun|RemoteCall|Iterator|_Send|_Recv|_?Arg$|_?Retval$"
@@ -59,9 +58,9 @@ def profile(update, steps, step_seconds):
 
     Returns:
       {figure: value}, {} where there is no profile: `profile_part_<part>_seconds` and `_share`,
-      `profile_kind_<kind>_seconds` and `_share`, each list from the longest down;
-      `profile_bandwidth_bound_share`; `profile_operations_at_once`, how many ran side by side on
-      average.
+      `profile_kind_<kind>_seconds` and `_share`, each in descending order;
+      `profile_bandwidth_bound_share`; `profile_operations_at_once`, the mean number of concurrent
+      operations.
     """
     if tf.config.list_physical_devices("GPU"):
         return {}
@@ -119,7 +118,7 @@ def operation_times(call, steps):
 
 
 def part_of(name):
-    """The part of the step to which the operation `name` belongs, `_backward` for a gradient's."""
+    """Part of the training step of the operation `name`; gradients have the suffix `_backward`."""
     for scope, part in PARTS.items():
         if re.search(rf"(^|/){scope}(_\d+)*/", name):
             return f"{part}_backward" if "gradient_tape" in name else part
@@ -127,17 +126,21 @@ def part_of(name):
 
 
 def kind_of(operation_type):
-    """The kind of an operation type: `_MklNativeFusedConv2D` is a convolution."""
+    """Kind of an operation type, for example convolution for `_MklNativeFusedConv2D`."""
     plain = re.sub(r"^_?(MklNative|Mkl|OneDnn)?(Fused)?", "", operation_type)
     return next((kind for kind, types in KINDS.items() if re.match(types, plain)), "other")
 
 
 def convolutions(figures, flop, rate):
-    """Speed of a profile's convolutions, as figures; {} where it has none.
+    """Operation rates of the convolutions in a profile.
 
     Args:
-      figures: of `profile`. flop: {kind: operations of an update}. rate: GFLOP a second of the
-        machine's matrix product.
+      figures: the result of `profile`.
+      flop: {kind: operations of an update}.
+      rate: the machine's matrix-product rate, GFLOP per second.
+
+    Returns:
+      {figure: value}, {} where the profile has no convolutions.
     """
     kinds = [
         kind
@@ -161,7 +164,7 @@ def convolutions(figures, flop, rate):
 
 
 def table(figures):
-    """The parts and kinds of a profile as lines of a table; [] where there is none."""
+    """The parts and kinds of a profile as text lines of a table; [] without a profile."""
     lines = []
     for what in ("part", "kind"):
         names = [

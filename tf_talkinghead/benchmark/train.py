@@ -1,10 +1,9 @@
-"""Speed of a meta-learning update: examples a second, GFLOP a second, share of time without data.
+"""Benchmark of a meta-learning update: examples and GFLOP per second, and share of data wait.
 
-Where no dataset is named (`--option=data=DIR`), the update reads small synthetic records from a
-temporary folder. VGG's weight files are synthetic too where none is named: random numbers cost what
-the right ones do. Operations are those of convolutions and matrix products, backward passes
-included, counted in the graph of the update itself. The profile comes from updates of its own,
-after the timed ones: step_profile.py.
+Without `--option=data=DIR` the update reads small synthetic records from a temporary folder. VGG
+weight files are synthesised with random numbers, which does not change the speed. Operations are
+those of convolutions and matrix products, backward passes included, counted in the update's own
+graph. The profile (step_profile.py) is taken from further updates, after the timed ones.
 """
 
 import pathlib
@@ -31,15 +30,23 @@ OPTIONS = {
     "batch_size": "episodes of an update; 1 for preset paper, the preset's otherwise",
     "shots": "context frames; 1 for preset paper, the preset's otherwise",
     "dtype": "float32 (default) or mixed_bfloat16",
-    "steps": "timed updates, of which the median counts; 5 by default",
+    "steps": "timed updates, of which the median is reported; 5 by default",
     "profile": "updates profiled after the timed ones; 2 by default, 0 for none",
-    "videos": "two numbers of rows of W whose update times are compared, such as 1000,145000; "
+    "videos": "two numbers of rows of W to compare update times for, for example 1000,145000; "
     "none by default",
 }
 
 
 def run(preset, options):
-    """Figures of one update with every term and D taking part; see the module's head."""
+    """Measures an update with all loss terms and D enabled; see the module docstring.
+
+    Args:
+      preset: name of the configuration preset.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number or text}.
+    """
     config, notes = _config(preset, options)
     steps, profiled = int(options.get("steps", "5")), int(options.get("profile", "2"))
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +69,7 @@ table = step_profile.table
 
 
 def _config(preset, options):
-    """The configuration measured, and what was changed, in words."""
+    """The configuration to measure, and notes on how it differs from the preset."""
     config = preset_config(preset)
     # A batch of 48 x 9 frames of 256 px is too much for a CPU.
     small = preset == "paper"
@@ -82,7 +89,7 @@ def _config(preset, options):
 def _updates(config, data, steps, profiled):
     """Times, operations and profile of updates on `data`.
 
-    The machine's matrix rate is measured before and after; the better of the two counts.
+    The machine's matrix-product rate is measured before and after; the higher of the two is used.
     """
     dtype = tf.bfloat16 if config.meta.dtype == "mixed_bfloat16" else tf.float32
     rate = matmul_gflops(dtype)
@@ -120,7 +127,7 @@ def _updates(config, data, steps, profiled):
 
 
 def _rows_of_w(config, counts, steps):
-    """Update times with each number of rows in W, in turns so that other work slows both alike."""
+    """Update times by number of rows in W, alternating so that other load affects all alike."""
     learners = [MetaLearner(config, count) for count in counts]
     updates = [learner.function(True) for learner in learners]
     batches = [_random_batch(config, count) for count in counts]
@@ -139,7 +146,7 @@ def _rows_of_w(config, counts, steps):
 
 
 def _random_batch(config, videos):
-    """A batch of noise whose rows of W lie anywhere."""
+    """A batch of random images, landmarks and rows of W."""
     size, batch, shots = config.model.image_size, config.meta.batch_size, config.meta.shots
     random = np.random.default_rng(0)
     return {
@@ -156,7 +163,7 @@ def _random_batch(config, videos):
 
 
 def _synthetic(folder, size):
-    """A dataset of eight videos of noise in `folder`."""
+    """Writes a dataset of eight videos of noise to `folder`."""
     random = np.random.default_rng(0)
     made = []
     for number in range(8):
@@ -186,10 +193,10 @@ def _synthetic(folder, size):
 
 
 def synthetic_vgg(folder):
-    """Writes weight files of random numbers to `folder`.
+    """Writes random weight files of VGG19 and VGGFace to `folder`.
 
     Returns:
-      {setting: file}, the changes of a configuration that name them.
+      {dotted configuration field: file}, to pass to `config.replace`.
     """
     changes = {}
     kinds = {"vgg19": perceptual.VGG19_BLOCKS, "vggface": perceptual.VGGFACE_BLOCKS}
@@ -207,5 +214,5 @@ def synthetic_vgg(folder):
 
 
 def _wait(terms):
-    """Reads the terms, which waits for the update's end."""
+    """Waits for the update to end by reading its loss terms."""
     return [float(value) for value in terms.values()]

@@ -1,9 +1,8 @@
-"""Variation of an episode: one mirror, one affine map and one colour change
-for all its frames alike.
+"""Augmentation of an episode: one flip, one affine map and one colour change for all its frames.
 
-What differs between frames of one clip (pose, expression) is what the networks learn from, and what
-does not (whose face, which camera, which light) is what they must not memorise: so all frames of an
-episode are varied in the same way, and their landmarks with them.
+The networks learn from what differs between the frames of a clip (pose, expression) and should not
+memorise what is constant (face, camera, light). All frames of an episode and their landmarks are
+therefore augmented in the same way.
 """
 
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from tf_talkinghead.config import AugmentConfig
 from tf_talkinghead.faces.geometry import mirrored
 
 # The largest changes, at strength 1.
-# log of size and of width/height; of the picture's side
+# Log of size, log of width / height, degrees, fraction of the image's side.
 _SCALE, _ASPECT, _DEGREES, _SHIFT = (0.20, 0.10, 15.0, 0.08)
-# of 255; shares; shares; degrees
+# Fraction of 255, relative change, relative change, degrees.
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = (0.15, 0.30, 0.50, 12.0)
 _LUMA = np.array([0.299, 0.587, 0.114])
 _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
@@ -25,15 +24,20 @@ _TO_YIQ = np.array([_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.52259
 
 @dataclass(frozen=True)
 class Variation:
-    """What is done to one episode."""
+    """Augmentation of one episode.
+
+    Attributes:
+      flip: whether the images are mirrored, before the affine map.
+      place: float64 [2, 3], affine map from fractions of the (mirrored) image to the output's.
+      colour: float64 [3, 4], affine map from RGB in 0..255 to RGB.
+    """
 
     flip: bool
-    # float64 [2, 3], from fractions of the (mirrored) picture to those of the varied one
     place: np.ndarray
-    colour: np.ndarray  # float64 [3, 4], RGB 0..255 and 1 to RGB
+    colour: np.ndarray
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """A varied uint8 picture [S, S, 3]; what comes in over the border repeats it."""
+        """The augmented image, uint8 [S, S, 3]; areas from outside the input repeat its border."""
         size = image.shape[0]
         if self.flip:
             image = image[:, ::-1]
@@ -48,11 +52,11 @@ class Variation:
         return np.ascontiguousarray(image)
 
     def landmarks(self, landmarks: np.ndarray) -> np.ndarray:
-        """The landmarks [..., 68, 2] of the varied picture."""
+        """Landmarks [..., 68, 2] of the augmented image, for those of the original one."""
         return self._placed(mirrored(landmarks) if self.flip else landmarks)
 
     def pupils(self, pupils: np.ndarray) -> np.ndarray:
-        """The pupils [..., 2, 2] of the varied picture, right eye first; NaN stays NaN."""
+        """Pupils [..., 2, 2] of the augmented image, right eye first; NaN stays NaN."""
         if self.flip:
             pupils = pupils[..., ::-1, :] * (-1, 1) + (1, 0)
         return self._placed(pupils)
@@ -66,9 +70,9 @@ UNVARIED = Variation(False, _IDENTITY, np.eye(3, 4))
 
 
 def draw(random: np.random.Generator, config: AugmentConfig) -> Variation:
-    """A variation within `config`'s strengths.
+    """Draws a random Variation within the strengths of `config`.
 
-    Always takes the same number of draws from `random`.
+    The number of draws from `random` is constant, whatever the strengths.
     """
     flip = random.random() < 0.5
     size, aspect, angle, right, down, bright, contrast, saturation, hue = random.uniform(-1, 1, 9)

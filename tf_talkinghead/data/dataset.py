@@ -1,9 +1,8 @@
-"""`dataset.json`: what a prepared dataset holds, beside its shards.
+"""Dataset index `dataset.json`: the content of a prepared dataset, stored beside its shards.
 
-It is written last and replaced in one step, and readers open only the shards it names, so an
-unfinished preparation is never read. It has no dates or timings: the same data give the same bytes.
-A clip's entry says where its record lies, so that episodes read clips in any order without going
-through a shard.
+The index is written last and replaced atomically, and readers open only the shards it names, so an
+unfinished preparation is never read. It contains no dates or timings: equal data give equal bytes.
+A clip's entry has the position of its record, for random access without reading a whole shard.
 """
 
 import dataclasses
@@ -22,12 +21,18 @@ INDEX_NAME = "dataset.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a clip lies, and its figures, so that they need no reading of the record.
+    """Position and statistics of one clip.
 
-    video: row of W. shard: index into `Dataset.shards`. offset, length: bytes of the serialised
-    record in the shard's file. frames: T. face: median side of the face's square in the source,
-    pixels. angles: median yaw, pitch and roll, degrees. hard_calls: calls of the slow detector.
-    unsure: frames left out because their landmarks were unreliable.
+    Attributes:
+      clip: name of the clip.
+      video: row of W.
+      shard: index into `Dataset.shards`.
+      offset, length: byte range of the serialised record in the shard's file.
+      frames: T.
+      face: median side of the face square in the source, pixels.
+      angles: median yaw, pitch and roll, degrees.
+      hard_calls: number of calls of the slow detector.
+      unsure: frames left out because their landmarks were unreliable.
     """
 
     clip: str
@@ -44,10 +49,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The content of dataset.json, and the folder it was read from.
+    """Content of dataset.json, and its folder.
 
-    settings: what the records depend on: size, max_frames, crop_margin, ... videos: (identity,
-    video) of each row of W, append-only. shards: file names.
+    Attributes:
+      folder: where dataset.json and the shards are.
+      settings: the preparation settings: size, max_frames, crop_margin, ...
+      videos: (identity, video) of each row of W, append-only.
+      shards: file names.
+      clips: one Entry per clip.
+      rejected: number of rejected files.
     """
 
     folder: pathlib.Path
@@ -59,16 +69,16 @@ class Dataset:
 
     @property
     def size(self) -> int:
-        """Pixels of a frame's side."""
+        """Side of a frame in pixels."""
         return self.settings["size"]
 
     @property
     def identities(self) -> list[str]:
-        """Names of all people, sorted."""
+        """Names of all identities, sorted."""
         return sorted({identity for identity, _ in self.videos})
 
     def read(self, entry: Entry) -> Record:
-        """One clip, read directly from its place."""
+        """Reads the record of one clip; InputError where the shard does not match the index."""
         path = self.folder / self.shards[entry.shard]
         with open(path, "rb") as file:
             file.seek(entry.offset - HEADER)
@@ -81,7 +91,7 @@ class Dataset:
             return records.parse(file.read(entry.length))
 
     def records(self) -> Iterator[Record]:
-        """All clips in the order of the shards."""
+        """Iterates over all records, in the order of the shards."""
         return records.read_records(self.folder / name for name in self.shards)
 
 

@@ -1,15 +1,16 @@
-"""Landmarks to the drawing `y`: 68 points [..., 68, 2] become coloured lines
-[..., H, W, 3] in [0, 1].
+"""Landmark drawing `y`: 68 points as coloured lines, a differentiable TensorFlow op.
 
-Landmarks are (x, y) fractions of the square crop, and may lie outside 0..1. Each part of the face
-has its colour; lines are `max(1, H / 128)` pixels wide and anti-aliased: a pixel whose centre is
-`d` pixels from a segment is covered by `clip(w/2 + 1/2 - d, 0, 1)`. A channel is the maximum over
-segments of colour x coverage.
+    landmarks [..., 68, 2], fractions of the square crop  ->  y [..., H, W, 3] in [0, 1]
 
-Cost follows the length of the lines, not the picture's area: the picture is cut into tiles, and
-only the (tile, segment) pairs that can touch are evaluated. Everything is standard TensorFlow and
-differentiable, the same eagerly, in `tf.data`, under `tf.function` and in a SavedModel. (XLA needs
-static shapes: draw outside it.)
+Landmarks are (x, y) and may lie outside 0..1. Each part of the face has its colour. Lines are
+`w = max(1, H / 128)` pixels wide and anti-aliased: the coverage of a pixel whose centre is `d`
+pixels from a segment is `clip(w/2 + 1/2 - d, 0, 1)`. A channel is the maximum over segments of
+colour x coverage.
+
+The cost grows with the length of the lines rather than the area of the image: the image is divided
+into tiles, and only (tile, segment) pairs that can touch are evaluated. The op consists of standard
+TensorFlow operations and gives the same result eagerly, in `tf.data`, under `tf.function` and in a
+SavedModel. XLA needs static shapes, so call it outside XLA-compiled functions.
 """
 
 import numpy as np
@@ -19,9 +20,9 @@ from tf_talkinghead.errors import InputError
 
 LANDMARKS = 68
 _TILE = 16  # pixels; smaller tiles evaluate fewer pixels but more pairs
-_SHORTEST = 1e-3  # pixels; a shorter segment is a dot, so that no gradient divides by zero
+_SHORTEST = 1e-3  # pixels; shorter segments are drawn as dots, to avoid division by zero
 
-# (colour, first landmark, last landmark, closed), in the order of METHOD's table of parts.
+# (RGB colour, first landmark, last landmark, closed) of each part.
 PARTS = (
     ((255, 255, 255), 0, 16, False),  # jaw
     ((255, 128, 0), 17, 21, False),  # right brow
@@ -37,7 +38,7 @@ COLOURS = tuple(dict.fromkeys(part[0] for part in PARTS))
 
 
 def _segments():
-    """Start and end landmark and colour group of each of the 63 segments, three int arrays."""
+    """Start landmark, end landmark and colour group of the 63 segments, three int32 arrays [63]."""
     rows = []
     for colour, first, last, closed in PARTS:
         rows += [(i, i + 1, COLOURS.index(colour)) for i in range(first, last)]
@@ -50,20 +51,23 @@ STARTS, ENDS, GROUPS = _segments()
 
 
 def line_width(size):
-    """Width of the lines in pixels for a picture of `size` pixels."""
+    """Line width in pixels for a drawing of `size` pixels."""
     return max(1.0, size / 128)
 
 
 def draw_landmarks(landmarks, size):
-    """The drawing `y` of `landmarks`.
+    """Draws landmarks.
 
     Args:
-      landmarks: float [..., 68, 2], (x, y) as fractions of the crop. Non-finite points are refused
-        when called eagerly; inside a graph the segments they belong to are left out.
+      landmarks: float [..., 68, 2], (x, y) as fractions of the crop. In a graph, segments with
+        non-finite end points are not drawn.
       size: H = W of the drawing in pixels, a positive integer.
 
     Returns:
       float32 [..., size, size, 3] in [0, 1].
+
+    Raises:
+      InputError: a wrong shape, dtype or size, or, in eager calls, points that are not finite.
     """
     landmarks = _checked(landmarks, size)
     leading = tf.shape(landmarks)[:-2]
@@ -77,11 +81,13 @@ def draw_landmarks(landmarks, size):
 
 
 def _draw(starts, spans, size):
-    """Pictures [B, size, size, 3] of segments given in pixels by start
-    and span, both [B, 63, 2].
+    """Draws segments; `starts` and `spans` (end - start) are [B, 63, 2] in pixels.
+
+    Returns:
+      float32 [B, size, size, 3] in [0, 1].
     """
     batch, tiles = tf.shape(starts)[0], -(-size // _TILE)
-    reach = (line_width(size) + 1) / 2  # beyond this distance a pixel stays black
+    reach = (line_width(size) + 1) / 2  # pixels farther from a segment than this are not covered
     # [P, 3]: row, tile, segment
     pairs = _touching(starts, spans, tiles, reach + (_TILE - 1) / 2 * 2**0.5)
     row, tile, segment = tf.unstack(pairs, axis=1)
@@ -99,7 +105,7 @@ def _draw(starts, spans, size):
             tf.cast(batch, tf.int64) * tiles * tiles * len(COLOURS),
         )
     )
-    # 1e-12: no 0 / 0 on a line
+    # 1e-12 keeps the gradient of the square root finite on a line.
     coverage = tf.clip_by_value(reach - tf.sqrt(tf.maximum(nearest, 1e-12)), 0.0, 1.0)
 
     coverage = tf.reshape(coverage, [-1, len(COLOURS), _TILE * _TILE])
@@ -112,8 +118,10 @@ def _draw(starts, spans, size):
 
 
 def _touching(starts, spans, tiles, reach):
-    """int64 [P, 3] (row, tile, segment) of the pairs whose tile centre is within
-    `reach` pixels of the segment.
+    """Pairs (row, tile, segment) whose tile centre is within `reach` pixels of the segment.
+
+    Returns:
+      int64 [P, 3].
     """
     starts, spans = tf.stop_gradient(starts), tf.stop_gradient(spans)
     ticks = (np.arange(tiles) + 0.5) * _TILE
@@ -124,13 +132,14 @@ def _touching(starts, spans, tiles, reach):
         tf.reduce_sum(offset * spans[:, None], -1), tf.reduce_sum(spans * spans, -1)[:, None]
     )
     rest = offset - along[..., None] * spans[:, None]
-    # NaN compares false: nothing is drawn
+    # Comparisons with NaN are false, so segments with NaN are not drawn.
     return tf.where(tf.reduce_sum(rest * rest, -1) <= reach * reach)
 
 
 def _squared_distance(starts, spans):
-    """Squared distance [P, T * T] of a tile's pixel centres to a segment given from
-    the tile's corner, [P, 2].
+    """Squared distances [P, T * T] of a tile's pixel centres from a segment.
+
+    `starts` and `spans` are [P, 2] in pixels from the tile's corner.
     """
     y, x = np.divmod(np.arange(_TILE * _TILE), _TILE)
     x, y = (x + 0.5).astype(np.float32), (y + 0.5).astype(np.float32)
@@ -141,14 +150,14 @@ def _squared_distance(starts, spans):
 
 
 def _fraction(projection, squared_length):
-    """How far along a segment its nearest point lies, 0 to 1; 0 for a segment that is a dot."""
+    """Position of the nearest point along a segment, 0 to 1; 0 for a segment that is a dot."""
     dot = squared_length < _SHORTEST**2
     fraction = tf.clip_by_value(projection / tf.where(dot, 1.0, squared_length), 0.0, 1.0)
     return tf.where(dot, 0.0, fraction)
 
 
 def _channel(coverage, channel):
-    """The largest colour x coverage / 255 over the colour groups, [N, T * T] from [N, 7, T * T]."""
+    """Maximum of colour x coverage over colour groups, [N, 7, T * T] -> [N, T * T] in [0, 1]."""
     parts = [coverage[:, i] * (c[channel] / 255) for i, c in enumerate(COLOURS) if c[channel]]
     result = parts[0]
     for part in parts[1:]:
@@ -157,7 +166,7 @@ def _channel(coverage, channel):
 
 
 def _checked(landmarks, size):
-    """`landmarks` as a float32 tensor; InputError names what is wrong with it or with `size`."""
+    """`landmarks` as a float32 tensor; InputError for invalid landmarks or size."""
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
         raise InputError(f"size: expected a positive integer of pixels, got {size!r}")
     landmarks = tf.convert_to_tensor(landmarks)

@@ -1,9 +1,9 @@
-"""Which files a dataset is made of, and who is on them.
+"""Listing of a dataset's input files, with identity and video of each.
 
-Three rules, the first that applies:
+The first of three rules that applies:
 
-- a manifest says it: a CSV with the columns `file` (relative to the input) and `person_id`, and if
-  wanted `video_id`; only the files it lists are taken;
+- a manifest: a CSV with the columns `file` (relative to the input), `person_id` and optionally
+  `video_id`; only the files it lists are taken;
 - a VoxCeleb tree: `[dev/mp4/]idNNNNN/<video>/<utterance>.mp4`;
 - any other folder: one sub-folder per person, and loose files each their own person.
 
@@ -25,7 +25,7 @@ _VOXCELEB = re.compile(r"(?:.*/)?(id\d{5})/([^/]+)/[^/]+")
 
 
 class Clip(NamedTuple):
-    """A file to be prepared."""
+    """An input file: its name, and the names of its identity and video."""
 
     name: str
     identity: str
@@ -33,16 +33,25 @@ class Clip(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A file that is left out."""
+    """A file that is left out, and the reason."""
 
     file: str
     reason: str
 
 
 def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip], list[Rejection]]:
-    """The clips below `root`, sorted by name, and what is rejected on its name alone.
+    """Lists the clips below a folder.
 
-    `where` is `column=value` and keeps the manifest's rows that have that value.
+    Args:
+      root: the folder.
+      manifest: path of a CSV, or None.
+      where: `column=value`; keeps only the manifest's rows with that value.
+
+    Returns:
+      (clips sorted by name, files rejected by their name).
+
+    Raises:
+      InputError: a missing folder, an unreadable manifest, or nothing to list.
     """
     root = pathlib.Path(root)
     if not root.is_dir():
@@ -61,7 +70,7 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
 
 
 def who(name: str) -> Clip:
-    """The clip called `name`, its identity and video from its path."""
+    """The Clip of a name relative to the input; identity and video follow from the path."""
     voxceleb = _VOXCELEB.fullmatch(name)
     if voxceleb:
         return Clip(name, voxceleb[1], voxceleb[2])
@@ -76,7 +85,9 @@ def _from_folders(root):
         rejected.append(Rejection(name, f"folder cannot be read ({error.strerror})"))
 
     for folder, folders, files in os.walk(root, onerror=refused, followlinks=True):
-        if os.path.realpath(folder) in walked:  # a link to where we have been, perhaps for ever
+        if (
+            os.path.realpath(folder) in walked
+        ):  # a link to a folder already visited, perhaps a cycle
             folders.clear()
             continue
         walked.add(os.path.realpath(folder))
@@ -141,7 +152,7 @@ def _rows(path):
 
 
 def _without_twins(clips):
-    """Rejects files that differ only in their extension: which one is meant is unknown."""
+    """Rejects files that differ only in their extension, since it is unclear which one is meant."""
     groups = defaultdict(list)
     for clip in clips:
         groups[clip.name.rpartition(".")[0]].append(clip)

@@ -1,6 +1,4 @@
-"""Records: what a prepared dataset consists of.
-
-The writer and the parser stand here and nowhere else.
+"""Record format of prepared datasets: writer and parser.
 
 A record is one clip, a serialised tf.train.Example in a TFRecord file:
 
@@ -8,17 +6,15 @@ A record is one clip, a serialised tf.train.Example in a TFRecord file:
 |---|---|
 | `frames` | T encoded JPEGs, square |
 | `landmarks` | T x 68 x 2 floats, (x, y) as fractions of the crop |
-| `pupils` | T x 2 x 2 floats likewise, right eye first; NaN: unknown, absent: never looked for |
+| `pupils` | T x 2 x 2 floats likewise, right eye first; NaN: not found; absent: not computed |
 | `clip`, `video`, `identity` | names; the clip's is its path relative to the input |
-| `fps` | frames a second of the source, 0 for a photo |
+| `fps` | frames per second of the source, 0 for a photo |
 | `crop` | x, y, side of the crop in the source's pixels |
 | `schema` | RECORD_SCHEMA |
 
-TensorFlow is loaded only where a TFRecord file is read or written: a preparation has a
-process a core that makes records, and each would take 2 seconds and 300 MB for it.
-tf.train.Example is declared below.
-
-`dataset.py` has the index beside the shards.
+TensorFlow is imported only where a TFRecord file is read or written: preparation runs one process
+per core, and importing it takes 2 seconds and 300 MB in each. tf.train.Example is therefore
+declared below. The index of the records is in `dataset.py`.
 """
 
 import pathlib
@@ -34,7 +30,8 @@ from tf_talkinghead.faces.cropping import CropBox
 
 RECORD_SCHEMA = 2
 READABLE = (1, 2)  # 1: without pupils
-# bytes round a record in a TFRecord: length (8) and its checksum (4); the data's checksum
+# Bytes before and after a record in a TFRecord file: length (8) and its checksum (4); the data's
+# checksum (4).
 HEADER, FOOTER = (12, 4)
 
 
@@ -52,13 +49,13 @@ class Record:
     pupils: np.ndarray | None = None  # float32 [T, 2, 2], NaN where unknown
 
     def images(self, positions: Iterable[int] | None = None) -> np.ndarray:
-        """The decoded frames, all or those at `positions`, uint8 RGB [., size, size, 3]."""
+        """Decodes all frames or those at `positions`, uint8 RGB [N, size, size, 3]."""
         positions = range(len(self.frames)) if positions is None else positions
         return np.stack([decode_frame(self.frames[position]) for position in positions])
 
 
 def serialize(record: Record) -> bytes:
-    """The bytes of a record, the same for the same record always."""
+    """Serialises a record deterministically; ValueError for landmarks of a wrong shape."""
     landmarks = np.asarray(record.landmarks, np.float32)
     if landmarks.shape != (len(record.frames), 68, 2):
         raise ValueError(
@@ -88,7 +85,7 @@ def serialize(record: Record) -> bytes:
 
 
 def parse(serialized: bytes) -> Record:
-    """The record that `serialize` made bytes of; InputError for another schema."""
+    """Parses the output of `serialize`; InputError for an unknown schema."""
     feature = _Example.FromString(serialized).features.feature
     schema = list(feature["schema"].int64_list.value)
     if schema not in ([known] for known in READABLE):
@@ -113,8 +110,10 @@ def parse(serialized: bytes) -> Record:
 
 
 def _declare_example():
-    """tf.train.Example as tensorflow/core/example/{example,feature}.proto declare
-    it, under a package of ours.
+    """Builds tf.train.Example, as in tensorflow/core/example/*.proto, under this project's package.
+
+    Returns:
+      The message class, with the wire format of TensorFlow's own.
     """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
@@ -167,7 +166,12 @@ _Example = _declare_example()
 
 
 def encode_frame(image: np.ndarray, quality: int) -> bytes:
-    """A uint8 RGB picture as JPEG, its colour at full resolution."""
+    """Encodes a uint8 RGB image [H, W, 3] as JPEG without chroma subsampling.
+
+    Args:
+      image: the image.
+      quality: JPEG quality, 0 to 100.
+    """
     options = [
         cv2.IMWRITE_JPEG_QUALITY,
         quality,
@@ -178,12 +182,20 @@ def encode_frame(image: np.ndarray, quality: int) -> bytes:
 
 
 def decode_frame(encoded: bytes) -> np.ndarray:
-    """The JPEG's picture, uint8 RGB [size, size, 3]."""
+    """Decodes a JPEG to uint8 RGB [size, size, 3]."""
     return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Write serialised records as a TFRecord file; the (offset, length) of each in it."""
+    """Writes serialised records to a TFRecord file.
+
+    Args:
+      path: the file.
+      serialized: results of `serialize`.
+
+    Returns:
+      (offset, length) in bytes of each record in the file.
+    """
     import tensorflow as tf
 
     places, offset = [], 0
@@ -196,7 +208,11 @@ def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
 
 
 def read_records(paths) -> Iterator[Record]:
-    """All records of one or several TFRecord files, checked and parsed, in order."""
+    """Iterates over the records of one or several TFRecord files, in order.
+
+    Raises:
+      InputError: a file is missing or damaged, or has an unknown schema.
+    """
     import tensorflow as tf
 
     paths = [paths] if isinstance(paths, (str, pathlib.Path)) else list(paths)

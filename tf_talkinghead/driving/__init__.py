@@ -1,3 +1,4 @@
-"""Motion for an avatar: from a driver's video or from a script, smoothed and adapted to the
-avatar's face.
+"""Driving motion for avatars, from a driver's video or a script.
+
+The motion is smoothed and adapted to the avatar's face shape.
 """

@@ -2,10 +2,10 @@
 
     landmarks = adapt(driver, driver[neutral_frame(driver)], card["reference_landmarks"])
 
-The paper drives with a person's own landmarks or, in its "puppeteering" figures, with those of a
-similar face: points carry the shape of the face they were taken from (Sec. 5 names landmark
-adaptation as what is missing). `adapt` is ours. Landmarks are float32 [T, 68, 2] or [68, 2],
-fractions of the square crop. Pure numpy.
+Landmarks contain the shape of the face they were detected on. The paper therefore drives an avatar
+with the person's own landmarks or, in its "puppeteering" figures, with those of a similar face;
+Sec. 5 leaves landmark adaptation to future work. `adapt` is this project's method. Landmarks are
+float32 [T, 68, 2] or [68, 2], fractions of the square crop. Pure numpy.
 """
 
 import numpy as np
@@ -21,30 +21,42 @@ from tf_talkinghead.faces.geometry import (
     similarity,
 )
 
-# what goes with the inner edge, how far
+# Landmark -> share of the inner lip edge's displacement that it follows.
 _UPPER_LIPS = {50: 0.8, 51: 1.0, 52: 0.8, 49: 0.4, 53: 0.4, 61: 1.0, 62: 1.0, 63: 1.0}
 _LOWER_LIPS = {56: 1.0, 57: 1.0, 58: 1.0, 55: 0.6, 59: 0.6, 65: 1.0, 66: 1.0, 67: 1.0}
-LID_RATIOS = (0.33, 3.0)  # a driver or an avatar at rest with lids nearly shut is no measure
+# Limits of the avatar's lid gap over the driver's: nearly closed eyes in a reference would give an
+# extreme ratio.
+LID_RATIOS = (0.33, 3.0)
 
 
 def adapt(driver, driver_reference, avatar_reference, mode="relative"):
-    """The driver's motion on the avatar's face: float32 [T, 68, 2].
+    """Transfers the driver's motion to the avatar's face.
 
-    driver [T, 68, 2]; driver_reference [68, 2], the driver at rest; avatar_reference [68, 2], the
-    avatar's neutral landmarks. "none" returns the driver's points as they are. "relative" splits
-    each frame into
+    Mode "relative" decomposes each frame into four components and applies them to the avatar's
+    reference:
 
-      head: the similarity that moves the driver's stable points from his reference to this frame;
-      parts: how each facial part's centre then lies off its reference, scaled by the ratio of the
-        faces;
-      shape: how its points lie off that centre, scaled by the ratio of the parts;
-      gaps: between the lids as a share of each person's own open eye, between the lips in widths of
-        the mouth, so that what the driver closes is closed on the avatar, even one whose reference
-        smiles with its teeth;
+      head: the similarity that maps the driver's stable points from the reference to this frame;
+      parts: the displacement of each facial part's centre, scaled by the ratio of the faces;
+      shape: the displacement of a part's points from that centre, scaled by the ratio of the parts;
+      gaps: between the lids relative to each person's open eye, between the lips in mouth widths:
+        eyes and mouth that the driver closes are closed on the avatar, even if the avatar's
+        reference has an open mouth.
 
-    and puts all four on the avatar's reference. So the driver's reference gives exactly the
-    avatar's but for lips that part otherwise, a person driving their own reference changes nothing,
-    and where the driver's face lies in his picture has no influence.
+    The driver's reference therefore maps to the avatar's reference (except for a different lip
+    gap), driving a person with their own motion changes nothing, and the position of the driver's
+    face in the image has no influence.
+
+    Args:
+      driver: float [T, 68, 2], fractions of the driver's crop.
+      driver_reference: float [68, 2], the driver's neutral frame.
+      avatar_reference: float [68, 2], the avatar's neutral landmarks.
+      mode: "relative", or "none" to return the driver's landmarks unchanged.
+
+    Returns:
+      float32 [T, 68, 2], fractions of the avatar's frame.
+
+    Raises:
+      InputError: an unknown mode, a wrong shape, or landmarks that are not finite.
     """
     driver = checked_landmarks(driver, "driver", 3)
     driver_reference = checked_landmarks(driver_reference, "driver_reference", 2)
@@ -88,22 +100,20 @@ def _inverse(transform):
 
 
 def _ratios(driver, avatar):
-    """Avatar's size over driver's, along the face's axes: of the face [2] and of each part
-    [len(PARTS), 2].
-    """
+    """Ratios avatar / driver of extents along the face's axes: face [2], parts [len(PARTS), 2]."""
 
     def ratio(part):
         extents = [np.ptp(face[part], axis=0) for face in (avatar, driver)]
         return np.clip(extents[0] / np.maximum(extents[1], 1e-6), 0.5, 2.0)
 
     parts = np.stack([ratio(part) for part in PARTS])
-    # how far a mouth opens goes by its width: at rest its height says nothing
+    # Mouth opening scales with the mouth's width; the height of a closed mouth is not informative.
     parts[-1, 1] = parts[-1, 0]
     return ratio(slice(0, 68)), parts
 
 
 def _part_motion(motion, face_ratio, part_ratios):
-    """Offsets [68, 2] of a driver's points along the face's axes, rescaled to the avatar."""
+    """Point offsets [68, 2] along the face's axes, rescaled from the driver to the avatar."""
     scaled = np.empty_like(motion)
     for part, ratio in zip(PARTS, part_ratios):
         centre = motion[part].mean(0)
@@ -112,9 +122,10 @@ def _part_motion(motion, face_ratio, part_ratios):
 
 
 def _with_gaps(face, driver, driver_rest, avatar_rest, mouth_ratio):
-    """`face` [68, 2] with the driver's gaps between lids and lips.
+    """`face` [68, 2] with the driver's lid and lip gaps.
 
-    All along the face's axes, the driver's on the avatar's place.
+    All coordinates are along the face's axes; `driver` and `driver_rest` are already aligned with
+    the avatar's reference.
     """
 
     def gaps(points, pairs):
@@ -127,7 +138,7 @@ def _with_gaps(face, driver, driver_rest, avatar_rest, mouth_ratio):
         ratio = np.clip(open_avatar.mean() / max(open_driver.mean(), 1e-6), *LID_RATIOS)
         wanted = open_avatar + ratio * (gaps(driver, eye) - open_driver)
         for (upper, lower), more in zip(eye, wanted - gaps(face, eye), strict=True):
-            face[upper, 1] -= 0.9 * more  # the upper lid does the moving
+            face[upper, 1] -= 0.9 * more  # a blink moves mostly the upper lid
             face[lower, 1] += 0.1 * more
     more = (mouth_ratio * gaps(driver, LIPS) - gaps(face, LIPS)).mean()
     for side, weights in ((-0.5, _UPPER_LIPS), (0.5, _LOWER_LIPS)):

@@ -1,4 +1,4 @@
-"""One picture of a film: the inputs, and frames of the result in order."""
+"""Contact sheet of a rendered video: the input images above evenly spaced output frames."""
 
 import pathlib
 
@@ -9,15 +9,24 @@ from PIL import Image, ImageDraw
 from tf_talkinghead.data import video
 from tf_talkinghead.images import telling_frames
 
-CELL, COLUMNS, ROWS = 192, 8, 3  # pixels; frames of the film
-_INPUTS = 3  # shown at most, so that one row always holds them beside the title
+CELL, COLUMNS, ROWS = 192, 8, 3  # side of a cell in pixels; columns and rows of output frames
+_INPUTS = 3  # at most, so that they fit into one row beside the title
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def write_contact_sheet(path, film, images) -> pathlib.Path:
-    """Write a PNG of up to three inputs (photos, or a video's first frame; folders are opened)
-    above 24 frames of the film, one of each 24th of it and each with its time. Returns its path;
-    InputError for files that cannot be read.
+    """Writes a PNG with up to three input images above 24 timestamped frames of a video.
+
+    Args:
+      path: the PNG to write.
+      film: the rendered video; one frame is taken from each of its 24 equal parts.
+      images: paths of photos, videos (the first frame is shown) or folders of them.
+
+    Returns:
+      The path of the PNG.
+
+    Raises:
+      InputError: a file cannot be read.
     """
     path = pathlib.Path(path)
     inputs = [
@@ -49,7 +58,7 @@ def write_contact_sheet(path, film, images) -> pathlib.Path:
 
 
 def _files(images):
-    """The photos and videos among the paths given, folders opened."""
+    """The photos and videos among `images`; folders are replaced by their content."""
     found = []
     for image in map(pathlib.Path, images):
         found += sorted(image.iterdir()) if image.is_dir() else [image]
@@ -57,7 +66,7 @@ def _files(images):
 
 
 def _fitted(picture):
-    """The picture inside a CELL x CELL square of paper, uint8."""
+    """The picture scaled to fit a white CELL x CELL square, uint8 RGB."""
     scale = CELL / max(picture.shape[:2])
     size = [max(1, round(length * scale)) for length in picture.shape[1::-1]]
     cell = np.full((CELL, CELL, 3), 255, np.uint8)

@@ -1,11 +1,11 @@
-"""Driver motion, read from a video, and the film in which an avatar follows it.
+"""Driver motion: landmarks tracked in a video, and the rendered video of an avatar that follows.
 
-    motion = read_motion("driver.mp4", PreparationConfig())    # 68 smoothed points a frame
-    landmarks = on_avatar(motion, card["reference_landmarks"])  # the avatar's own face shape
+    motion = read_motion("driver.mp4", PreparationConfig())    # 68 smoothed landmarks per frame
+    landmarks = on_avatar(motion, card["reference_landmarks"])  # adapted to the avatar's face
     result = film(landmarks, client.stream, "out.mp4", motion.fps, audio_from="driver.mp4")
 
 Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop.
-Memory does not grow with the video but for its landmarks (544 bytes a frame).
+Video is streamed: only the landmarks (544 bytes per frame) are held in memory.
 """
 
 import pathlib
@@ -28,10 +28,10 @@ from tf_talkinghead.faces import cropping, geometry, tracking
 from tf_talkinghead.faces.crops import default_landmarks
 from tf_talkinghead.faces.squares import square_of
 
-# Frame rate of a photo's film.
+# Frame rate of the video made from a photo.
 STILL_FPS = 25.0
-# How far from its place, in sides of its square, and how much larger or smaller a face that left
-# may return.
+# A track counts as the driver's face reappearing within this distance (in sides of the face square)
+# and within this ratio of sizes.
 RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
 
 
@@ -39,8 +39,13 @@ RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
 class DriverMotion:
     """The driver's landmarks over time.
 
-    landmarks: float32 [T, 68, 2], fractions of the crop. seen: bool [T], false where no face was
-    found and the last pose is held. box: the crop, in pixels of the video.
+    Attributes:
+      path: the video or photo.
+      landmarks: float32 [T, 68, 2], fractions of the crop.
+      seen: bool [T], false where no face was found and the last pose is held.
+      box: the crop, in pixels of the video.
+      fps: frames per second.
+      has_audio: whether the file has a sound track.
     """
 
     path: pathlib.Path
@@ -54,13 +59,24 @@ class DriverMotion:
 def read_motion(
     path, config: PreparationConfig, model=None, smoothing: bool = True, progress: bool = True
 ) -> DriverMotion:
-    """Reads the main face's landmarks in every frame of a video or photo.
+    """Tracks the landmarks of the main face through a video or photo.
 
-    Frames without a face hold the last pose (before the first face: the first).
+    Frames without a face repeat the last detected pose; those before the first detection repeat the
+    first pose.
+
+    Args:
+      path: the video or photo.
+      config: detection interval and crop settings.
+      model: the landmark model; the default one where it is None.
+      smoothing: whether landmarks are smoothed (`smoothing.smooth`).
+      progress: whether a progress bar is shown on stderr.
+
+    Returns:
+      The DriverMotion.
 
     Raises:
-      InputError: a file that cannot be read.
-      NoFaceError: no frame shows a face.
+      InputError: the file cannot be read.
+      NoFaceError: no face is found in any frame.
     """
     clip = video.read_video(path)
     frames = tqdm(
@@ -73,7 +89,7 @@ def read_motion(
         raise NoFaceError(f"{path}: {error}") from error
     found = dict(pair for track in tracks for pair in zip(track.positions, track.points))
     seen = np.isin(np.arange(tracker.frames), list(found))
-    # For each frame the newest one seen so far, or the first seen one.
+    # Per frame, the index of the latest detection so far, or of the first detection.
     held = np.maximum(np.cumsum(seen) - 1, 0)
     points = np.stack([found[position] for position in sorted(found)])
     box = cropping.crop_box(points, config)
@@ -90,9 +106,9 @@ def read_motion(
 
 
 def _same_face(main, tracks):
-    """The main face's track and those of its returns.
+    """The main face's track, and the tracks in which the same face reappears.
 
-    They are never in view together, of about the same size, and near the same place.
+    Such a track never overlaps the others in time and has a similar size and position.
     """
     chosen, taken = [main], set(main.positions)
     home = square_of(np.median(main.points, axis=0))
@@ -108,9 +124,12 @@ def _same_face(main, tracks):
 
 
 def on_avatar(motion: DriverMotion, reference_landmarks, mode: str = "relative") -> np.ndarray:
-    """The driver's motion as landmarks of the avatar whose neutral landmarks are given.
+    """The driver's motion adapted to an avatar, float32 [T, 68, 2].
 
-    mode: as `adaptation.adapt` takes it.
+    Args:
+      motion: the driver's motion; its most neutral detected frame is the driver's reference.
+      reference_landmarks: [68, 2], the avatar's neutral landmarks.
+      mode: "relative" or "none", see `adaptation.adapt`.
     """
     rest = motion.landmarks[motion.seen]
     rest = rest[geometry.neutral_frame(rest)]
@@ -118,16 +137,20 @@ def on_avatar(motion: DriverMotion, reference_landmarks, mode: str = "relative")
 
 
 def driver_crops(motion: DriverMotion, size: int) -> Iterator[np.ndarray]:
-    """The driver's own frames in the motion's crop, uint8 [size, size, 3]."""
+    """The driver's video frames, cropped as the landmarks are, uint8 [size, size, 3]."""
     for frame in video.read_video(motion.path).frames:
         yield cropping.crop(frame, motion.box, size)
 
 
 @dataclass(frozen=True)
 class Film:
-    """A film that was written.
+    """Result of rendering a video.
 
-    seconds: of rendering and writing. error: what ended it early, None where it is complete.
+    Attributes:
+      path: the mp4.
+      frames: number of frames written.
+      seconds: time for rendering and encoding.
+      error: what ended the video early; None where it is complete.
     """
 
     path: pathlib.Path
@@ -150,20 +173,20 @@ def film(
 
     Args:
       landmarks: [T, 68, 2], fractions of the avatar's frame.
-      stream: landmarks -> frames in order, as `AvatarClient.stream`.
-      output: path of the film.
+      stream: landmarks -> rendered frames in order, as `AvatarClient.stream`.
+      output: path of the mp4.
       fps: frames per second.
-      beside: size -> images of that size, shown left of the avatar's.
-      audio_from: file whose sound is kept.
-      title: for the file's metadata.
-      progress: whether a progress bar is shown.
+      beside: size in pixels -> square images of that size, shown to the left of the avatar.
+      audio_from: file whose sound track is copied.
+      title: title in the file's metadata.
+      progress: whether a progress bar is shown on stderr.
 
     Returns:
-      The film. Where the stream fails half-way (a server gone for good), it ends with what was
-      rendered, and its `error` says why.
+      The Film. If the stream fails part-way, for example because the server is gone, the video
+      ends with the last rendered frame and `error` holds the cause.
 
     Raises:
-      TalkingHeadError: the stream failed before the first frame; there is no file then.
+      TalkingHeadError: the stream failed before the first frame; no file is written.
     """
     started, failure = time.monotonic(), []
 
@@ -175,7 +198,7 @@ def film(
                 begun = True
                 if beside:
                     pictures = pictures or beside(frame.shape[0])
-                    # Should the driver's file end early, its last image stays.
+                    # If the driver's file ends early, its last image is repeated.
                     picture = next(pictures, picture)
                     frame = np.concatenate([picture, frame], axis=1)
                 yield frame
@@ -198,7 +221,7 @@ def film(
 
 
 class _Counted:
-    """Counts the items that an iterator gives."""
+    """An iterator that counts its items."""
 
     def __init__(self, iterator):
         self.iterator, self.count = iterator, 0
@@ -210,10 +233,10 @@ class _Counted:
 
 
 def record_webcam(path, seconds: float, camera: int = 0, progress: bool = True) -> None:
-    """Writes `seconds` of the camera's frames to `path`, at the rate they came in.
+    """Records `seconds` of a camera to the video file `path`, at the camera's measured frame rate.
 
     Raises:
-      InputError: no camera, or one that gives no frames.
+      InputError: there is no such camera, or it delivers no frames.
     """
     capture = cv2.VideoCapture(camera)
     frames, started = [], None

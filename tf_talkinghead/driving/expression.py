@@ -1,10 +1,10 @@
-"""Expressions as numbers: pose, lids, brows, mouth and gaze, to landmarks and back.
+"""Expression parameters: pose, lids, brows, mouth and gaze, converted to landmarks and back.
 
     points = express(reference, Expression(yaw=15, lid_left=0.7))    # a wink to the side, [68, 2]
     expression = read(landmarks, reference)
 
-All numbers are relative to the person's `reference` (the avatar card's neutral landmarks), which is
-`Expression()`. So what is read from a driver against his reference can be expressed on anybody's.
+All parameters are relative to the person's `reference` (the avatar card's neutral landmarks), which
+is `Expression()`. An expression read from a driver can therefore be applied to any other person.
 
 | number | unit | positive |
 |---|---|---|
@@ -26,7 +26,7 @@ Landmarks are float [68, 2], fractions of the square crop, or [70, 2] with the p
 Measured on the 20 "report" people (tests/test_expression_clips.py): the numbers of a clip follow a
 measure made without the model with a median correlation of 0.97 (yaw, by solvePnP), 0.97 (lids),
 0.99 (jaw), 0.92 (mouth width), 0.97 (gaze across), 0.8 to 0.9 (brows, smile, pucker), 0.77 (pitch)
-and 0.75 (scale); faces written again from what was read lie 4.7 % of the eye distance off.
+and 0.75 (scale); landmarks reconstructed from the parameters differ by 4.7 % of the eye distance.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ _SCALE = NAMES.index("scale")
 
 @dataclass(frozen=True)
 class Expression:
-    """Sixteen numbers, in the units above; as they are by default, the reference itself."""
+    """Sixteen expression parameters in the units above; the defaults are the reference itself."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -67,11 +67,11 @@ class Expression:
 
 
 def express(reference: np.ndarray, expression: Expression) -> np.ndarray:
-    """The landmarks of a person with an expression.
+    """Landmarks of a person that show an expression.
 
     Args:
       reference: float [68, 2] or [70, 2], the person's neutral landmarks; the pupils may be NaN.
-      expression: its numbers. Those beyond `ranges()` are clamped, and a UserWarning names them.
+      expression: parameters. Those beyond `ranges()` are clamped, and a UserWarning names them.
 
     Returns:
       float32 [70, 2] where the reference has 70 rows or the gaze is given, else [68, 2]. Rows 68
@@ -86,10 +86,10 @@ def express(reference: np.ndarray, expression: Expression) -> np.ndarray:
 
 
 def read(landmarks: np.ndarray, reference: np.ndarray) -> Expression:
-    """The expression of landmarks [68, 2] or [70, 2] against a person's reference, likewise.
+    """Expression of landmarks relative to a person's reference, both [68, 2] or [70, 2].
 
-    The gaze is NaN where the landmarks have no pupils. A reference without pupils counts as looking
-    where people look on average. Nothing is clamped.
+    The gaze is NaN where the landmarks have no pupils. A reference without pupils is assumed to
+    have the model's average gaze. Nothing is clamped.
     """
     landmarks = np.asarray(landmarks)
     if landmarks.ndim != 2:
@@ -98,7 +98,7 @@ def read(landmarks: np.ndarray, reference: np.ndarray) -> Expression:
 
 
 def express_motion(reference: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The landmarks of a person through a motion, float32 [T, 70, 2].
+    """Landmarks of a person for a sequence of expressions, float32 [T, 70, 2].
 
     Args:
       reference: as in `express`.
@@ -109,7 +109,7 @@ def express_motion(reference: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def read_motion(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The numbers of a clip, float64 [T, 16] in the order of NAMES.
+    """Expression parameters of a clip, float64 [T, 16] in the order of NAMES.
 
     Args:
       landmarks: float [T, 68, 2] or [T, 70, 2]; pupils may be NaN.
@@ -119,12 +119,12 @@ def read_motion(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def ranges() -> dict[str, tuple[float, float]]:
-    """Least and greatest of each number that the training clips show."""
+    """Minimum and maximum of each parameter in the training clips."""
     return dict(face_model.load_face_model().ranges)
 
 
 def clamped(numbers: np.ndarray) -> np.ndarray:
-    """Numbers [T, 16] within `ranges()`; a UserWarning names those that were not."""
+    """Parameters [T, 16] clamped to `ranges()`; a UserWarning names those that were outside."""
     limits = np.array([ranges()[name] for name in NAMES]).T
     inside = np.clip(numbers, *limits)
     beyond = np.nonzero((np.abs(inside - numbers) > 1e-6).any(axis=0))[0]
@@ -142,7 +142,7 @@ def _span(values):
 
 
 def checked_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Float64 numbers [T, 16], or an InputError that names what is wrong."""
+    """Parameters as float64 [T, 16]; InputError for a wrong shape or values that are not finite."""
     numbers = np.array(numbers, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(NAMES):
         raise InputError(f"expressions: expected [frames, {len(NAMES)}], got {list(numbers.shape)}")
@@ -159,7 +159,7 @@ def checked_numbers(numbers: np.ndarray) -> np.ndarray:
 
 
 def checked_points(points: np.ndarray, name: str, rank: int) -> np.ndarray:
-    """Float64 landmarks with or without pupils, or an InputError that says what came."""
+    """Landmarks with or without pupils as float64; InputError for wrong shapes or values."""
     points = np.array(points, np.float64)
     if points.ndim != rank or points.shape[-2:] not in ((68, 2), (70, 2)):
         frames = "" if rank == 2 else "frames, "
@@ -172,7 +172,7 @@ def checked_points(points: np.ndarray, name: str, rank: int) -> np.ndarray:
 
 
 def person_face(reference: np.ndarray) -> PersonFace:
-    """The shipped face model on a person's reference; InputError where that is of no use."""
+    """The shipped face model fitted to a person's reference; InputError for a degenerate one."""
     reference = checked_points(reference, "reference", 2)
     if np.ptp(reference[:68], axis=0).min() <= 0:
         raise InputError("reference: its 68 landmarks lie in one line or point")

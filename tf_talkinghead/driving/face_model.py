@@ -1,7 +1,7 @@
-"""Linear face model: what 68 landmarks say in sixteen numbers, and back.
+"""Linear face model: 68 landmarks as sixteen parameters, and back.
 
-In the head's own frame (looking ahead, upright, unit the distance between the eyes' centres) a face
-is the reference's shape plus a sum of eight directions, one for each of SHAPE:
+In head coordinates (frontal, upright, unit the distance between the eyes' centres) a face is the
+reference shape plus a linear combination of eight directions, one per parameter in SHAPE:
 
     points = shape + sum_k value_k * basis_k          [68, 2]; their depth is the model's
 
@@ -25,7 +25,7 @@ from tf_talkinghead.faces.geometry import LIPS, PIVOT_DEPTH
 SCHEMA = 1
 PATH = pathlib.Path(__file__).parent / "face_model.json"
 
-# The numbers of an expression, in the order of arrays and of files.
+# The parameters of an expression, in the order of arrays and files.
 POSE = ("yaw", "pitch", "roll", "x", "y", "scale")
 LIDS = ("lid_right", "lid_left")
 BROWS = ("brow_right", "brow_left")

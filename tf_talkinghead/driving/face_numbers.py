@@ -1,6 +1,6 @@
-"""One person's face in numbers: landmarks to the sixteen numbers of the face model, and back.
+"""Face-model parameters of one person: landmarks to the sixteen numbers, and back.
 
-All is relative to the person's reference landmarks; `expression.py` is the public side of it.
+All numbers are relative to the person's reference landmarks; `expression.py` is the public API.
 """
 
 from collections.abc import Callable

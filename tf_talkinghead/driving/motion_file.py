@@ -1,7 +1,7 @@
 """Motion files: expressions over time, as CSV to write by hand and as JSON to save and replay.
 
-A CSV file has a header line with `time` in seconds and any of the numbers of an Expression; the
-others rest, and an empty gaze is "as in the photo". Whatever makes expressions may write it:
+A CSV file has a header line with `time` in seconds and any of the parameters of an Expression; the
+others keep their neutral value, and an empty gaze is "as in the photo". Example:
 
     time,jaw,yaw
     0.00,0.0,0
@@ -12,7 +12,7 @@ A JSON file also names its schema and may hold landmarks, one set for each time:
     {"schema": 1, "names": ["jaw", ...], "times": [...], "numbers": [[...], ...],
      "landmarks": [...]}
 
-Errors are InputErrors that begin with the flag the file came by.
+Errors are InputErrors that begin with the flag that named the file.
 """
 
 import csv
@@ -43,10 +43,14 @@ class Motion:
 
 
 def read_motion_file(path: str | pathlib.Path, flag: str = "--expression") -> Motion:
-    """The motion of a CSV or JSON file, by the ending of its name.
+    """Reads a motion from a .csv or .json file.
+
+    Args:
+      path: the file; its suffix selects the format.
+      flag: the command-line flag that named it, for error messages.
 
     Raises:
-      InputError: the file is missing, empty, of another schema, or holds what is no number.
+      InputError: the file is missing, empty, malformed or of another schema.
     """
     path = pathlib.Path(path)
     readers = {".csv": _from_csv, ".json": _from_json}
@@ -65,7 +69,7 @@ def read_motion_file(path: str | pathlib.Path, flag: str = "--expression") -> Mo
 
 
 def write_motion_file(path: str | pathlib.Path, motion: Motion) -> None:
-    """Write a motion as CSV (without landmarks) or JSON, whole or not at all."""
+    """Writes a motion atomically as CSV (without landmarks) or JSON, by the file's suffix."""
     path = pathlib.Path(path)
     if path.suffix.lower() == ".csv":
         text = ",".join(("time", *NAMES)) + "\n"

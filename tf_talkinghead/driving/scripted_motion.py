@@ -1,4 +1,4 @@
-"""Scripted motion: landmarks that turn, nod, blink and talk, for an avatar without a driver.
+"""Scripted motion: landmarks that turn, nod, blink and talk, to animate an avatar without a driver.
 
 landmarks = scripted_motion(card["reference_landmarks"], fps=25)      # float32 [200, 68, 2]
 """
@@ -8,18 +8,27 @@ import numpy as np
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import checked_landmarks, expressed, turned
 
-SCRIPT = {"turn": 2.8, "nod": 1.6, "blink": 0.6, "talk": 3.0}  # seconds each part takes
-# seconds, how far closed: lids shut faster than they open
+SCRIPT = {"turn": 2.8, "nod": 1.6, "blink": 0.6, "talk": 3.0}  # duration of each part in seconds
+# Key times in seconds and lid closure in 0..1: lids close faster than they open.
 BLINK = ((0.0, 0.10, 0.14, 0.32), (0.0, 1.0, 1.0, 0.0))
 SYLLABLES_PER_SECOND = 4.2
 
 
 def scripted_motion(reference, frames=None, fps=25, parts=tuple(SCRIPT)):
-    """A motion to look at without a driver: the head turns, nods, blinks and talks.
+    """Landmarks of an avatar that turns its head, nods, blinks and talks.
 
-    reference [68, 2]: the avatar's neutral landmarks. Returns float32 [frames, 68, 2]; first and
-    last are the reference. With `frames` None each part takes its natural time (8 s for all four).
-    Fewer frames than that play the same script faster; more repeat it at its natural speed.
+    Args:
+      reference: float [68, 2], the avatar's neutral landmarks, fractions of the crop.
+      frames: number of frames; by default the script's natural length (8 s for all four parts).
+        Fewer frames play the script faster; more repeat it at its natural speed.
+      fps: frames per second.
+      parts: names of the parts to play, in order, from SCRIPT.
+
+    Returns:
+      float32 [frames, 68, 2]; the first and the last frame equal the reference.
+
+    Raises:
+      InputError: an unknown part, or `frames` or `fps` not above 0.
     """
     reference = checked_landmarks(reference, "reference", 2)
     unknown = sorted(set(parts) - set(SCRIPT))
@@ -46,8 +55,10 @@ def scripted_motion(reference, frames=None, fps=25, parts=tuple(SCRIPT)):
 
 
 def _script(times, parts):
-    """Curves [T] over the script's seconds: yaw and pitch in degrees, lids closed, mouth opened and
-    widened in 0..1.
+    """Animation curves at `times` (seconds), five arrays [T].
+
+    They are yaw and pitch in degrees, and lid closure, mouth opening and mouth widening, for which
+    1 is full.
     """
     yaw, pitch, closed, opened, widened = np.zeros((5, len(times)))
     start = 0.0
@@ -62,12 +73,12 @@ def _script(times, parts):
             pitch[here] = _keys(u, (0.0, 0.3, 0.6, 0.8, 1.0), (0.0, 8.0, -2.0, 4.0, 0.0))
         elif part == "talk":
             level = _keys(u, (0.0, 0.12, 0.88, 1.0), (0.0, 1.0, 1.0, 0.0))
-            # no two syllables alike
+            # Vary the stress, so that syllables differ.
             stress = 0.6 + 0.25 * np.sin(5.1 * t + 0.7) + 0.15 * np.sin(12.7 * t)
             opened[here] = level * stress * np.sin(np.pi * SYLLABLES_PER_SECOND * t) ** 2
             widened[here] = level * 0.5 * np.sin(7.9 * t + 0.4)
             yaw[here], pitch[here] = 2.0 * level * np.sin(2.3 * t), 1.5 * level * np.sin(3.1 * t)
-        # one of its own, and those that come with turning and talking
+        # The blink part itself, and one blink within each turn and talk part.
         if "blink" in parts and part != "nod":
             closed[here] = _keys(t - (0.14 if part == "blink" else 0.45 * seconds), *BLINK)
         start += seconds
@@ -75,9 +86,9 @@ def _script(times, parts):
 
 
 def _keys(u, at, values):
-    """Values at key positions joined without a jerk (speed and acceleration 0 at every key).
+    """Smoothstep interpolation of key values, constant outside the keys.
 
-    Held outside.
+    Speed and acceleration are 0 at every key (quintic smoothstep).
     """
     at, values = np.asarray(at), np.asarray(values)
     left = np.clip(np.searchsorted(at, u, side="right") - 1, 0, len(at) - 2)

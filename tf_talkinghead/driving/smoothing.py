@@ -1,23 +1,23 @@
-"""One-Euro smoothing of landmarks (Casiez, Roussel, Vogel, CHI 2012).
+"""One-Euro filter for landmarks (Casiez, Roussel, Vogel, CHI 2012).
 
-A detector's points tremble by about one per cent of the eye distance from frame to frame. The
-filter is a first-order low pass whose cut-off rises with speed: a still face stops trembling, a
-blink stays a blink. Eyes and mouth follow more quickly than the rest of the face: a blink lasts
-three to five frames, a syllable six. Landmarks are float [68, 2] (or any shape) in fractions of the
-crop, one frame at a time or [T, 68, 2].
+Detected landmarks jitter by about 1 % of the eye distance from frame to frame. The filter is a
+first-order low pass whose cut-off frequency rises with speed: it removes the jitter of a still face
+and preserves blinks. Eyes and mouth have a higher speed gain than the rest of the face, since a
+blink lasts three to five frames and a syllable about six. Landmarks are in fractions of the crop,
+float [68, 2] per frame (or any [..., 2]) or [T, 68, 2] per clip.
 """
 
 import numpy as np
 
 from tf_talkinghead.errors import InputError
 
-# Hz at rest; a tremble of one frame keeps a third of its size at 25 frames a second
+# Cut-off at rest, Hz; jitter of a single frame is reduced to a third at 25 frames per second.
 MINIMUM_CUTOFF = 2.0
 SPEED_GAIN = 30.0  # Hz per (crop side / second)
 SPEED_CUTOFF = 4.0  # Hz, low pass of the speed itself
-# The same for the points of eyes and mouth. With the face's own, a blink of three frames kept 79 %
-# of its depth and lips at 5 Hz 67 %; with these 94 and 92 %, and a tremble of one frame keeps two
-# thirds of its size instead of a third.
+# The same for eyes and mouth. With the face's settings a blink of three frames kept 79 % of its
+# depth and 5-Hz lip motion 67 %; with these 94 % and 92 %, while jitter of a single frame is
+# reduced to two thirds instead of a third.
 QUICK_SPEED_GAIN = 150.0
 QUICK_SPEED_CUTOFF = 10.0
 QUICK = slice(36, 68)  # eyes and mouth among the 68 points
@@ -29,17 +29,28 @@ def _per_point(usual, quick):
     return values
 
 
-FACE = {  # settings of OneEuro for 68 points
+FACE = {  # settings of OneEuro per landmark, [68, 1]
     "speed_gain": _per_point(SPEED_GAIN, QUICK_SPEED_GAIN),
     "speed_cutoff": _per_point(SPEED_CUTOFF, QUICK_SPEED_CUTOFF),
 }
 
 
 class OneEuro:
-    """Smooths a stream of landmarks, one frame at a time.
+    """One-Euro filter of a landmark stream, called once per frame.
 
-    The speed is a point's, not a coordinate's, so that the result does not depend on the axes'
-    direction. The settings are numbers, or one for each point: [points, 1], as in FACE.
+    Speed is measured per point rather than per coordinate, so that the result does not depend on
+    the direction of the axes.
+
+    Args:
+      fps: frames per second.
+      minimum_cutoff: cut-off at rest, Hz.
+      speed_gain: increase of the cut-off with speed, Hz per (crop side / second).
+      speed_cutoff: cut-off of the speed's own low pass, Hz.
+
+    All but `fps` are numbers or arrays [points, 1], as in FACE.
+
+    Raises:
+      InputError: a value out of range.
     """
 
     def __init__(
@@ -62,16 +73,16 @@ class OneEuro:
         self._velocity = None
 
     def __call__(self, points):
-        """The smoothed frame, float32 of `points`' shape [..., 2].
+        """The smoothed landmarks of the next frame, float32 of the same shape [..., 2].
 
-        The first frame passes unchanged.
+        The first frame is returned unchanged.
         """
         points = np.asarray(points, np.float64)
         if self._position is None:
             self._position, self._velocity = points, np.zeros_like(points)
             return points.astype(np.float32)
-        # As the authors' code: velocity against the last smoothed position, itself smoothed at a
-        # fixed cut-off.
+        # As in the authors' code: the velocity is taken against the last smoothed position, and is
+        # itself low-passed at a fixed cut-off.
         velocity = (points - self._position) * self.fps
         self._velocity = _blend(self._velocity, velocity, self._share(self.speed_cutoff))
         speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True)
@@ -80,12 +91,21 @@ class OneEuro:
         return self._position.astype(np.float32)
 
     def _share(self, cutoff):
-        """How much of the new value a first-order low pass at `cutoff` Hz takes in one frame."""
+        """Weight of the new value in a first-order low pass at `cutoff` Hz, per frame, in 0..1."""
         return 1.0 / (1.0 + self.fps / (2.0 * np.pi * cutoff))
 
 
 def smooth(points, fps, **settings):
-    """A whole clip [T, 68, 2] through `OneEuro(fps, **FACE)`, or with other settings."""
+    """Smooths a whole clip.
+
+    Args:
+      points: float [T, 68, 2], fractions of the crop.
+      fps: frames per second.
+      **settings: arguments of OneEuro that replace those of FACE.
+
+    Returns:
+      float32 [T, 68, 2].
+    """
     points = np.asarray(points)
     one_euro = OneEuro(fps, **FACE | settings)
     return (

@@ -1,10 +1,10 @@
-"""Strengths of pose, eyes, lips and brows: a motion made weaker or stronger part by part.
+"""Motion strength: scales pose, eyes, lips and brows of a motion separately.
 
     landmarks = strengthen(landmarks, reference, pose=0.5, lips=1.2)
 
-`landmarks` are the avatar's (`adaptation.adapt` has brought the driver's motion onto them) and
-`reference` its neutral ones. Only the sixteen numbers of the face model change: what they do not
-say stays as it was, so strengths of 1 change nothing.
+`landmarks` are the avatar's (the output of `adaptation.adapt`), `reference` its neutral landmarks.
+Only the sixteen parameters of the face model change; the residual of the landmarks is preserved, so
+strengths of 1 change nothing.
 """
 
 import functools
@@ -29,19 +29,21 @@ def strengthen(
     lips: float = 1.0,
     brows: float = 1.0,
 ) -> np.ndarray:
-    """A motion whose parts are multiplied by their strengths.
+    """Multiplies the parts of a motion by their strengths.
 
     Args:
       landmarks: float [T, 68, 2] or [T, 70, 2]; pupils may be NaN.
-      reference: float [68, 2] or [70, 2], what a strength of 0 leaves.
-      pose: of the head's angles, place and size, 0 to 1.5; 0 holds the head still.
-      eyes: of lids and gaze. lips: of jaw and mouth. brows: of both brows.
+      reference: float [68, 2] or [70, 2], the neutral landmarks, which strength 0 yields.
+      pose: strength of head angles, position and size, 0 to 1.5; 0 keeps the head still.
+      eyes: strength of lids and gaze, 0 to 1.5.
+      lips: strength of jaw and mouth, 0 to 1.5.
+      brows: strength of both brows, 0 to 1.5.
 
     Returns:
       float32 of the landmarks' shape.
 
     Raises:
-      InputError: a strength outside 0 to 1.5, or other shapes.
+      InputError: a strength outside 0 to 1.5, or a wrong shape.
     """
     strengths = checked_strengths(pose=pose, eyes=eyes, lips=lips, brows=brows)
     landmarks = checked_points(landmarks, "landmarks", 3)
@@ -51,7 +53,7 @@ def strengthen(
 
 
 def multiplied(numbers: np.ndarray, pose=1.0, eyes=1.0, lips=1.0, brows=1.0) -> np.ndarray:
-    """Numbers [T, 16] with each part multiplied by its strength; the scale is raised to it."""
+    """Face-model parameters [T, 16] times their part's strength; scale is raised to its power."""
     strengths = {"pose": pose, "eyes": eyes, "lips": lips, "brows": brows}
     factors = np.ones(len(NAMES))
     for part, names in PARTS.items():
@@ -63,7 +65,7 @@ def multiplied(numbers: np.ndarray, pose=1.0, eyes=1.0, lips=1.0, brows=1.0) -> 
 
 
 def checked_strengths(**strengths: float) -> dict[str, float]:
-    """The strengths as they are, or an InputError that names the flag."""
+    """Returns valid strengths unchanged; raises InputError naming the flag of an invalid one."""
     low, high = LIMITS
     for name, value in strengths.items():
         if not (math.isfinite(value) and low <= value <= high):

@@ -1,9 +1,7 @@
-"""What the networks are made of: instance norm, AdaIN, self-attention and the
-pre-activation residual block.
+"""Network blocks: instance norm, AdaIN, self-attention and the pre-activation residual block.
 
-All tensors are NHWC. `spectral=False` builds the same layers with plain kernels: the form that
-is served. Normalised parts carry no biases: a normalisation removes them, and a weight that
-cannot act has no place here.
+All tensors are NHWC. `spectral=False` builds the same layers with plain kernels, for serving.
+Blocks with normalisation have convolutions without bias, since the normalisation cancels it.
 """
 
 import keras
@@ -22,9 +20,15 @@ def convolution(filters, kernel_size, use_bias, spectral, eps, dtype, name):
 
 
 def normalize_instance(h, scale, shift, eps):
-    """`scale * instance_norm(h) + shift`, h [B, H, W, C].
+    """`scale * instance_norm(h) + shift`.
 
-    Scale and shift float32, broadcast against [B, 1, 1, C].
+    Args:
+      h: [B, H, W, C] of any float dtype; statistics are computed in float32.
+      scale, shift: float32, broadcastable to [B, 1, 1, C].
+      eps: added to the variance.
+
+    Returns:
+      [B, H, W, C] of h's dtype.
     """
     mean, variance = tf.nn.moments(tf.cast(h, tf.float32), axes=[1, 2], keepdims=True)
     factor = scale * tf.math.rsqrt(variance + eps)
@@ -33,8 +37,9 @@ def normalize_instance(h, scale, shift, eps):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class InstanceNormalization(keras.layers.Layer):
-    """Zero mean and unit variance over each image's channel, then a learned
-    scale and shift. [B, H, W, C].
+    """Instance normalisation with learned scale and shift, [B, H, W, C] -> the same.
+
+    Each channel of each image is normalised to zero mean and unit variance.
     """
 
     def __init__(self, eps=1e-5, **kwargs):
@@ -59,8 +64,9 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class AdaptiveInstanceNormalization(keras.layers.Layer):
-    """AdaIN: `(1 + scale) * instance_norm(h) + shift` with h [B, H, W, C] and psi
-    [B, 2C] = (scale, shift).
+    """AdaIN: `(1 + scale) * instance_norm(h) + shift`, h [B, H, W, C] -> the same.
+
+    `psi` [B, 2C] float32 is (scale, shift).
     """
 
     def __init__(self, eps=1e-5, **kwargs):
@@ -79,10 +85,10 @@ class AdaptiveInstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SelfAttention(keras.layers.Layer):
-    """SAGAN's self-attention with a residual gain that starts at 0, [B, H, W, C] -> the same.
+    """SAGAN self-attention with a residual gain initialised to 0, [B, H, W, C] -> the same.
 
-    Queries and keys have C/8 channels, values C/2; keys and values are max-pooled 2x2. No biases
-    (the softmax removes a key's, and the others' effect is that of the convolutions around).
+    Queries and keys have C/8 channels, values C/2; keys and values are max-pooled 2x2. There are no
+    biases: the softmax cancels a key's, and the biases of neighbouring convolutions suffice.
     """
 
     def __init__(self, spectral=True, eps=1e-4, **kwargs):
@@ -150,19 +156,18 @@ class Gain(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class ResidualBlock(keras.layers.Layer):
-    """norm - ReLU - (nearest up) - conv3 - norm - ReLU - conv3 -
-    (average-pool down), plus the skip.
+    """Pre-activation residual block with optional resampling, [B, H, W, in] -> [B, H', W', out].
 
-    The skip has a 1x1 convolution where channels or size change; it runs at the smaller of the
-    two sizes, which gives the same numbers as at the larger (a 1x1 convolution commutes with
-    both kinds of resampling).
+    norm - ReLU - (nearest up) - conv3 - norm - ReLU - conv3 - (average-pool down), plus the skip.
+    The skip has a 1x1 convolution where channels or size change. It runs at the smaller of the two
+    sizes, which is equivalent (a 1x1 convolution commutes with both kinds of resampling).
 
     Args:
       channels: output channels.
       resample: "down" halves the size, "up" doubles it, "none" keeps it.
       norm: "none", "instance", or "adaptive" (the call then takes `psi` [B, 2 *
         (input + output channels)]).
-      opening: False leaves out the opening norm and ReLU, which would cut raw pixels.
+      opening: False omits the opening norm and ReLU, which would clip raw pixels.
       spectral, eps, norm_eps: see `convolution` and `normalize_instance`.
     """
 
@@ -177,7 +182,7 @@ class ResidualBlock(keras.layers.Layer):
         norm_eps=1e-5,
         **kwargs,
     ):
-        # the layers inside cast for themselves, psi stays float32
+        # The inner layers cast their own inputs; psi stays float32.
         super().__init__(autocast=False, **kwargs)
         self.channels = channels
         self.resample = resample
@@ -247,12 +252,12 @@ def _max_pool(h):
 
 
 def _halve(h):
-    """Mean of each 2x2 square, [B, H, W, C] -> [B, H/2, W/2, C]."""
+    """2x2 average pooling, [B, H, W, C] -> [B, H/2, W/2, C]."""
     return tf.nn.avg_pool2d(h, 2, 2, "VALID")
 
 
 def _double(h):
-    """Each pixel four times, [B, H, W, C] -> [B, 2H, 2W, C]."""
+    """Nearest-neighbour upsampling, [B, H, W, C] -> [B, 2H, 2W, C]."""
     _, height, width, channels = h.shape
     h = tf.tile(h[:, :, None, :, None], [1, 1, 2, 1, 2, 1])
     return tf.reshape(h, [-1, 2 * height, 2 * width, channels])

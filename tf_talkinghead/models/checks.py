@@ -1,7 +1,7 @@
-"""Refusals of the networks' inputs: by name, with what was expected and what came.
+"""Input validation of the networks: errors name argument, expected shape and range, and the value.
 
-Shapes and dtypes are checked whenever they are known, so also while a graph is traced; values only
-when called eagerly, where looking at them is possible.
+Shapes and dtypes are checked whenever they are known, including while a graph is traced; values are
+checked in eager calls only.
 """
 
 import numpy as np
@@ -9,17 +9,20 @@ import tensorflow as tf
 
 from tf_talkinghead.errors import InputError
 
-_SLACK = 1e-3  # resizing and lossy storage overshoot a little
+_SLACK = 1e-3  # tolerance: resizing and lossy compression overshoot slightly
 
 
 def checked(name, tensor, shape, low=None, high=None):
-    """`tensor` as float32 after checking it; InputError otherwise.
+    """Checks a batch and returns it as a float32 tensor.
 
     Args:
       name: the argument's name, for the message.
       tensor: array or tensor of floats.
       shape: expected sizes after the batch dimension, for example (256, 256, 3); None is any.
-      low, high: the range its values must lie in, if any.
+      low, high: bounds of its values, or None.
+
+    Raises:
+      InputError: a wrong dtype or shape, or values out of range or not finite.
     """
     tensor = tf.convert_to_tensor(tensor)
     expected = f"floats [B, {', '.join('any' if size is None else str(size) for size in shape)}]"
@@ -41,17 +44,17 @@ def checked(name, tensor, shape, low=None, high=None):
 
 
 def checked_image(name, image, size):
-    """An image batch [B, size, size, 3] in [-1, 1]."""
+    """Checks an image batch [B, size, size, 3] in [-1, 1]; returns it as float32."""
     return checked(name, image, (size, size, 3), -1, 1)
 
 
 def checked_drawing(name, drawing, size):
-    """A batch of landmark drawings [B, size, size, 3] in [0, 1]."""
+    """Checks a batch of landmark drawings [B, size, size, 3] in [0, 1]; returns it as float32."""
     return checked(name, drawing, (size, size, 3), 0, 1)
 
 
 def checked_index(index, videos):
-    """Rows of W, int32 [B], each below `videos`."""
+    """Checks rows of W, integers [B] in 0..videos - 1; returns them as int32."""
     index = tf.convert_to_tensor(index)
     if not index.dtype.is_integer or (index.shape.rank is not None and index.shape.rank != 1):
         raise InputError(

@@ -1,10 +1,9 @@
-"""The discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and
-its form for one new person.
+"""Discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and its form for one new person.
 
-V has the embedder's architecture and one more residual block at 4x4. W holds one row per
-training video and is not spectrally normalised: its rows must be able to meet e_hat (the match
-term), and its norm would cost time in proportion to the number of videos. W, w_0 and b stay
-float32 under every dtype policy.
+V has the embedder's architecture and one more residual block at 4x4. W has one row per training
+video and is not spectrally normalised: its rows must be free to match e_hat (the match term), and
+the cost of its norm would grow with the number of videos. W, w_0 and b stay float32 under every
+dtype policy.
 """
 
 import keras
@@ -24,7 +23,7 @@ from tf_talkinghead.models.network import Network, add_block, down_part
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class RealismNetwork(Network):
-    """V: `V(x, y)` -> (v [B, N] float32, list of the activations [B, h, w, c] after each block)."""
+    """V: `V(x, y)` -> (v float32 [B, N], list of the activations [B, h, w, c] after each block)."""
 
     def build(self, input_shape=None):
         channels = self.config.embedder_channels
@@ -73,7 +72,7 @@ class Discriminator(Network):
         ) + self.b.value, activations
 
     def rows(self, index):
-        """W_i for int [B], float32 [B, N]; its gradient is sparse."""
+        """Rows W_i, float32 [B, N], for integer indices [B]; the gradient is sparse."""
         return tf.gather(self.W.value, checked_index(index, self.videos))
 
     def get_config(self):
@@ -82,8 +81,9 @@ class Discriminator(Network):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class PersonalDiscriminator(Network):
-    """D of one new person (Sec. 3.3): `discriminator(x, y)` -> (score [B] = v^T
-    w' + b, activations of V).
+    """D of one new person (Sec. 3.3): `discriminator(x, y)` -> (score [B], activations of V).
+
+    score = v^T w' + b.
 
     Attributes: V (model), w [N] (the paper's w' = w_0 + e_NEW), b [].
     """
@@ -104,7 +104,7 @@ class PersonalDiscriminator(Network):
 
     @classmethod
     def from_parts(cls, config, V, w_0, b, e_new, **kwargs):
-        """The discriminator that starts a person's fine-tuning; V's weights are copied, not shared.
+        """The initial discriminator of a person's fine-tuning; V's weights are copied, not shared.
 
         Args:
           config: ModelConfig.

@@ -1,8 +1,9 @@
-"""dlib's face-recognition ResNet in Keras: 150x150 RGB faces [B, 150, 150, 3] in 0..255 -> vectors
-[B, 128].
+"""dlib's face-recognition ResNet in Keras: RGB faces to vectors.
+
+    images [B, 150, 150, 3] in 0..255  ->  vectors [B, 128]
 
 The weights are those of the `face_recognition_models` package (5.6 M parameters, public domain),
-read straight from dlib's serialised file. The file is a byte stream; each tensor in it is `01 02`,
+read directly from dlib's serialised file. The file is a byte stream; each tensor in it is `01 02`,
 then four integers (samples, k, rows, columns; one size byte, then that many little-endian bytes),
 then raw little-endian float32. A convolution's tensor is its filters [out, in, h, w] followed by
 its biases; an affine's is scales, then shifts.
@@ -24,8 +25,7 @@ IMAGE_SIZE = 150
 _FILE = "dlib_face_recognition_resnet_model_v1.dat"
 _MEAN = (122.782, 117.001, 104.298)  # RGB
 _SCALE = 256.0
-# Output channels of each residual block; a block that changes them, or repeats after None, halves
-# the size.
+# (output channels, stride) of each residual block.
 _BLOCKS = (
     [(32, 1)] * 3
     + [(64, 2)]
@@ -41,12 +41,11 @@ _VECTOR = 128
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FaceNetwork(keras.Model):
-    """`network(images)` -> vectors [B, 128].
+    """Face embedding network: `network(images)` -> vectors [B, 128].
 
-    `network.activations(images)` -> what the face loss compares.
-
-    Two faces of one person lie within 0.6 of each other (dlib's threshold). Each affine layer of
-    the file is folded into the convolution before it.
+    `network.activations(images)` returns the activations that the face loss compares. Images are
+    RGB [B, 150, 150, 3] in 0..255. Vectors of the same person have a distance below 0.6 (dlib's
+    threshold). Each affine layer of the file is folded into the preceding convolution.
     """
 
     image_size = IMAGE_SIZE
@@ -69,7 +68,7 @@ class FaceNetwork(keras.Model):
         self.build()
 
     def _convolution(self, inputs, channels, size, stride, name):
-        padding = "same" if stride == 1 else "valid"  # strided layers pad nothing
+        padding = "same" if stride == 1 else "valid"  # strided layers have no padding
         layer = keras.layers.Conv2D(
             channels, size, stride, padding, dtype=self.dtype_policy, name=name
         )
@@ -81,14 +80,15 @@ class FaceNetwork(keras.Model):
         return tf.matmul(tf.cast(pooled, tf.float32), tf.convert_to_tensor(self.matrix))
 
     def activations(self, images):
-        """Four activations, one at the end of each size: [B, 35, 35, 32], [B, 17, 17, 64], [B, 8,
-        8, 128], [B, 4, 4, 256].
+        """Four activations, the last of each spatial size.
+
+        Their shapes are [B, 35, 35, 32], [B, 17, 17, 64], [B, 8, 8, 128] and [B, 4, 4, 256].
         """
         stages = self._activations(images)
         return [stages[i] for i, (_, stride) in enumerate(_BLOCKS[1:]) if stride == 2]
 
     def _activations(self, images):
-        """The activation after each block; images [B, 150, 150, 3] in 0..255."""
+        """Activations after each block; images [B, 150, 150, 3] in 0..255."""
         images = checked("images", images, (IMAGE_SIZE, IMAGE_SIZE, 3), 0, 255)
         h = (images - tf.constant(_MEAN)) / _SCALE
         h = tf.nn.max_pool2d(tf.nn.relu(self.opening(h)), 3, 2, "VALID")
@@ -103,9 +103,7 @@ class FaceNetwork(keras.Model):
 
 
 def _padded(tensors, channels):
-    """The tensors zero-padded, at the bottom, the right and the last channels, to the larger of
-    their sizes.
-    """
+    """Zero-pads tensors [B, h, w, c] at the end of each axis to their largest size."""
     height, width = (max(tensor.shape[axis] for tensor in tensors) for axis in (1, 2))
     sizes = [(height - t.shape[1], width - t.shape[2], channels - t.shape[3]) for t in tensors]
     return [
@@ -125,11 +123,12 @@ def face_network():
 
 
 def weights_path():
-    """Where the `face_recognition_models` package keeps dlib's file.
+    """Path of dlib's file in the `face_recognition_models` package.
 
-    InputError where it is not installed.
+    Raises:
+      InputError: the package is not installed.
     """
-    # importing the package needs pkg_resources, finding it does not
+    # Importing the package would need pkg_resources.
     spec = importlib.util.find_spec("face_recognition_models")
     path = pathlib.Path(spec.origin).parent / "models" / _FILE if spec else None
     if path is None or not path.is_file():
@@ -140,7 +139,7 @@ def weights_path():
 
 
 def _load(network, path):
-    """Fills `network` from dlib's file at `path`; InputError if it is not the file it should be."""
+    """Loads dlib's file at `path` into `network`; InputError if it is another network's file."""
     tensors = TensorReader(path)
     for layer in [network.opening] + [layer for block in network.blocks for layer in block]:
         height, width, inputs, outputs = layer.kernel.shape
@@ -156,11 +155,10 @@ def _load(network, path):
 
 
 class TensorReader:
-    """Reads the tensors of a serialised dlib network in file order, each by the number of elements
-    it must have.
+    """Reads the tensors of a serialised dlib network in file order, by their number of elements.
 
-    Between them lie the layers' settings, in the same encoding; the expected size tells the two
-    apart.
+    Between the tensors lie the layers' settings in the same encoding; the expected number of
+    elements distinguishes the two.
     """
 
     def __init__(self, path):
@@ -182,7 +180,7 @@ class TensorReader:
         )
 
     def _integers(self, position, count):
-        """`count` integers stored from `position` on, and where they end."""
+        """The `count` integers stored at `position`, and the position after them."""
         result = []
         for _ in range(count):
             length = self._data[position] if position < len(self._data) else 0

@@ -1,9 +1,9 @@
-"""The embedder E(x, y; phi): a frame and its landmark drawing to a vector of the person (Sec. 3.1).
+"""Embedder E(x, y; phi) of Sec. 3.1: a frame and its landmark drawing to a person embedding.
 
     x [B, H, W, 3] in [-1, 1], y [B, H, W, 3] in [0, 1]  ->  e [B, N]
 
-Residual blocks down to 4x4, without normalisation; then ReLU, then the sum over positions (an
-author's later code; the paper's sentence has the two the other way round). The person's e_hat is
+Residual blocks down to 4x4, without normalisation; then ReLU, then the sum over positions (as in an
+author's later code; the paper's text names the two in the opposite order). The person's e_hat is
 the mean of e over K frames.
 """
 
@@ -18,7 +18,7 @@ from tf_talkinghead.models.network import Network, down_part
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Embedder(Network):
-    """E: `embedder(x, y)` -> e [B, N] float32."""
+    """E: `embedder(x, y)` -> e float32 [B, N]; InputError for inputs of wrong shape or range."""
 
     def build(self, input_shape=None):
         self.down = down_part(self, 6, self.config.embedder_channels)
@@ -31,7 +31,11 @@ class Embedder(Network):
 
 
 def run_down(layers, h):
-    """`h` after `layers`, and the activations after each block (its attention included)."""
+    """Applies `layers` to `h` [B, H, W, C].
+
+    Returns:
+      (output, list of the activations after each block, including its attention).
+    """
     activations = []
     for layer in layers:
         h = layer(h)
@@ -43,5 +47,5 @@ def run_down(layers, h):
 
 
 def sum_of_positions(h):
-    """ReLU, then the sum over positions, [B, h, w, N] -> float32 [B, N]."""
+    """ReLU and sum over positions, [B, h, w, N] -> float32 [B, N]."""
     return tf.reduce_sum(tf.nn.relu(tf.cast(h, tf.float32)), axis=[1, 2])

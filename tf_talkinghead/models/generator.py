@@ -1,10 +1,10 @@
-"""The generator G(y, e_hat; psi, P) and the plain form of it that is served (Sec. 3.1).
+"""Generator G(y, e_hat; psi, P) of Sec. 3.1, and its folded form for serving.
 
     y [B, H, W, 3] in [0, 1], psi_hat [B, A]  ->  x_hat [B, H, W, 3] in [-1, 1]
 
-Down blocks with instance norm to H/16, residual blocks there and up blocks to H with AdaIN, then
-AdaIN - ReLU - conv3 - tanh. psi_hat = P e_hat holds the scales and shifts of every AdaIN, in the
-order in which the forward pass meets them, each as (scale, shift). `paper`: A = 13,056.
+Down blocks with instance norm to H/16, residual blocks at that size and up blocks to H with AdaIN,
+then AdaIN - ReLU - conv3 - tanh. psi_hat = P e_hat holds the scales and shifts of every AdaIN in
+forward order, each as (scale, shift). A = 13,056 in preset `paper`.
 """
 
 import keras
@@ -24,9 +24,13 @@ from tf_talkinghead.models.network import Network, add_attention, add_block, dow
 
 
 def adain_sizes(config):
-    """Length of psi_hat's part for each block with AdaIN, in forward order.
+    """Lengths of psi_hat's slices, one per block with AdaIN in forward order, then the final norm.
 
-    The last is the closing norm's.
+    Args:
+      config: ModelConfig.
+
+    Returns:
+      list of int; their sum is A.
     """
     channels = config.generator_channels
     widest = channels[-1]
@@ -44,7 +48,7 @@ def adain_size(config):
 
 
 class _Body(Network):
-    """Everything of G but P, with spectral or plain kernels."""
+    """G without P, with spectrally normalised or plain kernels."""
 
     spectral = True
 
@@ -87,13 +91,13 @@ class _Body(Network):
         )
 
     def _leaves(self):
-        """Every layer of the body, outer ones before the ones inside them, in building order."""
+        """All layers of the body in building order, each before the layers it contains."""
         return [
             leaf for part in [*self.down, *self.up, self.closing] for leaf in part._flatten_layers()
         ]
 
     def _render(self, y, psi_hat):
-        """x_hat [B, H, W, 3] float32."""
+        """x_hat float32 [B, H, W, 3] in [-1, 1]."""
         parts = iter(tf.split(psi_hat, adain_sizes(self.config), axis=-1))
         h = y
         for layer in self.down:
@@ -109,10 +113,7 @@ class _Body(Network):
 
 
 class Projection:
-    """P of a generator: psi_hat = P e_hat, and the generator without it.
-
-    Mixed into a trainable `Network`.
-    """
+    """Mixin of trainable generators: the projection P, psi_hat = P e_hat."""
 
     def _build_projection(self):
         eps = self.config.spectral_norm_eps
@@ -120,14 +121,11 @@ class Projection:
         self.P.build((None, self.config.embedding_size))
 
     def project(self, e_hat):
-        """psi_hat [B, A] of e_hat [B, N]."""
+        """Projects e_hat [B, N] to psi_hat [B, A]."""
         return self.P(checked("e_hat", e_hat, (self.config.embedding_size,)))
 
     def _psi(self, psi_hat, e_hat):
-        """psi_hat [B, A], given as such or as e_hat.
-
-        InputError unless it is exactly one of them.
-        """
+        """psi_hat [B, A], given directly or as e_hat; InputError unless exactly one is given."""
         if (psi_hat is None) == (e_hat is None):
             raise InputError(
                 "generator: expected either psi_hat [B, A] or e_hat [B, N], got both or neither"
@@ -136,9 +134,9 @@ class Projection:
 
 
 def copy_folded(generator, folded):
-    """Set the plain kernels of `folded` to those of `generator`, each divided by its sigma.
+    """Sets the plain kernels of `folded` to those of `generator`, each divided by its sigma.
 
-    Both of one config.
+    Both networks must have the same config.
     """
     for source, target in zip(generator._leaves(), folded._leaves(), strict=True):
         if isinstance(source, SpectralConv2D):
@@ -153,10 +151,13 @@ def copy_folded(generator, folded):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Generator(Projection, _Body):
-    """G with P. Either `generator(y, psi_hat=psi_hat)` or `generator(y, e_hat=e_hat)`.
+    """G with P: `generator(y, psi_hat=psi_hat)` or `generator(y, e_hat=e_hat)`.
 
-    Both give x_hat float32 [B, H, W, 3]; the second is the first with `psi_hat =
-    generator.project(e_hat)`.
+    Both return x_hat float32 [B, H, W, 3] in [-1, 1]; the second form computes
+    `psi_hat = generator.project(e_hat)`.
+
+    Raises:
+      InputError: a wrong shape or range, or both or none of psi_hat and e_hat.
     """
 
     def build(self, input_shape=None):
@@ -168,9 +169,10 @@ class Generator(Projection, _Body):
         return self._render(checked_drawing("y", y, self.config.image_size), psi_hat)
 
     def folded(self, dtype=None):
-        """The same function of (y, psi_hat) with plain kernels and without P.
+        """The equivalent FoldedGenerator of (y, psi_hat): plain kernels, without P.
 
-        Dtype: its policy, this one's by default.
+        Args:
+          dtype: dtype policy of the result; by default this generator's.
         """
         result = FoldedGenerator(self.config, dtype=dtype or self.dtype_policy)
         result.build()
@@ -180,8 +182,9 @@ class Generator(Projection, _Body):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FoldedGenerator(_Body):
-    """G as it is served: `folded(y, psi_hat)` -> x_hat, plain convolutions, no
-    P. See `Generator.folded`.
+    """G for serving: `folded(y, psi_hat)` -> x_hat, with plain convolutions and without P.
+
+    Made by `Generator.folded`.
     """
 
     spectral = False

@@ -1,7 +1,4 @@
-"""Which generator a configuration names: the paper's, or the guided one.
-
-Built, trainable or as it is served.
-"""
+"""Factories for the generator that a configuration names: the paper's ("direct") or "guided"."""
 
 from tf_talkinghead.models.generator import FoldedGenerator, Generator
 from tf_talkinghead.models.guided import FoldedGuidedGenerator, GuidedGenerator
@@ -11,12 +8,22 @@ _FOLDED = {"direct": FoldedGenerator, "guided": FoldedGuidedGenerator}
 
 
 def make_generator(config, **kwargs):
-    """G with P of a ModelConfig, built; further arguments go to Keras (dtype, name)."""
+    """Builds the trainable generator, with P, of a ModelConfig.
+
+    Args:
+      config: ModelConfig.
+      **kwargs: Keras arguments (dtype, name).
+    """
     return _built(_TRAINABLE[config.generator](config, **kwargs))
 
 
 def make_folded_generator(config, **kwargs):
-    """G as it is served, of a ModelConfig, built: plain kernels, no P."""
+    """Builds the folded generator of a ModelConfig for serving: plain kernels, without P.
+
+    Args:
+      config: ModelConfig.
+      **kwargs: Keras arguments (dtype, name).
+    """
     return _built(_FOLDED[config.generator](config, **kwargs))
 
 

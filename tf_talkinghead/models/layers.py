@@ -1,13 +1,12 @@
-"""Spectral normalisation, reparametrised (Miyato et al. 2018): layers whose kernel is divided by
-its norm.
+"""Spectrally normalised layers (Miyato et al. 2018): convolution and dense.
 
-The raw kernel is what the optimizer sees; each call divides it by sigma = |K u|, the kernel's
-largest singular value as seen by the stored unit vector `u`, and the gradient flows through sigma.
-A call never writes. `power_iterate(network)` moves every `u` of a network one step towards its
-kernel's leading singular vector; call it once before each optimizer update of that network. A
-convolution's kernel [h, w, in, out] counts as a matrix [h * w * in, out].
+The optimizer updates the raw kernel; each call divides it by sigma = |K u|, the estimate of the
+kernel's largest singular value by the stored unit vector `u`, and the gradient flows through sigma.
+A call writes no variable. `power_iterate(network)` moves every `u` of a network one step towards
+its kernel's leading singular vector; call it once before each optimizer update of that network. A
+convolution's kernel [h, w, in, out] is treated as a matrix [h * w * in, out].
 
-Kernels and `u` stay float32 under a mixed policy (a sigma of eight bits would be no norm); the
+Kernels and `u` stay float32 under a mixed policy, since bfloat16 is too coarse for sigma; the
 quotient is cast.
 """
 
@@ -20,7 +19,7 @@ _FIRST_ITERATIONS = 15
 
 
 class _Spectral(keras.layers.Layer):
-    """What the spectral layers share: a raw kernel, its vector `u` and, if asked for, a bias."""
+    """Base of the spectral layers: a raw kernel, its vector `u` and an optional bias."""
 
     def __init__(self, use_bias=True, eps=1e-4, **kwargs):
         super().__init__(**kwargs)
@@ -28,9 +27,7 @@ class _Spectral(keras.layers.Layer):
         self.eps = eps
 
     def _add_kernel(self, shape):
-        """Creates `kernel` of `shape` (its last dimension is the output's), `u` [out] and `bias`
-        [out].
-        """
+        """Creates `kernel` of `shape` [..., out], `u` [out] and, if used, `bias` [out]."""
         self.kernel = self.add_weight(
             name="kernel", shape=shape, initializer="orthogonal", autocast=False
         )
@@ -40,14 +37,14 @@ class _Spectral(keras.layers.Layer):
             initializer=keras.initializers.RandomNormal(stddev=shape[-1] ** -0.5),
             trainable=False,
             autocast=False,
-            # every replica computes the same vector from the same kernel; without this they would
-            # drift apart
+            # Every replica computes the same vector from the same kernel; with the default
+            # aggregation the replicas' copies would diverge.
             aggregation="only_first_replica",
         )
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
-        # a random u underestimates sigma several times, and the first outputs saturate
+        # A random u underestimates sigma several-fold, and the first outputs would saturate.
         with tf.init_scope():
             if tf.executing_eagerly():
                 self.power_iterate(_FIRST_ITERATIONS)
@@ -56,21 +53,16 @@ class _Spectral(keras.layers.Layer):
         return tf.reshape(self.kernel.value, [-1, self.kernel.shape[-1]])
 
     def sigma(self):
-        """The kernel's norm as `u` sees it, float32 scalar.
-
-        Differentiable in the kernel, `u` being a constant.
-        """
+        """Estimate |K u| of the kernel's spectral norm, float32 scalar; `u` gets no gradient."""
         image = tf.linalg.matvec(self._matrix(), tf.stop_gradient(self.u.value))
         return tf.sqrt(tf.maximum(tf.reduce_sum(tf.square(image)), self.eps**2))
 
     def normalized_kernel(self):
-        """kernel / sigma, float32: what a plain layer must hold to do the same."""
+        """kernel / sigma, float32: the kernel of the equivalent plain layer."""
         return self.kernel.value / self.sigma()
 
     def power_iterate(self, iterations=1):
-        """Moves `u` that many steps of the power method towards the leading right singular
-        vector.
-        """
+        """Moves `u` towards the leading right singular vector by `iterations` power iterations."""
         matrix, u = tf.stop_gradient(self._matrix()), self.u.value + 0.0
         for _ in range(iterations):
             v = _unit(tf.linalg.matvec(matrix, u), self.eps)
@@ -87,8 +79,15 @@ def _unit(vector, eps):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SpectralConv2D(_Spectral):
-    """A stride-1, zero-padded convolution [B, H, W, in] -> [B, H, W, filters] with spectral
-    normalisation.
+    """Spectrally normalised convolution, [B, H, W, in] -> [B, H, W, filters].
+
+    Stride 1, zero-padded.
+
+    Args:
+      filters: output channels.
+      kernel_size: height and width of the kernel.
+      use_bias: whether a bias is added.
+      eps: lower bound of norms, against division by zero.
     """
 
     def __init__(self, filters, kernel_size=3, use_bias=True, eps=1e-4, **kwargs):
@@ -117,7 +116,7 @@ class SpectralConv2D(_Spectral):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class SpectralDense(_Spectral):
-    """A dense layer [B, in] -> [B, units] with spectral normalisation."""
+    """Spectrally normalised dense layer, [B, in] -> [B, units]; arguments as SpectralConv2D."""
 
     def __init__(self, units, use_bias=True, eps=1e-4, **kwargs):
         super().__init__(use_bias=use_bias, eps=eps, **kwargs)
@@ -142,26 +141,21 @@ class SpectralDense(_Spectral):
 
 
 def spectral_layers(network):
-    """Every spectral layer inside `network`, in a fixed order."""
+    """All spectral layers of `network`, in a fixed order."""
     return [layer for layer in network._flatten_layers() if isinstance(layer, _Spectral)]
 
 
 def power_iterate(network):
-    """One power iteration of every spectral layer of `network`.
-
-    Once before each of its optimizer updates.
-    """
+    """Runs one power iteration in every spectral layer; call it before each optimizer update."""
     for layer in spectral_layers(network):
         layer.power_iterate()
 
 
 def converge_spectral_norms(network):
-    """Sets every `u` of `network` to its kernel's leading singular vector, for kernels no training
-    step has followed.
+    """Sets every `u` of `network` to its kernel's exact leading singular vector; eager only.
 
-    Averaged (EMA) kernels need it before they are compared, folded or exported: their `u` belongs
-    to others. Exact rather than iterated, and eager only; the sign of a vector is fixed, so equal
-    kernels give equal `u`.
+    Averaged (EMA) kernels need it before they are compared, folded or exported, since their `u` was
+    iterated for other kernels. The sign of the vector is fixed, so equal kernels give equal `u`.
     """
     for layer in spectral_layers(network):
         layer.u.assign(
@@ -170,9 +164,7 @@ def converge_spectral_norms(network):
 
 
 def leading_vector(matrix):
-    """The unit right singular vector [out] of `matrix` [rows, out] with the largest singular
-    value.
-    """
+    """Unit right singular vector [out] of `matrix` [rows, out] for its largest singular value."""
     rows, out = matrix.shape
     if out <= rows:  # the smaller of the two Gram matrices
         u = np.linalg.eigh(matrix.T @ matrix)[1][:, -1]

@@ -1,6 +1,4 @@
-"""What E, G and D have in common: a Keras model made from a `ModelConfig` that
-can be saved and rebuilt.
-"""
+"""Base class and building helpers of E, G and D: Keras models made from a `ModelConfig`."""
 
 import dataclasses
 
@@ -11,10 +9,12 @@ from tf_talkinghead.models.blocks import ResidualBlock, SelfAttention
 
 
 class Network(keras.Model):
-    """A model that knows all its shapes from `config`, so it builds without an
-    input: `network.build()`.
+    """A model whose shapes follow from `config`, so that `network.build()` needs no input shape.
 
-    Inputs and outputs are float32 under every dtype policy; what lies between follows the policy.
+    Inputs and outputs are float32 under every dtype policy; the layers between follow the policy.
+
+    Args:
+      config: ModelConfig, or its fields as a dict (as stored in a .keras file).
     """
 
     def __init__(self, config, **kwargs):
@@ -67,10 +67,19 @@ def add_attention(network, shape, name, spectral=True):
 
 
 def down_part(network, inputs, channels, norm="none", spectral=True):
-    """The layers from the picture down: a block per entry of `channels`,
-    attention where its size exists.
+    """The downsampling layers: one block per entry of `channels`, and self-attention.
 
-    The first block has no opening norm and ReLU: they would cut raw pixels.
+    The first block has no opening norm and ReLU, which would clip raw pixels.
+
+    Args:
+      network: the Network whose config applies.
+      inputs: input channels.
+      channels: output channels of each block; each halves the size.
+      norm: as in ResidualBlock.
+      spectral: whether kernels are spectrally normalised.
+
+    Returns:
+      list of built layers.
     """
     size, layers = network.config.working_size, []
     for number, outputs in enumerate(channels):

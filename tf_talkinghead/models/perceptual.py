@@ -1,11 +1,11 @@
 """Frozen networks of the content loss, which compares their activations for two images.
 
 All take RGB images [B, H, W, 3] float32 in 0..255 and do their own preprocessing.
-`activations(images)` gives the list that is compared. Gradients reach the images, not the weights.
+`activations(images)` returns the list to compare. Gradients reach the images, not the weights.
 
-- `vgg19`, `vggface`: the paper's. Both are Caffe networks: BGR, 0..255, mean subtracted (the
-  best-known reproduction bug is feeding them RGB in 0..1). Their files are not in this project.
-- `face_network`: dlib's face-recognition ResNet (`dlib_face.py`), which the requirements install.
+- `vgg19`, `vggface`: the paper's. Both are Caffe networks: BGR, 0..255, mean subtracted (a common
+  reproduction error is to feed them RGB in 0..1). Their weights are not part of this project.
+- `face_network`: dlib's face-recognition ResNet (`dlib_face.py`), installed by the requirements.
 """
 
 import os
@@ -34,17 +34,17 @@ _VGGFACE_MEAN = (129.1863, 104.7624, 93.5940)  # the VGGFace release's averageIm
 
 
 class MissingWeightsError(InputError):
-    """A weight file that is not there or does not hold what it must."""
+    """A weight file is missing or has the wrong content."""
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class CaffeVGG(keras.Model):
-    """A VGG from conv1_1 to conv5_1; `activations(images)`: of the five conv*_1, after ReLU.
+    """A VGG from conv1_1 to conv5_1 with Caffe preprocessing.
 
     Args:
-      blocks: convolutions in each of the five blocks (of the last only the first is built).
-      mean: RGB mean to subtract.
-      image_size: what faces are resized to before it (the network itself takes any size).
+      blocks: convolutions in each of the five blocks (only the first of the last block is built).
+      mean: RGB mean to subtract, in 0..255.
+      image_size: size in pixels that callers resize faces to (the network itself takes any size).
     """
 
     def __init__(self, blocks, mean, image_size=224, trainable=False, **kwargs):
@@ -75,7 +75,7 @@ class CaffeVGG(keras.Model):
         return self.activations(images)
 
     def activations(self, images):
-        """Five activations [B, h, w, c] of images [B, H, W, 3] RGB in 0..255."""
+        """Activations [B, h, w, c] of the five conv*_1 after ReLU; images RGB in 0..255."""
         images = checked("images", images, (None, None, 3), 0, 255)
         h = (images - tf.constant(self.mean))[..., ::-1]  # BGR, as Caffe's
         result = []
@@ -93,9 +93,13 @@ class CaffeVGG(keras.Model):
 
 
 def vgg19(weights_file=None):
-    """VGG19 with the Caffe weights, from `weights_file` or from Keras's own, cached or downloaded.
+    """VGG19 with the Caffe weights.
 
-    `load_caffe` describes the file.
+    Args:
+      weights_file: see `load_caffe`; by default Keras's own file, cached or downloaded.
+
+    Raises:
+      MissingWeightsError: the file is missing or malformed, or the download fails.
     """
     network = CaffeVGG(VGG19_BLOCKS, _VGG19_MEAN, name="vgg19")
     network.build()
@@ -104,7 +108,14 @@ def vgg19(weights_file=None):
 
 
 def vggface(weights_file):
-    """VGG16 of the VGGFace release (Parkhi et al. 2015), from `weights_file` (see `load_caffe`)."""
+    """VGG16 of the VGGFace release (Parkhi et al. 2015).
+
+    Args:
+      weights_file: see `load_caffe`.
+
+    Raises:
+      MissingWeightsError: the file is missing or malformed.
+    """
     network = CaffeVGG(VGGFACE_BLOCKS, _VGGFACE_MEAN, name="vggface")
     network.build()
     load_caffe(network, weights_file)
@@ -112,11 +123,14 @@ def vggface(weights_file):
 
 
 def check_file(name, path):
-    """MissingWeightsError, naming the flag, unless `path` is a file; loads nothing.
+    """Checks that a weight file exists, without loading it.
 
     Args:
       name: "vgg19" or "vggface".
-      path: its weight file; for "vgg19" an empty one is Keras's own, which is not looked for here.
+      path: its weight file; an empty one for "vgg19" means Keras's own, which is not checked here.
+
+    Raises:
+      MissingWeightsError: there is no such file; the message names the flag.
     """
     if not os.path.isfile(path or "") and (path or name != "vgg19"):
         blocks = {"vgg19": VGG19_BLOCKS, "vggface": VGGFACE_BLOCKS}[name]
@@ -126,12 +140,20 @@ def check_file(name, path):
 
 
 def load_caffe(network, path):
-    """Read the convolutions of `network` from `path`; MissingWeightsError names file, flag, layout.
+    """Loads the convolutions of a CaffeVGG from a weight file.
 
     Layout: HDF5 (.h5, .hdf5) or .npz. For each convolution a kernel [3, 3, in, out] and a bias
     [out], the first layer's input channels in BGR order. HDF5: a group per layer, anywhere in the
     file, named `conv1_1` or `block1_conv1`, with one 4-D and one 1-D dataset below it. npz: arrays
     `conv1_1/kernel` and `conv1_1/bias`.
+
+    Args:
+      network: the CaffeVGG.
+      path: the weight file.
+
+    Raises:
+      MissingWeightsError: the file is missing or malformed; the message names file, flag and
+        layout.
     """
     check_file(network.name, path)
     layout = _layout(network.name, network.blocks)
@@ -153,7 +175,7 @@ def load_caffe(network, path):
 
 
 def _layout(name, blocks):
-    """What a weight file must hold and how to name it: the end of every refusal of one."""
+    """Text on the required layout of a weight file and its flag, for error messages."""
     return (
         f"; expected an HDF5 or npz file with, for each of {', '.join(_layers(blocks))} (or"
         " block1_conv1 and so on), a kernel [3, 3, in, out] and a bias [out], first layer in BGR"
@@ -191,7 +213,7 @@ def _hdf5_arrays(path):
 
 
 def _caffe_name(parts):
-    """`conv3_1` from the parts of a stored name, whether it says `conv3_1` or `block3_conv1`."""
+    """The Caffe name, such as `conv3_1`, from the parts of a stored name of either form."""
     for part in parts:
         if part.startswith("block") and "_conv" in part:
             block, convolution = part.removeprefix("block").split("_conv", 1)
@@ -202,7 +224,7 @@ def _caffe_name(parts):
 
 
 def _keras_vgg19_file():
-    """Path of Keras's VGG19 file, downloaded if absent; MissingWeightsError where that fails."""
+    """Path of Keras's VGG19 file, downloaded if absent; MissingWeightsError if that fails."""
     try:
         return keras.utils.get_file(
             "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
