@@ -29,7 +29,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.models.generator import Generator, adain_size
 from tf_talkinghead.models.layers import converge_spectral_norms
-from tf_talkinghead.personalization.avatar import Avatar
+from tf_talkinghead.personalization.avatar import Avatar, Facts
 
 OPTIONS = {
     "measure": "speed (default) or memory",
@@ -91,7 +91,7 @@ def _avatar(preset_name):
     angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     circle = np.float32(0.5 + 0.3 * np.stack([np.cos(angles), np.sin(angles)], axis=-1))
     weights = generator.folded("float32").get_weights()
-    return Avatar(config, "feed_forward", weights, psi_hat, circle, {"images": 1, "steps": 0})
+    return Avatar(config, "feed_forward", weights, psi_hat, circle, Facts(images=1, steps=0))
 
 
 def _landmarks(rows):

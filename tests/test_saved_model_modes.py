@@ -16,7 +16,7 @@ from tests.saved_model_cli import frames_by_cli
 from tf_talkinghead.config import preset
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.models.layers import converge_spectral_norms
-from tf_talkinghead.personalization.avatar import Avatar
+from tf_talkinghead.personalization.avatar import Avatar, Facts
 from tf_talkinghead.personalization.fine_tuning import PersonLearner
 from tf_talkinghead.personalization.personalize import MODES
 from tf_talkinghead.weights.store import empty
@@ -57,12 +57,13 @@ def exported(request, tmp_path_factory):
             learner.step(
                 {"image": tf.constant(images), "landmarks": tf.constant(_landmarks(2))}, number
             )
-    learner.settle()
+    learner.converge()
     expected = {count: learner.render(_landmarks(count)) for count in BATCHES}
-    # the others did learn something
+    # The others did learn something.
     assert np.array_equal(untouched, expected[3]) == (mode == "feed_forward")
     weights, psi_hat = learner.folded()
-    avatar = Avatar(whole, mode, weights, psi_hat, COLLINS, {"images": 2, "steps": UPDATES}, [])
+    facts = Facts(images=2, steps=UPDATES)
+    avatar = Avatar(whole, mode, weights, psi_hat, COLLINS, facts)
     return export_person(avatar, tmp_path_factory.mktemp("models"), "ann"), expected
 
 
