@@ -145,11 +145,11 @@ def test_a_killed_run_continues_to_the_same_end(trained, person, tmp_path, monke
     whole = personalize(trained, *person, config, work_dir=tmp_path / "whole", progress=False)
 
     step = fine_tuning.PersonLearner.step
-    steps, deaths = [], []
+    steps, deaths = [], [5]
 
     def dying(self, batch, number):
-        if number == 5 and not deaths:
-            deaths.append(number)
+        if number in deaths:
+            deaths.clear()
             steps.append("died")
             raise _Killed
         steps.append(number)
@@ -169,12 +169,15 @@ def test_a_killed_run_continues_to_the_same_end(trained, person, tmp_path, monke
 
     steps.clear()
     again = personalize(trained, *person, config, work_dir=tmp_path / "cut", progress=False)
-    assert steps == [] and all(
-        np.array_equal(a, b) for a, b in zip(again.weights, resumed.weights)
-    )  # nothing left to do
+    # Nothing is left to do.
+    assert steps == []
+    assert all(np.array_equal(a, b) for a, b in zip(again.weights, resumed.weights))
+    # Another seed is another run, from the beginning.
     other = dataclasses.replace(config, seed=1)
-    personalize(trained, *person, other, work_dir=tmp_path / "cut", progress=False)
-    assert steps == list(range(6))  # another run: from the beginning
+    deaths.append(0)
+    with pytest.raises(_Killed):
+        personalize(trained, *person, other, work_dir=tmp_path / "cut", progress=False)
+    assert steps == ["died"]
 
 
 def _scripted_scores(monkeypatch, ssim):

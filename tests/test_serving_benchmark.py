@@ -1,10 +1,10 @@
-"""The serving benchmark against a server that runs already."""
+"""The serving benchmark with a server of its own, and against one that runs already."""
 
 import json
 
 import pytest
 
-from serving import models_config
+from serving import benchmark, models_config
 from tests import toy_models
 from tests.script_runner import run_script
 from tests.serving_fixtures import polling
@@ -15,6 +15,15 @@ def models(tmp_path):
     toy_models.publish(tmp_path / "models", "anna", 1)
     models_config.update(tmp_path / "models")
     return tmp_path / "models"
+
+
+def test_an_avatar_of_its_own_is_served_and_measured():
+    figures = benchmark.run("tiny", {"seconds": "0.1", "clients": "1"})
+    for caller in ("in_process", "served"):
+        p50, p99 = (figures[f"one_frame_{caller}_p{share}_ms"] for share in (50, 99))
+        assert 0 < p50 <= p99
+    assert figures["frames_per_second_1_clients"] > 0
+    assert figures["in_process_batched_frames_per_second"] > 0
 
 
 def test_any_server_is_measured(models, server_kind, tmp_path):
