@@ -14,13 +14,14 @@ from tf_talkinghead.weights.store import empty, save_trained
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, portrait, tiny):
-    """Pictures and weights of every bad kind, and one good photo."""
+    """Pictures and weights of every bad kind, one good photo and good weights."""
     root = tmp_path_factory.mktemp("bad")
     Image.fromarray(portrait).save(root / "photo.png")
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(root / "blank.png")
     Image.fromarray(np.concatenate([portrait[:320, 64:384]] * 2, axis=1)).save(root / "two.png")
     (root / "text.jpg").write_text("no picture")
     (root / "folder").mkdir()
+    save_trained(empty(tiny), root / "weights")
     weights = save_trained(empty(tiny), root / "old")
     config = json.loads((weights / "config.json").read_text())
     (weights / "config.json").write_text(json.dumps({**config, "schema": 99}))
@@ -29,7 +30,8 @@ def files(tmp_path_factory, portrait, tiny):
 
 def test_each_refusal_is_one_line(files, tmp_path):
     models, photo = tmp_path / "models", f"--images={files}/photo.png"
-    ann = ["--weights=demo", "--person=ann", f"--models={models}"]
+    weights, here = f"--weights={files}/weights", f"--models={models}"
+    ann = [weights, "--person=ann", here]
     personalize = {
         "blank.png: no face": [*ann, f"--images={files}/blank.png"],
         "two.png: 2 faces; crop to one person, or say --force": [*ann, f"--images={files}/two.png"],
@@ -38,22 +40,16 @@ def test_each_refusal_is_one_line(files, tmp_path):
         "folder: no photos or videos in this folder": [*ann, f"--images={files}/folder"],
         "--shots=3: only 1 usable image": [*ann, photo, "--shots=3"],
         "--shots=0: expected 1 or more": [*ann, photo, "--shots=0"],
-        "the name is reserved": ["--weights=demo", "--person=bank", f"--models={models}", photo],
-        "expected 1 to 64 letters": [
-            "--weights=demo",
-            "--person=../ann",
-            f"--models={models}",
-            photo,
-        ],
+        "the name is reserved": [weights, "--person=bank", here, photo],
+        "expected 1 to 64 letters": [weights, "--person=../ann", here, photo],
         "these weights are of another version of this project": [
             f"--weights={files}/old",
             "--person=ann",
-            f"--models={models}",
+            here,
             photo,
         ],
-        "nowhere": [f"--weights={files}/nowhere", "--person=ann", f"--models={models}", photo],
+        "nowhere": [f"--weights={files}/nowhere", "--person=ann", here, photo],
     }
-    here = f"--models={models}"
     export = {
         "say one of --person=NAME, --bank and --delete=NAME": [here],
         "--bank needs --weights": [here, "--bank"],
@@ -69,9 +65,7 @@ def test_each_refusal_is_one_line(files, tmp_path):
     for cases, results in ((personalize, ended["personalize"]), (export, ended["export"])):
         for words, result in zip(cases, results, strict=True):
             last = result.stderr.strip().splitlines()[-1]
-            assert result.code == 1 and last.startswith("error: ") and words in last, (
-                words,
-                result,
-            )
+            refused = result.code == 1 and last.startswith("error: ") and words in last
+            assert refused, (words, result)
             assert "Traceback" not in result.stderr
     assert [path.name for path in models.iterdir() if not path.name.startswith(".")] == []

@@ -26,10 +26,10 @@ def test_an_avatar_of_its_own_is_served_and_measured():
     assert figures["in_process_batched_frames_per_second"] > 0
 
 
-def test_any_server_is_measured(models, server_kind, tmp_path):
+def test_any_server_is_measured(models, tmp_path):
     report = tmp_path / "figures.json"
     options = ["--option=seconds=0.2", "--option=clients=1/2", f"--json={report}"]
-    with polling(server_kind, models) as address:
+    with polling("embedded", models) as address:
         server = f"--option=server={address}"
         made, *refused = run_script(
             "benchmark",
