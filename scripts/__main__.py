@@ -1,10 +1,10 @@
-"""The command `talkinghead` of an installed wheel: every script as a subcommand with its flags.
+"""Command `talkinghead` of an installed wheel: every script as a subcommand with its flags.
 
     talkinghead --help
     talkinghead drive --help
 
-From a checkout, `python -m scripts` is the same. Only the subcommand's own module is imported, so
-an installation with the extra `drive` needs nothing of the others.
+From a checkout, `python -m scripts` is equivalent. Only the subcommand's own module is imported, so
+that an installation with the extra `drive` does not need the packages of the other scripts.
 """
 
 import runpy
@@ -16,12 +16,12 @@ from scripts import listing
 
 _HELP = ("--help", "-help", "-h", "help")
 _OURS = ("scripts", "serving", "tf_talkinghead")
-# The extra of pyproject.toml that brings what a subcommand imports; the others need "train".
+# Subcommand -> extra of pyproject.toml with the packages it imports; "train" for the others.
 _EXTRAS = {"benchmark": "all", "drive": "drive", "quickstart": "all", "serve": "serve"}
 
 
 def main():
-    """Run the subcommand that the command line names; its exit code."""
+    """Runs the subcommand that the command line names; returns the exit code."""
     name, *arguments = sys.argv[1:] or ["--help"]
     known = listing.describe()
     if name in _HELP:
@@ -33,7 +33,7 @@ def main():
     if name not in known:
         print(f"error: no command {name!r}; one of: {', '.join(known)}", file=sys.stderr)
         return 1
-    scripts.PROGRAM = "talkinghead "  # what --help calls the script
+    scripts.PROGRAM = "talkinghead "  # prefix of script names in --help
     sys.argv = [f"talkinghead {name}", *arguments]
     try:
         runpy.run_module(f"scripts.{name}", run_name="__main__", alter_sys=True)

@@ -1,10 +1,10 @@
-"""Measures speed and memory of one part, beside the machine's own rate.
+"""Benchmarks speed and memory of one subject, relative to the machine's own compute rate.
 
     python -m scripts.benchmark networks --preset=paper
     python -m scripts.benchmark data|train|person|serving|help --preset=demo --json=figures.json
 
-Prints one line per figure. --option=name=value passes a subject's own options; a wrong name lists
-them.
+Prints one line per figure. --option=name=value sets an option of the subject; an unknown name lists
+them all.
 """
 
 import importlib
@@ -25,8 +25,8 @@ SUBJECTS = {
     "serving": "serving.benchmark",
     "help": "scripts.startup",
 }
-_PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Sizes to measure with.")
-_JSON = flags.DEFINE_string("json", None, "File the figures are written to as well.")
+_PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Configuration to measure.")
+_JSON = flags.DEFINE_string("json", None, "File to write the figures to, in addition.")
 _OPTION = flags.DEFINE_multi_string(
     "option", [], "name=value, an option of the subject; may be repeated."
 )
@@ -50,7 +50,7 @@ def main(argv):
         figures.setdefault("peak_memory_mb", peak.megabytes)
     lines = module.table(figures) if hasattr(module, "table") else []
     for name, value in figures.items():
-        # those are in the table
+        # These figures are in the table.
         if not (lines and name.startswith(("profile_part_", "profile_kind_"))):
             print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
     print(*lines, sep="\n", end="\n" if lines else "")
@@ -59,7 +59,7 @@ def main(argv):
 
 
 def _options(known):
-    """The --option values as a dict; InputError for an unknown name."""
+    """The --option values as {name: value}; InputError for an unknown name."""
     options = {}
     for text in _OPTION.value:
         name, equals, value = text.partition("=")

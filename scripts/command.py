@@ -1,7 +1,7 @@
-"""How every script starts and ends: absl flags in, one line for a user's error, exit code out.
+"""Common start-up of the scripts: flag parsing, one-line error messages and exit codes.
 
-Nothing here imports TensorFlow, so that `--help` and a wrong flag answer at once. A script that
-needs it calls `load("tensorflow")` once its flags are checked, before it imports the library.
+This module does not import TensorFlow, so that `--help` and flag errors are fast. A script that
+needs it calls `load("tensorflow")` after checking its flags and before importing the library.
 """
 
 import errno
@@ -17,8 +17,8 @@ import scripts
 from tf_talkinghead.config import ConfigError
 from tf_talkinghead.errors import InputError, TalkingHeadError
 
-# What the operating system refuses and the user can mend: disk full, over quota, file too large,
-# read-only, not permitted, a file where a folder is needed.
+# Operating system errors that the user can fix: disk full, over quota, file too large, read-only,
+# not permitted, a file where a folder is needed.
 _REFUSED = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -33,9 +33,10 @@ _HELP = ("--help", "-help", "--h", "-h", "-?")
 
 
 def run(main):
-    """Run `main(argv)` under absl and exit with its code.
+    """Runs `main(argv)` under absl and exits with its return code.
 
-    A user's error becomes one line on stderr and exit code 1; --help exits with 0.
+    User errors (TalkingHeadError, ConfigError and some OSErrors) are printed as one line on stderr,
+    with exit code 1; --help exits with 0, an interrupt with 130.
     """
 
     def guarded(argv):
@@ -57,24 +58,24 @@ def run(main):
 
 
 def no_arguments(argv):
-    """Refuse words that are not flags; argv as absl leaves it, the program's name first."""
+    """Raises InputError for non-flag arguments in `argv`, as absl leaves it: program name first."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
 
 
 def load(package):
-    """Import a package (tensorflow, apache_beam) without what it writes to stderr while it loads.
+    """Imports a package (tensorflow, apache_beam) with stderr suppressed during the import.
 
-    No setting turns those lines off, and a script's one-line errors would drown in them.
+    No setting turns off the messages printed at import, which would hide a script's own errors.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)  # the descriptor itself: C++ writes to it as well
+    os.dup2(nowhere, 2)  # the descriptor rather than sys.stderr, since C++ code writes to it too
     try:
         importlib.import_module(package)
-    finally:  # an exception is printed after this, so it is seen
+    finally:  # stderr is restored before an exception is printed
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
@@ -101,9 +102,9 @@ def _parse(argv):
 
 
 def _hide_information():
-    """Leave out TensorFlow's and Beam's messages of level INFO; --verbosity=0 shows them."""
+    """Hides INFO messages of TensorFlow and Beam; --verbosity=0 shows them."""
     logging.set_verbosity(logging.WARNING)
-    # by name, as tf.get_logger() has it: TensorFlow is not imported yet
+    # tf.get_logger() by its name, since TensorFlow is not imported yet.
     standard_logging.getLogger("tensorflow").setLevel("WARNING")
 
 

@@ -1,13 +1,13 @@
-"""Lets a served avatar do what a driver does, and writes it as an mp4.
+"""Drives a served avatar with the motion of a video, webcam or script, and writes an mp4.
 
     python -m scripts.drive --server=HOST:8500 --person=ann --driver=clip.mp4 --output=out.mp4
     python -m scripts.drive --server=HOST:8500 --person=ann --driver=scripted --output=out.mp4
     python -m scripts.drive --server=HOST:8500 --person=ann --driver=webcam --output=out.mp4
 
-The driver's frame rate and sound are kept. With --adapt=relative (the default) another person's
-motion is put on the avatar's own face shape. Frames without a face hold the last pose. When the
-server goes away for longer than --timeout, the film ends with what was rendered and the exit code
-is 1. The last line on stdout is JSON. The file's metadata says that it is AI-generated.
+The driver's frame rate and sound are kept. With --adapt=relative (the default) the motion of
+another person is adapted to the avatar's face shape. Frames without a face repeat the last pose. If
+the server is unreachable for longer than --timeout, the video ends with the last rendered frame and
+the exit code is 1. The last line on stdout is JSON. The file's metadata marks it as AI-generated.
 """
 
 import contextlib
@@ -24,32 +24,40 @@ from tf_talkinghead.errors import InputError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "server", "localhost:8500", "host:port of TensorFlow Serving or of scripts.serve."
+    "server", "localhost:8500", "HOST:PORT of TensorFlow Serving or of scripts.serve."
 )
-flags.DEFINE_string("person", None, "Whose avatar.", required=True)
+flags.DEFINE_string("person", None, "Name of the avatar.", required=True)
 flags.DEFINE_string(
-    "driver", None, "A video or photo, webcam, or scripted (turn, nod, blink, talk).", required=True
+    "driver",
+    None,
+    "Driver motion: a video or photo, webcam, or scripted (turn, nod, blink, talk).",
+    required=True,
 )
 flags.DEFINE_string("output", None, "The mp4 to write.", required=True)
 flags.DEFINE_string(
     "bank",
     None,
-    "For a member of the shared bank: its folder MODELS/bank, or a version's vectors.npz.",
+    "For an avatar in the shared bank: the folder MODELS/bank, or a version's vectors.npz.",
 )
 flags.DEFINE_enum(
-    "adapt", "relative", ["none", "relative"], "Whose face shape: none keeps the driver's."
+    "adapt",
+    "relative",
+    ["none", "relative"],
+    "Landmark adaptation: relative uses the avatar's face shape, none keeps the driver's.",
 )
-flags.DEFINE_boolean("smooth", True, "Calm the landmarks' tremble (One-Euro filter).")
-flags.DEFINE_boolean("side_by_side", False, "Show the driver left of the avatar.")
-flags.DEFINE_string("landmark_model", None, "Another 68-point predictor in dlib's format.")
-flags.DEFINE_float("seconds", 10.0, "How long the webcam is recorded.", lower_bound=0.1)
+flags.DEFINE_boolean("smooth", True, "Smooth the landmarks (One-Euro filter).")
+flags.DEFINE_boolean("side_by_side", False, "Show the driver to the left of the avatar.")
+flags.DEFINE_string(
+    "landmark_model", None, "A 68-point predictor in dlib's format; default: the packaged one."
+)
+flags.DEFINE_float("seconds", 10.0, "Duration of the webcam recording.", lower_bound=0.1)
 flags.DEFINE_float(
-    "fps", 25.0, "Frames a second of the scripted motion.", lower_bound=1.0, upper_bound=120.0
+    "fps", 25.0, "Frames per second of the scripted motion.", lower_bound=1.0, upper_bound=120.0
 )
 flags.DEFINE_float(
-    "timeout", 30.0, "Seconds to keep trying a server that does not answer.", lower_bound=0.1
+    "timeout", 30.0, "Seconds to retry while the server does not answer.", lower_bound=0.1
 )
-flags.DEFINE_integer("in_flight", 4, "Requests under way at once.", lower_bound=1)
+flags.DEFINE_integer("in_flight", 4, "Number of concurrent requests.", lower_bound=1)
 
 
 def main(argv):
@@ -58,11 +66,11 @@ def main(argv):
         raise InputError(f"--output={FLAGS.output}: expected a name ending in .mp4")
     scripted = FLAGS.driver == "scripted"
     if scripted and FLAGS.side_by_side:
-        raise InputError("--side_by_side needs a driver with a picture: a video or webcam")
+        raise InputError("--side_by_side needs a driver with images: a video, photo or webcam")
     if not scripted and FLAGS.driver != "webcam" and not pathlib.Path(FLAGS.driver).is_file():
         raise InputError(f"--driver={FLAGS.driver}: no such file")
 
-    # After the flags: OpenCV, PyAV and gRPC take a while to import.
+    # Imported after the flags are checked: OpenCV, PyAV and gRPC are slow to import.
     from serving.client import AvatarClient
     from tf_talkinghead.driving import driver
     from tf_talkinghead.driving.scripted_motion import scripted_motion
@@ -75,7 +83,8 @@ def main(argv):
         reference = (client.card() or {}).get("reference_landmarks")
         if reference is None and (scripted or FLAGS.adapt == "relative"):
             raise InputError(
-                f"{FLAGS.person}'s card names no reference landmarks; use a video and --adapt=none"
+                f"{FLAGS.person}: the avatar's card has no reference landmarks; use --driver=VIDEO "
+                "and --adapt=none"
             )
         if scripted:
             motion, landmarks, fps = None, scripted_motion(reference, fps=FLAGS.fps), FLAGS.fps
@@ -109,7 +118,7 @@ def main(argv):
 
 
 def _motion(stack):
-    """The driver's motion; a webcam is recorded first, so that its timing is kept."""
+    """The driver's motion; a webcam is recorded to a file first, to keep its timing."""
     from tf_talkinghead.driving import driver
     from tf_talkinghead.faces.landmarks import DlibLandmarks
 

@@ -1,12 +1,12 @@
-"""Evaluates weights by the paper's protocol (Sec. 4) beside model-free baselines.
+"""Evaluates weights by the paper's protocol (Sec. 4), with model-free baselines for comparison.
 
     python -m scripts.evaluate --weights=demo --data=held_out --limit=8 --output=reports/demo
     python -m scripts.evaluate --weights=runs/mine --data=clips --manifest=clips/people.csv \\
         --output=reports/mine
     python -m scripts.evaluate --mode=nearest,warp --data=clips --output=reports/baselines
 
-Writes report.md, report.json, pictures and a user study into --output. Started again after an
-interruption it goes on after the last finished person.
+Writes report.md, report.json, images and a user study to --output. After an interruption the same
+command continues after the last finished person.
 """
 
 import dataclasses
@@ -30,14 +30,16 @@ _DATA = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the report.")
 _SHOTS = flags.DEFINE_list(
-    "shots", [str(T) for T in _DEFAULT.shots], "Numbers of images to learn a person from."
+    "shots", [str(T) for T in _DEFAULT.shots], "Numbers of images T to personalize with."
 )
 _MODE = flags.DEFINE_string(
     "mode", "all", "all, or some of nearest,warp,feed_forward,vector,fine_tune."
 )
-_PEOPLE = flags.DEFINE_list("people", None, "Only these people.")
-_LIMIT = flags.DEFINE_integer("limit", None, "At most so many people.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Chooses the frames.", lower_bound=0)
+_PEOPLE = flags.DEFINE_list("people", None, "Names of the people to evaluate; default: all.")
+_LIMIT = flags.DEFINE_integer("limit", None, "Maximum number of people.", lower_bound=1)
+_SEED = flags.DEFINE_integer(
+    "seed", _DEFAULT.seed, "Random seed of the frame choice.", lower_bound=0
+)
 _STEPS = flags.DEFINE_integer(
     "steps",
     None,
@@ -45,16 +47,18 @@ _STEPS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _SIZE = flags.DEFINE_integer(
-    "size", None, "Pixels, where there are no weights to say so; 128.", lower_bound=16
+    "size", None, "Image size in pixels if no --weights are given; default: 128.", lower_bound=16
 )
-_HOLDOUT = flags.DEFINE_integer("holdout", _DEFAULT.holdout, "Frames scored.", lower_bound=1)
+_HOLDOUT = flags.DEFINE_integer(
+    "holdout", _DEFAULT.holdout, "Number of frames to score.", lower_bound=1
+)
 _GAP = flags.DEFINE_integer(
-    "gap", _DEFAULT.gap, "Frames between those learned from and those scored.", lower_bound=0
+    "gap", _DEFAULT.gap, "Frames between the training and the scored frames.", lower_bound=0
 )
 _CROSS = flags.DEFINE_integer(
     "cross_shots",
     _DEFAULT.cross_shots,
-    "T of cross-person driving; 0 leaves it out.",
+    "Number of images T for cross-person driving; 0 omits it.",
     lower_bound=0,
 )
 _MANIFEST = flags.DEFINE_string(
@@ -62,7 +66,7 @@ _MANIFEST = flags.DEFINE_string(
 )
 _WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
 _GALLERY = flags.DEFINE_string(
-    "gallery", None, "Other people for rank-1 identification (40 or more); default: --data."
+    "gallery", None, "Data of other people (40 or more) for rank-1 identification; default: --data."
 )
 _EMBEDDING = flags.DEFINE_string(
     "face_embedding", None, "package.module:function for CSIM instead of dlib's network."
@@ -82,7 +86,9 @@ _VGGFACE = flags.DEFINE_string(
     "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
 )
 _ALLOW_TRAINED = flags.DEFINE_boolean(
-    "allow_trained", False, "Evaluate people the weights were trained on too; the report says so."
+    "allow_trained",
+    False,
+    "Also evaluate people that the weights were trained on; the report states it.",
 )
 flags.mark_flags_as_required(["data", "output"])
 
@@ -138,7 +144,7 @@ def _shots(texts):
 
 
 def _given():
-    """The flags as they were given."""
+    """The command line flags that were given."""
     return [
         flag.serialize()
         for flag in flags.FLAGS.get_key_flags_for_module(sys.modules[__name__])

@@ -1,8 +1,10 @@
-"""Publish again what personalisation left, publish the avatar bank, or remove a person.
+"""Publishes a new version of an avatar or the avatar bank, or removes a person.
 
-python -m scripts.export --models=avatars --person=ann --dtype=float16
-python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
-python -m scripts.export --models=avatars --delete=ann
+    python -m scripts.export --models=avatars --person=ann --dtype=float16
+    python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
+    python -m scripts.export --models=avatars --delete=ann
+
+A new version of an avatar is made from the files that scripts.personalize left in its work folder.
 """
 
 from absl import flags
@@ -13,28 +15,38 @@ from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
-flags.DEFINE_string("person", None, "Publish this person's last avatar as a new version.")
+flags.DEFINE_string("person", None, "Publish this person's latest avatar as a new version.")
 flags.DEFINE_enum(
     "dtype",
     None,
     CHOICES["export.dtype"],
-    "Storage type of the weights; default: as personalised (a person) or the run's (a bank).",
+    "Storage dtype of the exported weights; default: as personalized (--person) or the run's "
+    "(--bank).",
 )
 flags.DEFINE_bool(
     "bfloat16_compute",
     None,
-    "Convolutions in bfloat16: faster on some CPUs, a few levels off; default: likewise (no).",
+    "Compute convolutions in bfloat16: faster on some CPUs, errors of a few grey levels; default: "
+    "as personalized (--person) or the run's (--bank).",
 )
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
-flags.DEFINE_string("work_dir", None, "The --work_dir the person was personalised with.")
+flags.DEFINE_string("work_dir", None, "The --work_dir given to scripts.personalize.")
 flags.DEFINE_bool(
     "bank", False, "Publish the shared generator of --weights with the vectors of --people."
 )
-flags.DEFINE_string("weights", None, 'Of the bank: "demo", or the run directory of meta_train.')
-flags.DEFINE_list(
-    "people", [], "In the bank; by default all feed_forward and vector people made with --weights."
+flags.DEFINE_string(
+    "weights", None, 'Weights of the bank\'s generator: "demo", or a run directory of meta_train.'
 )
-flags.DEFINE_string("delete", None, "Remove this person everywhere in --models.")
+flags.DEFINE_list(
+    "people",
+    [],
+    "Members of the bank; default: all feed_forward and vector avatars made with --weights.",
+)
+flags.DEFINE_string(
+    "delete",
+    None,
+    "Remove this person: versions, work folders and the bank versions that hold them.",
+)
 
 
 def main(argv):

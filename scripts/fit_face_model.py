@@ -1,9 +1,9 @@
-"""Fits the linear face model (expressions as numbers) on the clips of a prepared dataset.
+"""Fits the linear face model of expression parameters to the clips of a prepared dataset.
 
     python -m scripts.fit_face_model --data=datasets/train
 
-The shipped file was made from the clips whose people allow it (`demo_weights_ok` in the data's
-manifest, prepared with --where=split=train). Photos, clips of one frame, are left out.
+The shipped file was made from clips whose people consent (`demo_weights_ok` in the data's manifest,
+prepared with --where=split=train). Photos (clips of one frame) are ignored.
 """
 
 from absl import flags

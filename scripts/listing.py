@@ -1,6 +1,8 @@
-"""The scripts by name, found without importing them: the modules that run themselves.
+"""List of the scripts with their descriptions, read from the source without importing it.
 
-describe()["drive"]   # the first line of its docstring
+    describe()["drive"]   # the first line of its docstring
+
+A script is a module of this package with a `__main__` guard.
 """
 
 import ast
@@ -8,7 +10,7 @@ import pathlib
 
 
 def describe():
-    """{script's name: what it does, one line}, in alphabetical order."""
+    """Returns {script name: first line of its docstring}, in alphabetical order."""
     found = {}
     for path in sorted(pathlib.Path(__file__).parent.glob("[a-z]*.py")):
         text = path.read_text(encoding="utf-8")

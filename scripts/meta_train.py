@@ -1,10 +1,10 @@
-"""Meta-learning (Sec. 3.2): trains E, G and D on a prepared dataset, or resumes a run.
+"""Trains E, G and D on a prepared dataset by meta-learning (Sec. 3.2), or resumes a run.
 
     python -m scripts.meta_train --data=datasets/mine --run_dir=runs/mine --preset=demo
 
-Several GPUs are all used. Several machines: set TF_CONFIG on each and give all the same flags and a
-shared --run_dir. SIGTERM saves and exits with 0; the same command goes on. TensorBoard:
-`tensorboard --logdir=RUN_DIR`.
+All GPUs of the machine are used. To train on several machines, set TF_CONFIG on each and pass the
+same flags and a shared --run_dir. SIGTERM saves a checkpoint and exits with 0; the same command
+resumes the run. TensorBoard: `tensorboard --logdir=RUN_DIR`.
 """
 
 import json
@@ -17,25 +17,23 @@ from tf_talkinghead import config as configs
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data", None, "Folder of prepare_dataset.", required=True)
+flags.DEFINE_string("data", None, "Dataset folder, the --output of prepare_dataset.", required=True)
 flags.DEFINE_string("run_dir", None, "Folder of the run; a run in it is resumed.", required=True)
 flags.DEFINE_enum("preset", "paper", configs.PRESETS, "Configuration to start from.")
 flags.DEFINE_integer(
-    "steps", None, "E+G updates in all, absolute: a resumed run ends there.", lower_bound=1
+    "steps", None, "Total number of E+G updates, including those before a resume.", lower_bound=1
 )
 flags.DEFINE_integer(
     "epochs",
     None,
-    "Where --steps is absent: episodes of each video. The paper's are 75 (ft) and 150 (ff).",
+    "Episodes per video, if --steps is not given. The paper's are 75 (ft) and 150 (ff).",
     lower_bound=1,
 )
-flags.DEFINE_integer(
-    "batch_size", None, "Episodes of one update, over all replicas.", lower_bound=1
-)
-flags.DEFINE_integer("shots", None, "K, context frames of an episode.", lower_bound=1)
+flags.DEFINE_integer("batch_size", None, "Episodes per update, over all replicas.", lower_bound=1)
+flags.DEFINE_integer("shots", None, "Context frames per episode, K.", lower_bound=1)
 flags.DEFINE_enum("perceptual", None, ["vgg", "dlib"], "Networks of the content loss.")
 flags.DEFINE_string(
-    "vgg19_weights", None, "File of VGG19's Caffe weights; without it Keras' own download is used."
+    "vgg19_weights", None, "File of VGG19's Caffe weights; default: the file that Keras downloads."
 )
 flags.DEFINE_string(
     "vggface_weights", None, "File of VGG16-Face's Caffe weights (see models/perceptual.py)."
@@ -43,17 +41,19 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "holdout_people",
     None,
-    "How many people to keep out of training and evaluate on, or a file with a name a line.",
+    "Number of people to hold out for evaluation, or a file with one name per line.",
 )
-flags.DEFINE_integer("checkpoint_every", None, "Steps between two checkpoints.", lower_bound=1)
-flags.DEFINE_integer("seed", None, "Of initial weights and episodes.", lower_bound=0)
+flags.DEFINE_integer("checkpoint_every", None, "Steps between checkpoints.", lower_bound=1)
+flags.DEFINE_integer("seed", None, "Random seed of initial weights and episodes.", lower_bound=0)
 flags.DEFINE_bool(
-    "deterministic", False, "Repeatable bit for bit (CPU, float32, same machine and thread count)."
+    "deterministic",
+    False,
+    "Bitwise reproducible training (CPU, float32, same machine and thread count).",
 )
 flags.DEFINE_integer(
     "logical_replicas",
     0,
-    "Split a CPU into this many replicas, to try distribution.",
+    "Split the CPU into this many replicas, to test distributed training.",
     lower_bound=0,
 )
 flags.DEFINE_string(
@@ -62,7 +62,7 @@ flags.DEFINE_string(
     'Trained weights to start a new run from: "demo", a run directory or one of its snapshots.',
 )
 flags.DEFINE_multi_string(
-    "set", [], "Any field of the configuration: --set=meta.learning_rate=1e-4; repeatable."
+    "set", [], "Sets a configuration field, as in --set=meta.learning_rate=1e-4; may be repeated."
 )
 
 
@@ -73,7 +73,7 @@ def main(argv):
     for name in ("steps", "epochs", "batch_size", "shots", "checkpoint_every", "seed"):
         if FLAGS[name].value is not None:
             changes[f"meta.{name}"] = FLAGS[name].value
-    # A preset's own number of steps gives way to epochs that are asked for.
+    # --epochs overrides the preset's number of steps.
     if "meta.epochs" in changes:
         changes.setdefault("meta.steps", 0)
     for name in ("vgg19_weights", "vggface_weights"):
@@ -105,18 +105,18 @@ def main(argv):
 
 
 def _assignment(text):
-    """(field, value) of one --set."""
+    """Parses one --set as (field, value)."""
     name, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set={text}: expected FIELD=VALUE, such as meta.learning_rate=1e-4")
     try:
         return name, json.loads(value)
     except ValueError:
-        return name, value  # a word
+        return name, value  # a string
 
 
 def _holdout(value):
-    """(names, count) of --holdout_people: a number, a file of names, or nothing."""
+    """Parses --holdout_people (a number, a file of names, or None) as (names, count)."""
     if value is None:
         return None, None
     if value.isdigit():

@@ -1,11 +1,11 @@
-"""Make an avatar from photos or clips of a person (Sec. 3.3) and publish it for TensorFlow Serving.
+"""Makes an avatar from images of a person (Sec. 3.3) and publishes it for TensorFlow Serving.
 
     python -m scripts.personalize --weights=demo --person=ann --models=avatars \\
         --images=photos/ann,clip.mp4
 
-The next version of <models>/<person>/ appears when all is done; <models>/.work/<person>/ holds
-preview.png, preview.mp4 and what `scripts.export` needs. The same command continues a killed run. A
-setting without a flag is that of the run's config.json.
+The new version of <models>/<person>/ is published atomically at the end. <models>/.work/<person>/
+holds preview.png, preview.mp4 and the input of `scripts.export`. After an interruption the same
+command continues. Settings without a flag are those of the run's config.json.
 """
 
 from absl import flags
@@ -21,27 +21,30 @@ flags.DEFINE_string(
     "(RUN/checkpoints/step-...).",
     required=True,
 )
-flags.DEFINE_string("person", None, "Name: the folder and the served model's name.", required=True)
+flags.DEFINE_string(
+    "person", None, "Name of the avatar, its folder and served model.", required=True
+)
 flags.DEFINE_multi_string(
-    "images", None, "Photos, folders, videos; comma-separated or repeated.", required=True
+    "images", None, "Photos, videos or folders of them; comma-separated or repeated.", required=True
 )
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_integer(
-    "shots", None, "Number of images to use; default: the run's (8), or all where there are fewer."
+    "shots", None, "Number of images to use; default: the run's (8), or all if there are fewer."
 )
 flags.DEFINE_enum(
-    "mode", None, CHOICES["personalize.mode"], "What is fitted; default: the run's (fine_tune)."
+    "mode",
+    None,
+    CHOICES["personalize.mode"],
+    "How the avatar is fitted; default: the run's (fine_tune).",
 )
-flags.DEFINE_integer("steps", None, "Generator updates; default: the run's.")
+flags.DEFINE_integer("steps", None, "Fine-tuning steps; default: the run's.")
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
-flags.DEFINE_string(
-    "work_dir", None, "Folder for people's work folders, instead of <models>/.work."
-)
+flags.DEFINE_string("work_dir", None, "Parent of the work folders; default: <models>/.work.")
 flags.DEFINE_enum(
     "dtype",
     None,
     CHOICES["export.dtype"],
-    "Storage type of the weights; default: the run's (float32).",
+    "Storage dtype of the exported weights; default: the run's (float32).",
 )
 flags.DEFINE_string(
     "vgg19_weights",
@@ -52,7 +55,9 @@ flags.DEFINE_string(
     "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
 )
 flags.DEFINE_bool(
-    "force", False, "Take the largest of several faces, and images that look like different people."
+    "force",
+    False,
+    "Accept images with several faces (the largest is used) and images of different people.",
 )
 
 

@@ -1,12 +1,11 @@
-"""Turn a folder of videos and photos into training records.
+"""Prepares training records from a folder of videos and photos.
 
     python -m scripts.prepare_dataset --input=VoxCeleb2 --output=datasets/voxceleb2
     python -m scripts.prepare_dataset --input=clips --output=datasets/mine \\
         --manifest=clips/people.csv --where=licence=open
 
-Started again after any interruption it goes on where it stopped; given a finished dataset it adds
-what is new. Arguments after `--` go to Apache Beam:
-`-- --runner=FlinkRunner --flink_master=HOST:8081`.
+After an interruption the same command continues; for a finished dataset it adds new clips.
+Arguments after `--` are passed to Apache Beam: `-- --runner=FlinkRunner --flink_master=HOST:8081`.
 """
 
 import dataclasses
@@ -22,21 +21,23 @@ _INPUT = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the dataset.")
 _SIZE = flags.DEFINE_integer(
-    "size", _DEFAULT.size, "Pixels of a record's square frames.", lower_bound=16
+    "size", _DEFAULT.size, "Side of the square frames in pixels.", lower_bound=16
 )
 _MAX_FRAMES = flags.DEFINE_integer(
-    "max_frames", _DEFAULT.max_frames, "Frames kept of a clip, evenly spaced.", lower_bound=1
+    "max_frames", _DEFAULT.max_frames, "Frames per clip, evenly spaced.", lower_bound=1
 )
 _MANIFEST = flags.DEFINE_string(
-    "manifest", None, "CSV with the columns file and person_id; says who is who."
+    "manifest", None, "CSV with the columns file and person_id, instead of the folder rule."
 )
 _WHERE = flags.DEFINE_string("where", None, "column=value: take only these rows of the manifest.")
 _CLIPS_PER_SHARD = flags.DEFINE_integer(
-    "clips_per_shard", _DEFAULT.clips_per_shard, "Clips in one file.", lower_bound=1
+    "clips_per_shard", _DEFAULT.clips_per_shard, "Clips per record file.", lower_bound=1
 )
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0 for one a core.", lower_bound=0)
+_WORKERS = flags.DEFINE_integer(
+    "workers", 0, "Number of processes; 0 for one per core.", lower_bound=0
+)
 _LANDMARK_MODEL = flags.DEFINE_string(
-    "landmark_model", None, "A 68-point predictor in dlib's format instead of the packaged one."
+    "landmark_model", None, "A 68-point predictor in dlib's format; default: the packaged one."
 )
 flags.mark_flags_as_required(["input", "output"])
 

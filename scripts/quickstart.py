@@ -1,12 +1,10 @@
-"""From pictures of a person to a film of them talking: personalise, publish, serve, drive.
-
-One command each.
+"""Runs the whole workflow on a person's images: personalize, publish, serve, drive to a video.
 
     python -m scripts.quickstart
     python -m scripts.quickstart --images=me1.jpg,me2.jpg --person=me --driver=clip.mp4
 
-Runs the scripts a user would run, prints each command, and says how long it took. `bash
-scripts/quickstart.sh` installs what is needed first.
+Prints the command of each step and its duration. `bash scripts/quickstart.sh` installs the
+dependencies first.
 """
 
 import atexit
@@ -27,21 +25,22 @@ from tf_talkinghead.errors import InputError
 FLAGS = flags.FLAGS
 
 flags.DEFINE_list(
-    "images", [], "Photos, folders or videos of one person; by default Eileen Collins's portrait."
+    "images", [], "Photos, folders or videos of one person; default: Eileen Collins's portrait."
 )
 flags.DEFINE_string(
-    "driver", "scripted", "A video whose motion to use, or scripted (turn, nod, blink, talk)."
+    "driver", "scripted", "Driver motion: a video, or scripted (turn, nod, blink, talk)."
 )
 flags.DEFINE_string(
-    "person", None, "The avatar's name; by default collins, or the first image's name."
+    "person", None, "Name of the avatar; default: collins, or the first image's name."
 )
-flags.DEFINE_integer("steps", None, "Fine-tuning steps; by default the preset's.", lower_bound=0)
+flags.DEFINE_integer("steps", None, "Fine-tuning steps; default: the run's.", lower_bound=0)
 flags.DEFINE_string(
     "weights",
     "guided",
-    "guided (256 px, at once), demo (128 px, fine-tuned), or a run directory.",
+    "guided (256 px, no fine-tuning), demo (128 px, fine-tuned), or a run directory of "
+    "scripts.meta_train.",
 )
-flags.DEFINE_string("output", "quickstart", "The one folder everything goes into.")
+flags.DEFINE_string("output", "quickstart", "Folder of all output files.")
 
 
 def main(argv):
@@ -104,7 +103,7 @@ Only with the consent of the people shown.""")
 
 
 def _portrait(folder):
-    """Eileen Collins by NASA, public domain, as scikit-image ships it."""
+    """Writes the portrait of Eileen Collins (NASA, public domain) from scikit-image; its path."""
     import PIL.Image
     from skimage import data
 
@@ -118,9 +117,10 @@ def _name_of(path):
 
 
 def _run(step, arguments, took):
-    """Run a script, its progress on this terminal; its stdout.
+    """Runs a script and returns its stdout; adds its duration in seconds to `took`.
 
-    InputError when it fails: it has said why.
+    Raises:
+      InputError: the script failed; it has already printed the reason.
     """
     print(f"\n== {step}\n$ python -m scripts.{shlex.join(arguments)}", flush=True)
     started = time.monotonic()
@@ -137,7 +137,7 @@ def _run(step, arguments, took):
 
 
 def _serve(models, took):
-    """Start the embedded server on a free port; it ends with this process. Its address."""
+    """Starts the embedded server on a free port until this process ends; returns its address."""
     arguments = ["serve", f"--models={models}", "--port=0"]
     print(f"\n== serve over gRPC\n$ python -m scripts.{shlex.join(arguments)}", flush=True)
     started = time.monotonic()

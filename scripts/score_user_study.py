@@ -1,7 +1,7 @@
-"""Scores the answers of a user study: how often the fake was found, with 95 % interval and chance.
+"""Scores the answers of a user study: detection rate of generated images, with 95 % interval.
 
-python -m scripts.score_user_study --key=reports/demo/user_study_key.json
---answers=answers-1.json,answers-2.json
+    python -m scripts.score_user_study --key=reports/demo/user_study_key.json \\
+        --answers=answers-1.json,answers-2.json
 """
 
 import json
@@ -11,9 +11,11 @@ from absl import flags
 
 from scripts import command
 
-_KEY = flags.DEFINE_string("key", None, "user_study_key.json of the evaluation.")
-_ANSWERS = flags.DEFINE_list("answers", None, "Files the page saved, or one folder of them.")
-_OUTPUT = flags.DEFINE_string("output", None, "Write the scores as JSON too.")
+_KEY = flags.DEFINE_string("key", None, "user_study_key.json, written by scripts.evaluate.")
+_ANSWERS = flags.DEFINE_list(
+    "answers", None, "Answer files saved by the study's page, or one folder of them."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write the scores to as JSON.")
 flags.mark_flags_as_required(["key", "answers"])
 
 

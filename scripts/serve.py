@@ -6,10 +6,11 @@
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --pin=eileen=3
     python -m scripts.serve --models=avatars --write_config_only --server=HOST:PORT --retire=anna=4
 
-`--models` serves everyone in the folder and watches it; `--model_config_file` and
-`--model_base_path` do what they do in tensorflow_model_server, whose flag names these are.
-`--write_config_only` writes `<models>/models.config` for TensorFlow Serving and ends; with
-`--server` it also moves labels, once the servers have loaded what they will point at.
+`--models` serves all avatars in the folder and watches it for changes. The other serving flags,
+among them `--model_config_file` and `--model_base_path`, have the names and meaning that they have
+in tensorflow_model_server. `--write_config_only` writes `<models>/models.config` for TensorFlow
+Serving and exits; with `--server` it also moves version labels, once the servers have loaded the
+versions that the labels will point at.
 """
 
 import dataclasses
@@ -29,14 +30,16 @@ _DEFAULTS = ServerOptions()
 flags.DEFINE_string(
     "models",
     _DEFAULTS.models,
-    "Folder of <person>/<version>/; everyone in it is served and watched.",
+    "Folder of <person>/<version>/; all models in it are served, and it is watched for changes.",
 )
 flags.DEFINE_integer("port", _DEFAULTS.port, "gRPC port; 0 picks a free one.")
 flags.DEFINE_integer(
-    "rest_api_port", _DEFAULTS.rest_api_port, "Port for metrics and model status; 0 for none."
+    "rest_api_port",
+    _DEFAULTS.rest_api_port,
+    "REST port for metrics and model status; 0 disables it.",
 )
 flags.DEFINE_string(
-    "host", _DEFAULTS.host, "Address to listen on; 0.0.0.0 for all, where other machines call."
+    "host", _DEFAULTS.host, "Address to listen on; 0.0.0.0 accepts calls from other machines."
 )
 flags.DEFINE_string("model_name", _DEFAULTS.model_name, "Name of the model at --model_base_path.")
 flags.DEFINE_string("model_base_path", _DEFAULTS.model_base_path, "Folder of one model's versions.")
@@ -44,20 +47,20 @@ flags.DEFINE_string("model_config_file", _DEFAULTS.model_config_file, "ModelServ
 flags.DEFINE_float(
     "model_config_file_poll_wait_seconds",
     _DEFAULTS.model_config_file_poll_wait_seconds,
-    "Seconds between two readings of --model_config_file; 0 reads it once.",
+    "Seconds between checks of --model_config_file for changes; 0 reads it once.",
 )
 flags.DEFINE_float(
     "file_system_poll_wait_seconds",
     _DEFAULTS.file_system_poll_wait_seconds,
-    "Seconds between two readings of the folders for new versions; 0 reads them once.",
+    "Seconds between checks of the model folders for new versions; 0 reads them once.",
 )
 flags.DEFINE_boolean(
-    "enable_batching", None, "Batch requests of different callers; on with --models."
+    "enable_batching", None, "Batch requests of different callers; default: on with --models."
 )
 flags.DEFINE_boolean(
     "enable_per_model_batching_parameters",
     None,
-    "Use each version's batching_params.pbtxt; on with --models.",
+    "Use each version's batching_params.pbtxt; default: on with --models.",
 )
 flags.DEFINE_string(
     "batching_parameters_file", _DEFAULTS.batching_parameters_file, "BatchingParameters as text."
@@ -71,7 +74,9 @@ flags.DEFINE_string(
     "monitoring_config_file", _DEFAULTS.monitoring_config_file, "MonitoringConfig as text."
 )
 flags.DEFINE_integer(
-    "grpc_max_threads", _DEFAULTS.grpc_max_threads, "Calls under way at once; 0 for four a core."
+    "grpc_max_threads",
+    _DEFAULTS.grpc_max_threads,
+    "Maximum number of concurrent calls; 0 for four per core.",
 )
 flags.DEFINE_string(
     "grpc_channel_arguments", _DEFAULTS.grpc_channel_arguments, "gRPC options as name=value,..."
@@ -79,39 +84,40 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "allow_version_labels_for_unavailable_models",
     _DEFAULTS.allow_version_labels_for_unavailable_models,
-    "Let new labels point at versions that are not loaded yet.",
+    "Allow new labels to point at versions that are not loaded yet.",
 )
-flags.DEFINE_float("drain_seconds", 30.0, "On SIGTERM: how long calls under way may take to end.")
-flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and end.")
+flags.DEFINE_float(
+    "drain_seconds", 30.0, "Seconds that calls in progress may take to finish after SIGTERM."
+)
+flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and exit.")
 flags.DEFINE_list(
     "server",
     [],
     "With --write_config_only: HOST:PORT of every server that reads the file; labels move once "
-    "all have loaded.",
+    "all servers have loaded the versions.",
 )
 flags.DEFINE_float(
-    "wait_seconds", 120.0, "With --server: how long the servers may take to load, move and unload."
+    "wait_seconds", 120.0, "With --server: timeout for loading, moving labels and unloading."
 )
 flags.DEFINE_list(
     "promote",
     [],
-    "With --write_config_only: whose stable label moves to the newest version, or all.",
+    "With --write_config_only: names whose stable label moves to the newest version, or all.",
 )
 flags.DEFINE_list(
     "pin",
     [],
-    "With --write_config_only: NAME=VERSION, where the stable label goes; for a rollback.",
+    "With --write_config_only: NAME=VERSION to move the stable label to, for a rollback.",
 )
 flags.DEFINE_list(
     "retire",
     [],
-    "With --server: NAME=VERSION, a version whose labels move away, that is unloaded and then "
-    "removed.",
+    "With --server: NAME=VERSION to retire: its labels move away, then it is unloaded and removed.",
 )
 flags.DEFINE_string(
     "served_from",
     "",
-    "With --write_config_only: the models folder as the server's container sees it.",
+    "With --write_config_only: path of the models folder inside the server's container.",
 )
 
 
@@ -126,14 +132,14 @@ def main(argv):
     if given:
         raise InputError(f"--{given[0]} needs --write_config_only")
     if not FLAGS["verbosity"].present:
-        # which versions come and go is what its operator wants to see
+        # Show which versions are loaded and unloaded.
         logging.set_verbosity(logging.INFO)
     command.load("tensorflow")
     import tensorflow as tf
 
     from serving.server import AvatarServer
 
-    tf.get_logger().setLevel("ERROR")  # a line for every restored variable is no news
+    tf.get_logger().setLevel("ERROR")  # hides a message per restored variable
     options = {field.name: FLAGS[field.name].value for field in dataclasses.fields(ServerOptions)}
     server = AvatarServer(ServerOptions(**options))
     stop = threading.Event()
@@ -147,7 +153,7 @@ def main(argv):
 
 
 def _write_config():
-    """Writes models.config and, with --server, brings the servers to it."""
+    """Writes models.config and, with --server, rolls it out on the servers."""
     pin, retire = _versions("pin"), _versions("retire")
     command.load("tensorflow")
     from serving import models_config, rollout
@@ -164,24 +170,24 @@ def _write_config():
         )
         print(f"wrote {models_config.path_in(FLAGS.models)}")
         if left:
-            raise InputError(f"{'; '.join(left)}. The same command goes on from here")
+            raise InputError(f"{'; '.join(left)}. Run the same command again to continue")
         return
     if retire:
-        raise InputError("--retire needs --server: no call is lost only if every server is asked")
+        raise InputError("--retire needs --server, to confirm that no server uses the version")
     path, config, waiting = models_config.update(
         FLAGS.models, FLAGS.promote, pin, FLAGS.served_from
     )
     print(f"wrote {path}: {len(config.model_config_list.config)} models")
     for name, label, version in waiting:
         print(
-            f"{name}: {label} does not move to version {version} yet: a label may only move to "
-            "what is loaded. The "
-            "same command with --server=HOST:PORT waits for that and moves it"
+            f"{name}: {label} does not move to version {version} yet: a label may only move to a "
+            "loaded version. The same command with --server=HOST:PORT waits for it and moves the "
+            "label"
         )
 
 
 def _versions(flag):
-    """The NAME=VERSION values of a flag as a dict."""
+    """Parses the NAME=VERSION values of a flag as {name: version}."""
     versions = {}
     for text in FLAGS[flag].value:
         name, _, version = text.partition("=")

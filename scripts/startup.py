@@ -1,4 +1,4 @@
-"""Benchmark of the command line: seconds until a script has printed its --help."""
+"""Benchmark of command-line start-up: seconds until a script has printed its --help."""
 
 import statistics
 import subprocess
@@ -8,15 +8,21 @@ import time
 from scripts import listing
 from tf_talkinghead.errors import InputError
 
-OPTIONS = {"repeats": "runs of each, of which the median counts; 5 by default"}
+OPTIONS = {"repeats": "runs of each command, of which the median is reported; 5 by default"}
 
 
 def run(preset, options):
-    """{figure: seconds} of each script's --help, of `talkinghead --help` and of Python alone.
+    """Measures each script's --help, `talkinghead --help` and the start of Python itself.
 
     Args:
-      preset: no part in this.
+      preset: not used.
       options: see OPTIONS.
+
+    Returns:
+      {figure: seconds}.
+
+    Raises:
+      InputError: `repeats` is not a positive integer.
     """
     repeats = options.get("repeats", "5")
     if not repeats.isdecimal() or int(repeats) < 1:

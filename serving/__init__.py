@@ -1,3 +1,4 @@
-"""Avatars over gRPC: an embedded server with TensorFlow Serving's API, a client, and TensorFlow
-Serving's own files.
+"""Serving of avatars over gRPC: client, embedded server with TensorFlow Serving's API, and tools.
+
+The tools write TensorFlow Serving's configuration and roll out versions on its servers.
 """

@@ -1,10 +1,10 @@
-"""The client's side of the bank: a member's vector, always that of the version that renders.
+"""Client side of the shared bank: reads a member's vector from the version that the server renders.
 
-A vector sent to a version with another generator gives another face, with ok true. Versions come,
-go and are rolled back while a client lives. So the client asks the server (`describe`) which
-version renders and with which generator, reads the vector inside that very version, and then pins
-the version; a label may be moved at any time, so with a label the version that answered is compared
-with the vector's.
+A vector sent to a version with a different generator renders a wrong face with `ok` true, and
+versions may be published, removed and rolled back during a client's lifetime. The client therefore
+asks the server (`describe`) for its version and generator, reads the vector from that version, and
+pins the version in its requests. With a label, which may be moved at any time, it compares the
+version that answered with the vector's.
 """
 
 import json
@@ -23,8 +23,8 @@ from tf_talkinghead.export.bank_files import (
     read_member,
 )
 
-# What a call with a member's vector is answered when the version has changed: it is gone, or takes
-# longer vectors.
+# Status codes of a call after the version has changed: the version is gone, or its vectors have
+# another length.
 _MOVED = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
 
 
@@ -41,13 +41,13 @@ class BankMember:
       person: the member's name.
 
     Raises:
-      InputError: there is no such folder or file, it is of version 0.1, or the file lacks the
-        person. The versions in a folder are read later, when the server has said which one renders.
+      InputError: there is no such folder or file, it is of version 0.1, or the file does not
+        contain the person. Versions in a folder are read later, once the server's version is known.
     """
 
     def __init__(self, client, path, person):
         self._client, self._path, self._person = client, os.fspath(path), person
-        self._member = None  # as it is in the version that rendered last
+        self._member = None  # of the version that rendered the last request
         self._copy = None
         if not os.path.isdir(self._path):
             self._copy = read_member(self._path, person)
@@ -61,7 +61,7 @@ class BankMember:
 
     @property
     def copied_version(self):
-        """The version that a copy of `vectors.npz` belongs to; None where a folder was named."""
+        """The version of a copy of `vectors.npz`; None where a folder was named."""
         return self._copy.version if self._copy else None
 
     def card(self):
@@ -69,11 +69,14 @@ class BankMember:
         return dict(self._find(time.monotonic() + self._client.timeout).card)
 
     def predict(self, signature, inputs, outputs):
-        """The outputs (alias -> array) of a signature that takes `person` beside `inputs`.
+        """Calls a signature that takes `person` in addition to `inputs`.
 
-        When the pinned version is gone, or the label has moved, the vector is read again from the
-        version that renders now and the call is repeated; what another version rendered from this
-        vector is never returned.
+        If the pinned version is gone or the label has moved, the vector is read from the current
+        version and the call is repeated. Output that another version rendered from the vector is
+        never returned.
+
+        Returns:
+          {output alias: array}.
         """
         deadline = time.monotonic() + self._client.timeout
         member = self._member or self._find(deadline)
@@ -97,10 +100,10 @@ class BankMember:
             member = found
 
     def _find(self, deadline):
-        """The member in the version that renders now, by the server's word.
+        """The member in the server's current version.
 
-        A server renders with a removed version until it has loaded the next one. Where the folder
-        lacks the version, this waits for the change until the deadline.
+        A server renders with a removed version until it has loaded the next one. If the folder does
+        not contain the server's version, this waits for the change until the deadline.
         """
         missing, attempt = None, 0
         while True:
@@ -119,7 +122,7 @@ class BankMember:
             attempt += 1
 
     def _rendering(self, deadline):
-        """(version, SHA-256 of the generator's weights file) that the server renders with now."""
+        """The server's current (version, SHA-256 of the generator's weights file)."""
         query = {"query": np.zeros([1], np.int32)}
         try:
             response = self._client.answer(

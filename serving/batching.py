@@ -1,13 +1,12 @@
-"""Requests of different callers in one run of the model, as TensorFlow Serving's shared batch
-scheduler does it.
+"""Batch scheduler: combines requests of different callers, as TensorFlow Serving's shared one.
 
 Each loaded version has one queue per (signature, outputs). A queue is a list of batches of which
 the last is open; a batch is run by one of a few shared threads when it is full, or when its oldest
 request has waited `batch_timeout_micros`. Requests whose caller has gone or whose deadline has
 passed are dropped unrun.
 
-One thing differs: where no other call is under way in the whole server, there is nobody to wait
-for, and a lone caller's request runs at once.
+Difference: if no other call is in progress in the whole server, a request runs immediately instead
+of waiting for the batch timeout.
 """
 
 import collections
@@ -29,9 +28,11 @@ from serving.status import (
 
 
 class Task:
-    """Rows of one request waiting for their results.
+    """A request that waits for its results.
 
-    `deadline`: time.monotonic() seconds, or None.
+    Args:
+      inputs: alias -> array [rows, ...].
+      deadline: time.monotonic() seconds, or None.
     """
 
     def __init__(self, inputs, deadline=None):
@@ -45,7 +46,7 @@ class Task:
         self._error = None
 
     def cancel(self):
-        """The caller has gone: drop the task if it has not run."""
+        """Marks the task as cancelled by its caller; it is dropped if it has not run."""
         self._cancelled = True
         self._done.set()
 
@@ -62,7 +63,7 @@ class Task:
         self._done.set()
 
     def wait(self):
-        """The outputs (alias -> array of `rows` rows), or StatusError."""
+        """Waits for the outputs, {alias: array of `rows` rows}; raises the task's StatusError."""
         left = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
         finished = self._done.wait(left)
         if self._error is not None:
@@ -77,9 +78,11 @@ class Task:
 
 
 class Queue:
-    """The waiting batches of one (version, signature, outputs).
+    """Queue of the waiting batches of one (version, signature, outputs).
 
-    `run(inputs) -> outputs`, alias -> array.
+    Args:
+      run: function of inputs (alias -> array) that returns outputs (alias -> array).
+      options: BatchingOptions.
     """
 
     def __init__(self, run, options):
@@ -91,13 +94,11 @@ class Queue:
         return sum(task.rows for task in self.batches[-1])
 
     def fits(self, rows):
-        """Whether the open batch still takes `rows`."""
+        """Whether `rows` more rows fit into the open batch."""
         return self.open_rows() + rows <= self.options.max_batch_size
 
     def full(self, rows):
-        """Whether there is no place for `rows`: not in the open batch, and no further batch is
-        allowed.
-        """
+        """Whether `rows` fit neither into the open batch nor into a further batch."""
         return not self.fits(rows) and len(self.batches) >= self.options.max_enqueued_batches
 
     def add(self, task):
@@ -106,10 +107,7 @@ class Queue:
         self.batches[-1].append(task)
 
     def due_at(self):
-        """When the foremost batch may run, in time.monotonic() seconds.
-
-        None where nothing waits.
-        """
+        """Time at which the first batch may run, time.monotonic() seconds; None if it is empty."""
         if len(self.batches) > 1 or self.open_rows() >= self.options.max_batch_size:
             return 0.0
         if not self.batches[-1]:
@@ -124,10 +122,13 @@ class Queue:
 
 
 class BatchScheduler:
-    """Runs the batches of many queues on `threads` threads, the queues in turn.
+    """Runs the batches of all queues, in round-robin order, on a pool of threads.
 
-    `on_batch(queueing_seconds)` is told of every request that leaves its queue. `under_way()` is
-    the number of calls in the server, this one included; unknown by default.
+    Args:
+      threads: number of threads.
+      on_batch: called with the queueing time in seconds of every request that leaves its queue.
+      under_way: function that returns the number of calls in progress in the server, the caller's
+        included; unknown by default.
     """
 
     def __init__(self, threads=None, on_batch=None, under_way=None):
@@ -171,14 +172,14 @@ class BatchScheduler:
             self._ready.notify()
 
     def remove(self, belongs):
-        """Forgets the queues whose key `belongs(key)`; nothing may be waiting in them."""
+        """Removes the queues whose key satisfies `belongs(key)`; they must be empty."""
         with self._ready:
             for key in [key for key in self._queues if belongs(key)]:
                 del self._queues[key]
                 self._order.remove(key)
 
     def close(self):
-        """Runs what is queued, then ends the threads."""
+        """Runs the queued batches, then stops the threads."""
         with self._ready:
             self._closed = True
             self._ready.notify_all()
@@ -217,15 +218,12 @@ class BatchScheduler:
 
 
 def padded_rows(rows, allowed):
-    """The smallest allowed batch size that holds `rows`; `rows` itself where none is prescribed."""
+    """The smallest batch size in `allowed` that holds `rows`; `rows` itself if there is none."""
     return next((size for size in allowed if size >= rows), rows)
 
 
 def _run_batch(queue, batch, on_batch):
-    """Runs the tasks of `batch` together and gives each its rows.
-
-    An error reaches every one of them.
-    """
+    """Runs the tasks of `batch` together and passes each its rows; an error is passed to all."""
     tasks = [task for task in batch if not task.dropped]
     now = time.monotonic()
     for task in tasks:
@@ -256,6 +254,6 @@ def _run_batch(queue, batch, on_batch):
     except StatusError as error:
         for task in tasks:
             task.fail(error)
-    except Exception as error:  # whatever it is, no caller may be left waiting
+    except Exception as error:  # any error must reach the waiting callers
         for task in tasks:
             task.fail(StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}"))

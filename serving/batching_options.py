@@ -9,7 +9,7 @@ DEFAULT_POOL_NAME = "model_server_batch_threads"  # TensorFlow Serving's
 
 @dataclasses.dataclass(frozen=True)
 class BatchingOptions:
-    """One queue's settings; the defaults are TensorFlow Serving's."""
+    """Settings of a batch queue; the defaults are TensorFlow Serving's."""
 
     max_batch_size: int = 1000  # rows of one batch, and of one request
     timeout_micros: int = 0
@@ -18,11 +18,15 @@ class BatchingOptions:
 
 
 def options_from_proto(proto, where="batching parameters"):
-    """A BatchingParameters message as BatchingOptions.
+    """Converts a BatchingParameters message to BatchingOptions.
+
+    Args:
+      proto: the message.
+      where: its origin, for error messages.
 
     Raises:
-      InputError: what TensorFlow Serving refuses too, and enable_large_batch_splitting, which only
-        it can do.
+      InputError: values that TensorFlow Serving rejects too, or enable_large_batch_splitting, which
+        this server does not support.
     """
     default = BatchingOptions()
 

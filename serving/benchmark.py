@@ -1,5 +1,4 @@
-"""Speed and memory of serving: one-frame latency, frames a second by clients, bytes on the wire,
-memory by form.
+"""Benchmark of serving: latency, frames per second by clients, bytes on the wire, memory.
 
     # speed: the server against the model in process
     python -m scripts.benchmark serving
@@ -8,8 +7,8 @@ memory by form.
     # speed of any server
     python -m scripts.benchmark serving --option=server=HOST:PORT --option=person=eileen
 
-The embedded server runs as its own process, as users start it; the callers are threads here. The
-avatar is exported with random weights, which are as fast and as large as any.
+The embedded server runs in its own process, as in production; the callers are threads of this one.
+The avatar has random weights, which do not change speed or size.
 """
 
 import pathlib
@@ -34,20 +33,28 @@ from tf_talkinghead.personalization.avatar import Avatar, Facts
 OPTIONS = {
     "measure": "speed (default) or memory",
     "server": "HOST:PORT of a running server, which is measured instead of the embedded one",
-    "person": "whom that server is asked for, default someone",
+    "person": "name of the avatar on that server, default someone",
     "seconds": "of each throughput measurement, default 8",
     "clients": "numbers of concurrent clients, default 1/8/32",
-    "people": "copies loaded to find the memory of one, default 8",
+    "people": "number of copies to load to measure the memory of one, default 8",
     "batches": "batch sizes whose memory is measured, default 1/2/4/8/16",
 }
 PERSON = "someone"
 SIGNATURE, OUTPUTS = "render_jpeg", ("jpeg_bytes", "ok")
 ONE_FRAME_CALLS = 150
-ROUNDS = 4  # turns of each kind of caller, so that the load of the machine falls on all alike
+ROUNDS = 4  # alternations of the kinds of callers, so that other load affects all alike
 
 
 def run(preset_name, options):
-    """The figures as a flat dict; names carry their units."""
+    """Measures serving, see the module docstring.
+
+    Args:
+      preset_name: name of the configuration preset.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number or text}; names include the units.
+    """
     measure = options.get("measure", "speed")
     if measure not in ("speed", "memory"):
         raise InputError(f"--option=measure={measure}: expected speed or memory")
@@ -69,8 +76,8 @@ def run(preset_name, options):
             )
             if people < 2:
                 raise InputError(
-                    f"--option=people={people}: one person's memory is a difference, so at least "
-                    "2 are loaded"
+                    f"--option=people={people}: expected 2 or more, since the memory of one is "
+                    "measured as a difference"
                 )
             return _memory(models, preset_name, batches, people)
         path = export_person(_avatar(preset_name), models, PERSON)
@@ -82,7 +89,7 @@ def _numbers(options, name, default):
 
 
 def _avatar(preset_name):
-    """Somebody with random weights, at rest on a circle."""
+    """An avatar with random weights and landmarks on a circle."""
     config = preset(preset_name)
     generator = Generator(config.model)
     generator.build()
@@ -116,8 +123,8 @@ def _speed(models, path, seconds, clients):
         most = max(clients)
         for count in sorted(set(clients) - {most}):
             figures[f"frames_per_second_{count}_clients"] = _rate(predict, 1, count, seconds)
-        # the model alone, whole batches one at a time or two side by side, taking turns with the
-        # served one
+        # The model without a server, full batches, one or two at a time, alternating with the
+        # served model.
         batch = lambda: call(largest)
         kinds = [(batch, largest, 1), (batch, largest, 2), (predict, 1, most)]
         rates = np.mean(
@@ -132,7 +139,7 @@ def _speed(models, path, seconds, clients):
 
 
 def _served_speed(client, seconds, clients):
-    """The figures of a server that runs already; InputError where it does not answer."""
+    """Figures of a running server; InputError where it does not answer."""
     predict = lambda: client.predict(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
     (served,) = _interleaved([predict], ONE_FRAME_CALLS)
     figures = _percentiles("served", served)
@@ -142,16 +149,14 @@ def _served_speed(client, seconds, clients):
 
 
 def _percentiles(name, times):
-    """Milliseconds of one frame's call, from the seconds of each call."""
+    """Percentiles in milliseconds of the call durations `times` in seconds."""
     return {
         f"one_frame_{name}_p{share}_ms": 1e3 * np.percentile(times, share) for share in (50, 99)
     }
 
 
 def _interleaved(calls, count):
-    """Seconds of each of `count` calls, the kinds taking turns so that the load of the machine
-    falls on all alike.
-    """
+    """Durations in seconds of `count` calls of each kind, alternating between the kinds."""
     times = [[] for _ in calls]
     for index in range(count + 5):
         for call, into in zip(calls, times):
@@ -163,7 +168,7 @@ def _interleaved(calls, count):
 
 
 def _rate(call, frames, threads, seconds):
-    """Frames a second of `threads` threads that call without a pause, `frames` a call."""
+    """Frames per second of `threads` threads that call continuously, `frames` per call."""
     stop, counts = threading.Event(), [0] * threads
 
     def caller(index):
@@ -174,7 +179,7 @@ def _rate(call, frames, threads, seconds):
     workers = [threading.Thread(target=caller, args=(index,)) for index in range(threads)]
     for worker in workers:
         worker.start()
-    time.sleep(0.3)  # under way
+    time.sleep(0.3)  # until all threads are calling
     before, start = sum(counts), time.perf_counter()
     time.sleep(seconds)
     made, took = sum(counts) - before, time.perf_counter() - start
@@ -195,7 +200,7 @@ def _bytes_on_the_wire(client):
 
 
 class _server:
-    """The serve script on a free port, for the time of the block; gives its address."""
+    """Context manager that runs the serve script on a free port and yields its address."""
 
     def __init__(self, models):
         self._models = models
@@ -217,8 +222,9 @@ class _server:
 
 
 def _memory(models, preset_name, batches, people):
-    """Megabytes of one loaded person, and of a batch beyond that at its peak, each in a process of
-    its own.
+    """Memory in MB of one loaded avatar, and peak memory of batches beyond it.
+
+    Each is measured in a process of its own.
     """
     path = export_person(_avatar(preset_name), models, PERSON)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -234,8 +240,10 @@ def _memory(models, preset_name, batches, people):
 
 
 def _in_own_process(path, copies, rows=0):
-    """Resident megabytes of a fresh process that loads `copies` and runs a batch: `loaded`, `now`
-    and `peak`.
+    """Resident memory in MB of a new process that loads `copies` and runs a batch of `rows`.
+
+    Returns:
+      dict with `loaded`, `now` and `peak`.
     """
     code = (
         "import sys; from serving import benchmark; "
@@ -246,14 +254,18 @@ def _in_own_process(path, copies, rows=0):
 
 
 def print_memory(path, copies, rows):
-    """Prints resident megabytes once `copies` are loaded, after running `rows` frames three times,
-    and at the peak.
+    """Prints resident memory in MB: after loading, after three runs of `rows` frames, at the peak.
+
+    Args:
+      path: version folder of the avatar.
+      copies: number of copies to load.
+      rows: frames of a batch.
     """
     held = [Servable(PERSON, 1, path) for _ in range(copies)]
-    for servable in held:  # the first run lays out weights anew: part of being loaded
+    for servable in held:  # the first run rearranges weights, which counts as loading
         servable.run(SIGNATURE, {"landmarks": _landmarks(1)}, OUTPUTS)
     loaded = _resident("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     for _ in range(3 if rows else 0):
         held[0].run(SIGNATURE, {"landmarks": _landmarks(rows)}, OUTPUTS)
     print(loaded, _resident("VmRSS"), _resident("VmHWM"))

@@ -1,13 +1,13 @@
-"""The client of an avatar server: numpy in, numpy out.
+"""Client of an avatar server: numpy in, numpy out.
 
     with AvatarClient("localhost:8500", "eileen") as avatar:
         frames = avatar.render(landmarks)                # float32 [T, 68, 2] -> uint8 [T, H, W, 3]
         for frame in avatar.stream(points): ...          # iterators: [68, 2] -> [H, W, 3], in order
         avatar.card()["reference_landmarks"]
 
-Works against TensorFlow Serving and the embedded server alike: it knows signatures, not models.
-Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are tried again, with backoff
-inside that deadline. A member of the shared bank is rendered by naming the bank's folder,
+It works with TensorFlow Serving and the embedded server, and depends on signatures only, not on
+the model. Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are retried, with
+backoff within the deadline. For a member of the shared bank, pass the bank's folder:
 `AvatarClient(address, "eileen", bank="models/bank")`; the vectors sent are always those of the
 version that renders.
 """
@@ -38,12 +38,12 @@ _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """PEM files: the authority that vouches for the server; for mutual TLS the client's pair."""
+    """TLS settings: PEM files of the server's authority and, for mutual TLS, the client's pair."""
 
     ca: str
     key: str = ""
     certificate: str = ""
-    server_name: str = ""  # where the certificate names another host than the address
+    server_name: str = ""  # if the certificate's host name differs from the address
 
     def credentials(self):
         if bool(self.key) != bool(self.certificate):
@@ -54,18 +54,18 @@ class Tls:
 
 
 class AvatarClient:
-    """Draws `person` on the server at `address` ("host:port").
+    """Renders the avatar `person` on the server at `address` ("host:port").
 
     Args:
       bank: for a member of the shared bank, its folder `<models>/bank`, or a copy of one version's
         `vectors.npz`.
-      label, version: which version renders, "stable" or "canary" or a number; the latest by
-        default. With a copy of `vectors.npz` and no label it is the version of that file.
+      label, version: the version to render with, "stable" or "canary" or a number; default: the
+        latest. With a copy of `vectors.npz` and no label it is the version of that file.
       jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.
       timeout: seconds for a request, retries included.
-      tls: a `Tls`, where the server wants it.
-      in_flight: requests under way at once in `stream` and in long `render` calls.
-      rows_per_request: frames of one request in `render`; the card's max_batch_size by default.
+      tls: a `Tls`, for servers that need it.
+      in_flight: number of concurrent requests in `stream` and in long `render` calls.
+      rows_per_request: frames per request in `render`; default: the card's max_batch_size.
     """
 
     def __init__(
@@ -115,15 +115,22 @@ class AvatarClient:
         self.close()
 
     def close(self):
-        """Ends the requests under way and the connection."""
+        """Cancels pending requests and closes the connection."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._channel.close()
 
     def render(self, landmarks):
-        """Frames uint8 [T, H, W, 3] for landmarks float32 [T, 68, 2] (fractions of the crop).
+        """Renders landmarks.
 
-        Raises InputError for landmarks that are of another shape or not finite, AvatarError for the
-        server's refusals.
+        Args:
+          landmarks: float32 [T, 68, 2], fractions of the crop.
+
+        Returns:
+          uint8 [T, H, W, 3].
+
+        Raises:
+          InputError: landmarks of another shape or not finite.
+          AvatarError: the server refused the request or could not be reached.
         """
         landmarks = _checked(landmarks)
         if not len(landmarks):
@@ -190,7 +197,7 @@ class AvatarClient:
         return frames
 
     def predict(self, signature, inputs, outputs):
-        """The outputs (alias -> array) of one call of any signature, retried where it may help."""
+        """Calls any signature, with retries; returns the outputs (alias -> array)."""
         return self.arrays(self.answer(self.request(signature, inputs, outputs)), outputs)
 
     def request(self, signature, inputs, outputs):
@@ -207,9 +214,17 @@ class AvatarClient:
         return request
 
     def answer(self, request, deadline=None):
-        """The PredictResponse to `request`; AvatarError.
+        """Sends a PredictRequest, with retries.
 
-        deadline: in seconds of time.monotonic(); `timeout` seconds from now where it is None.
+        Args:
+          request: the PredictRequest.
+          deadline: time.monotonic() seconds; by default `timeout` seconds from now.
+
+        Returns:
+          The PredictResponse.
+
+        Raises:
+          AvatarError: the server refused the request or could not be reached.
         """
         deadline = time.monotonic() + self.timeout if deadline is None else deadline
         attempt = 0
@@ -238,7 +253,7 @@ class AvatarClient:
             ) from error
 
     def _explained(self, error, signature):
-        """The server's refusal as an AvatarError that says what to do."""
+        """The AvatarError for a gRPC error, with a hint on what to do."""
         code = error.code()
         hints = {
             grpc.StatusCode.UNAVAILABLE: "is the server running, and the address right?",
@@ -262,7 +277,7 @@ class AvatarClient:
 
 
 def _worth_retrying(error):
-    # a message over the size limit is RESOURCE_EXHAUSTED too, and will be as large the next time
+    # A message over the size limit is RESOURCE_EXHAUSTED too, but a retry cannot succeed.
     return error.code() in _RETRIED and "larger than max" not in (error.details() or "")
 
 

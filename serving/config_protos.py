@@ -1,10 +1,9 @@
-"""TensorFlow Serving's text-file messages that the public stubs package lacks: batching, TLS,
-monitoring.
+"""Messages of TensorFlow Serving's text files for batching, TLS and monitoring.
 
 The package `tensorflow-serving-api` has the protos of the gRPC services and of the model config
 file, but not those of `--batching_parameters_file`, `--ssl_config_file` and
-`--monitoring_config_file`. Their public field names and numbers stand below, the messages are built
-from them at run time, and text files written for TensorFlow Serving parse here:
+`--monitoring_config_file`. The messages are built at run time from their public field names and
+numbers below, so that text files written for TensorFlow Serving can be parsed:
 
     batching = parse_file("batching.config", BatchingParameters)
     batching.max_batch_size.value
@@ -50,9 +49,10 @@ MonitoringConfig = _CLASSES["MonitoringConfig"]
 
 
 def parse_file(path, message_class):
-    """The text proto at `path` as a `message_class`.
+    """Parses the text proto at `path` as a `message_class`.
 
-    InputError names the file and the line that does not parse.
+    Raises:
+      InputError: the file cannot be read or parsed; the message names the file and the line.
     """
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The model configuration that a server's options name, and when to read it again."""
+"""Model configuration from the server's options, and a clock for polling it."""
 
 import os
 import time
@@ -9,7 +9,11 @@ from serving import config_protos, models_config, versions
 
 
 def read(options):
-    """The ModelServerConfig of a models folder, a config file or one model's folder; InputError."""
+    """Reads the ModelServerConfig of a models folder, a config file or one model's folder.
+
+    Raises:
+      InputError: the folder or file cannot be read.
+    """
     if options.models:
         previous = models_config.read_if_there(options.models)
         return models_config.build(options.models, previous)
@@ -27,7 +31,7 @@ def read(options):
 
 
 class Clock:
-    """Says once in `period` seconds that something is due; never for 0."""
+    """Timer that is due once every `period` seconds; never if `period` is 0."""
 
     def __init__(self, period):
         self.period = period

@@ -1,4 +1,4 @@
-"""The client's error, and the pauses between its attempts."""
+"""Error class and retry backoff of the client."""
 
 import random
 
@@ -8,7 +8,7 @@ FIRST_BACKOFF, LARGEST_BACKOFF = 0.02, 1.0  # seconds
 
 
 class AvatarError(TalkingHeadError):
-    """The server could not be reached or refused; `code` is the grpc.StatusCode."""
+    """The server refused a request or could not be reached; `code` is the grpc.StatusCode."""
 
     def __init__(self, message, code):
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""One version of a model on its way through START, LOADING, AVAILABLE, UNLOADING and END."""
+"""State of one model version: START, LOADING, AVAILABLE, UNLOADING or END; and its loading."""
 
 import dataclasses
 import time
@@ -24,7 +24,7 @@ class Loaded:
     state: int = State.START
     error: StatusError | None = None
     servable: Servable | None = None
-    # for batching: the version's own, where it states some
+    # Batching options: the version's own, if it has any.
     options: batching_options.BatchingOptions | None = None
     users: int = 0  # calls under way
     attempts: int = 0  # to load it
@@ -32,9 +32,13 @@ class Loaded:
 
 
 def load(loaded, metrics):
-    """(Servable, its own BatchingOptions or None), warmed up from its warm-up file.
+    """Loads a version and runs its warm-up requests.
 
-    Raises StatusError where that fails.
+    Returns:
+      (Servable, the version's own BatchingOptions or None).
+
+    Raises:
+      StatusError: loading or warm-up failed.
     """
     start = time.monotonic()
     servable = None
@@ -47,7 +51,7 @@ def load(loaded, metrics):
         metrics.load_latency.add(loaded.path, amount=int(1e6 * (time.monotonic() - start)))
         _warm_up(servable, own, metrics)
     except Exception as error:
-        # a broken folder must not end the server: it becomes this version's status
+        # A broken folder must not stop the server: the error becomes the version's status.
         if servable is not None:
             servable.close()
         metrics.load_attempts.add(loaded.path, "fail")

@@ -1,7 +1,7 @@
-"""Loads, swaps and unloads model versions, as the configuration and the folders ask for.
+"""Model manager: loads, swaps and unloads versions according to configuration and folders.
 
 A new version is loaded and warmed up before it becomes the latest, and an old one is closed only
-when the last call on it has ended, so a swap fails no request.
+after the last call on it has ended, so no request fails during a swap.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ class Manager:
 
     Args:
       metrics: the server's Metrics.
-      on_change: called with (model name, whether it answers) when that may have changed.
-      on_close: called with the Loaded about to be closed.
-      loose_labels: a new label may point at a version that is not available yet.
+      on_change: called with (model name, whether it is available) when that may have changed.
+      on_close: called with a Loaded before it is closed.
+      loose_labels: whether a new label may point at a version that is not available yet.
     """
 
     def __init__(self, metrics, on_change=None, on_close=None, loose_labels=False):
@@ -43,13 +43,15 @@ class Manager:
     # -- configuration ---------------------------------------------------------------------------
 
     def reload(self, config, labels_follow=False):
-        """Makes `config` (ModelServerConfig) the configuration and loads and unloads what that
-        takes.
+        """Applies a configuration: loads and unloads versions and moves labels.
 
-        Labels are checked first, as TensorFlow Serving does: one may only point at a version that
-        is available (or, with `loose_labels`, be new). With `labels_follow` they move after loading
-        and before unloading instead, which is what a server needs that writes its own
-        configuration.
+        Labels are checked first, as in TensorFlow Serving: they may only point at a version that is
+        available (or, with `loose_labels`, be new).
+
+        Args:
+          config: ModelServerConfig.
+          labels_follow: move labels after loading and before unloading instead, as needed by a
+            server that writes its own configuration.
 
         Raises:
           StatusError: the configuration or a label is refused; UNKNOWN where a new model has no
@@ -74,12 +76,12 @@ class Manager:
             raise StatusError(Code.UNKNOWN, f"Some models did not become available: {{{reasons}}}")
 
     def poll(self):
-        """Reads the folders again: loads what is new, unloads what has gone."""
+        """Checks the folders: loads new versions and unloads removed ones."""
         with self._sync:
             self._unload_others(self._load_aspired())
 
     def ready(self):
-        """Whether every configured model answers."""
+        """Whether every configured model has an available version."""
         return all(self.registry.serving(name) for name in list(self._configs))
 
     def _checked_labels(self, configs):
@@ -98,7 +100,7 @@ class Manager:
         return labels
 
     def _load_aspired(self):
-        """Loads what the version policies ask for; returns model name -> the versions to keep."""
+        """Loads the versions that the policies select; returns model name -> versions to keep."""
         plan = {}
         for name, config in sorted(self._configs.items()):
             on_disk = versions.versions_on_disk(config.base_path)
@@ -131,7 +133,7 @@ class Manager:
                 ]
                 leaving = [one for one in live if one.version not in aspired]
                 if aspired and leaving and all(one in leaving for one in live):
-                    # no new version works: the newest old one stays
+                    # If no new version works, the newest old one is kept.
                     leaving.remove(max(leaving, key=lambda one: one.version))
             for loaded in leaving:
                 self._unload(loaded)
@@ -170,7 +172,7 @@ class Manager:
         self._tell(loaded.name)
 
     def _unload(self, loaded):
-        """Closes a version for good, once the last call on it has ended."""
+        """Closes a version after the last call on it has ended."""
         with self._changed:
             loaded.state = State.UNLOADING
         self._tell(loaded.name)
@@ -185,11 +187,11 @@ class Manager:
             loaded.state = State.END
 
     def _tell(self, name):
-        with self._telling:  # so that the last word is the latest
+        with self._telling:  # so that notifications arrive in order
             self._on_change(name, self.registry.serving(name))
 
     def close(self):
-        """Unloads everything, waiting for the calls under way."""
+        """Unloads all versions after their calls have ended."""
         with self._sync:
             self._configs = {}
             self._unload_others({})
@@ -198,11 +200,13 @@ class Manager:
 
     @contextlib.contextmanager
     def use(self, spec):
-        """The Loaded that a ModelSpec asks for, held open for the time of the block. Raises
-        StatusError.
+        """Context manager that yields the Loaded of a ModelSpec and keeps it open for the block.
 
-        Choosing and holding are one step under the lock: a version that has been chosen answers,
-        even if a swap begins to unload it in the next moment.
+        The version is chosen and held under one lock, so that a swap that begins to unload it at
+        that moment cannot fail the call.
+
+        Raises:
+          StatusError: there is no such model, label or version.
         """
         with self._changed:
             loaded = self.registry.find(spec)

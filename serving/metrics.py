@@ -1,7 +1,7 @@
-"""The server's counters and latency histograms under TensorFlow Serving's Prometheus names.
+"""Counters and latency histograms of the server under TensorFlow Serving's Prometheus names.
 
-`prometheus_client` cannot write these: it appends `_total` to every counter,
-TensorFlow Serving does not.
+They cannot be written with `prometheus_client`, which appends `_total` to the name of every
+counter; TensorFlow Serving does not.
 """
 
 import bisect
@@ -17,7 +17,7 @@ QUEUEING_BUCKETS = tuple(100 * 1.2**power for power in range(52))
 
 
 class Counter:
-    """A count for every combination of label values."""
+    """A counter per combination of label values."""
 
     kind = "counter"
 
@@ -42,7 +42,7 @@ class Counter:
 
 
 class Histogram:
-    """How often a value fell under each bound, for every combination of label values."""
+    """A histogram per combination of label values."""
 
     kind = "histogram"
 
@@ -74,7 +74,7 @@ class Histogram:
 
 
 class Metrics:
-    """What one server counts."""
+    """The metrics of one server."""
 
     def __init__(self):
         prefix = ":tensorflow:serving:"
@@ -122,7 +122,7 @@ class Metrics:
         )
 
     def page(self):
-        """The text a Prometheus server reads."""
+        """The metrics page in Prometheus's text format."""
         lines = []
         for metric in vars(self).values():
             lines += [

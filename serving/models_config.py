@@ -1,15 +1,14 @@
-"""`models.config`: which people are served, in TensorFlow Serving's own model config format.
+"""`models.config`: the served models and their labels, in TensorFlow Serving's config format.
 
-Everyone published under a models folder gets an entry with two version labels: `canary` is the
-newest version and `stable` the one production callers name. `stable` stays where it is until
-somebody moves it, so publishing changes nothing for callers of `stable`; exactly the versions that
-labels need are loaded.
+Every model published under a models folder gets an entry with two version labels: `canary` is the
+newest version, `stable` the one that production callers use. `stable` is moved explicitly, so
+publishing does not affect callers of `stable`. Only versions with a label are loaded.
 
 TensorFlow Serving checks labels before it loads anything: a configuration that moves a label to a
-version which is not loaded is refused as a whole, again at every poll, and the version is never
-loaded. So a label that exists moves only once the server says that it has loaded the version: that
-is `rollout.py`. What is written here without asking a server lets versions load and leaves labels
-where they are.
+version that is not loaded is refused as a whole, at every poll, and the version is never loaded. An
+existing label is therefore moved only after the server has confirmed that the version is loaded,
+by `rollout.py`. The functions here do not ask a server: they let versions load and leave existing
+labels unchanged.
 """
 
 import os
@@ -28,7 +27,11 @@ STABLE, CANARY = "stable", "canary"
 
 
 def names_in(models_dir):
-    """Names under `models_dir` that have a published version, sorted; the bank among them."""
+    """Sorted names of the models with a published version under `models_dir`, including the bank.
+
+    Raises:
+      InputError: `models_dir` is not a folder.
+    """
     if not os.path.isdir(models_dir):
         raise InputError(f"{models_dir}: not a folder; publish somebody there first")
     names = store.people(models_dir)
@@ -38,7 +41,7 @@ def names_in(models_dir):
 
 
 def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
-    """Where the labels of everyone under `models_dir` should point: name -> {label: version}.
+    """The versions that the labels of all models should point at.
 
     Args:
       models_dir: folder of `<person>/<version>/`.
@@ -48,8 +51,11 @@ def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
       pin: name -> version that `stable` moves to.
       retire: name -> version that no label may point at.
 
+    Returns:
+      {name: {label: version}}.
+
     Raises:
-      InputError: a name or a version is not there, or `stable` points at the version to retire.
+      InputError: an unknown name or version, or `stable` points at the version to retire.
     """
     names, pin, retire = names_in(models_dir), pin or {}, retire or {}
     unknown = (set(promote) | set(pin) | set(retire)) - set(names) - {"all"}
@@ -85,12 +91,14 @@ def wanted_labels(models_dir, previous=None, promote=(), pin=None, retire=None):
 
 
 def config_of(models_dir, labels, served_from="", loaded=None):
-    """The ModelServerConfig with these labels (name -> {label: version}).
+    """Builds a ModelServerConfig.
 
     Args:
-      served_from: the folder as the server sees it (a container's mount); default the absolute
-        `models_dir`.
-      loaded: name -> versions to load besides those that labels point at.
+      models_dir: folder of `<person>/<version>/`.
+      labels: name -> {label: version}.
+      served_from: path of the folder on the server (a container's mount); default: the absolute
+        path of `models_dir`.
+      loaded: name -> versions to load in addition to those with a label.
     """
     root = served_from or os.path.abspath(models_dir)
     config = model_server_config_pb2.ModelServerConfig()
@@ -107,8 +115,9 @@ def config_of(models_dir, labels, served_from="", loaded=None):
 
 
 def build(models_dir, previous=None):
-    """The ModelServerConfig of a server that loads first and moves labels then, as the embedded one
-    does.
+    """Builds the ModelServerConfig for a server that loads versions before moving labels.
+
+    The embedded server does so.
     """
     return config_of(models_dir, wanted_labels(models_dir, previous))
 
@@ -125,7 +134,7 @@ def path_in(models_dir):
 
 
 def read_if_there(models_dir):
-    """The models.config in `models_dir`, or None; InputError where it does not parse."""
+    """The models.config in `models_dir`, None if there is none; InputError if it is malformed."""
     path = path_in(models_dir)
     if not path.is_file():
         return None
@@ -133,18 +142,17 @@ def read_if_there(models_dir):
 
 
 def write(models_dir, config):
-    """Replaces `<models_dir>/models.config` in one step, unless that is what it says already."""
+    """Atomically replaces `<models_dir>/models.config` if its content changes."""
     if config != read_if_there(models_dir):
         content = text_format.MessageToString(config).encode()
         files.write_atomically(path_in(models_dir), content)
 
 
 def update(models_dir, promote=(), pin=None, served_from=""):
-    """Writes models.config without asking a server: versions may load, labels that exist stay where
-    they are.
+    """Writes models.config without asking a server: existing labels are left unchanged.
 
-    Returns (path, ModelServerConfig, what is left for `rollout.roll_out`: a list of (name, label,
-    version)).
+    Returns:
+      (path, ModelServerConfig, label moves left to `rollout.roll_out` as [(name, label, version)]).
     """
     names_in(models_dir)
     with store.lock(models_dir, FILE_NAME, wait=True):

@@ -1,6 +1,4 @@
-"""The embedded server's options, under tensorflow_model_server's names, and the files they point
-at.
-"""
+"""Options of the embedded server, with tensorflow_model_server's names, and their files."""
 
 import dataclasses
 
@@ -16,7 +14,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """Names and defaults are tensorflow_model_server's, except `models` and `host`: ours."""
+    """Server options; names and defaults are tensorflow_model_server's, except `models`, `host`."""
 
     models: str = ""  # a models folder: everyone in it is served, and watched
     port: int = 8500
@@ -39,14 +37,12 @@ class ServerOptions:
 
     @property
     def exposed(self):
-        """Whether other machines can call this server, and nothing encrypts or checks what they
-        say.
-        """
+        """Whether other machines can call this server without TLS."""
         return self.host not in LOOPBACK and not self.ssl_config_file
 
 
 def batching_of(options, enabled):
-    """(BatchingOptions, threads, pool name) of the server-wide batching file."""
+    """The (BatchingOptions, threads, pool name) of the server-wide batching file."""
     if not options.batching_parameters_file:
         return batching_options.BatchingOptions(), None, batching_options.DEFAULT_POOL_NAME
     if not enabled:

@@ -1,12 +1,13 @@
-"""Whether a port is free, before a server that would not notice takes half of it."""
+"""Port check for servers that do not detect a partly occupied port themselves."""
 
 import errno
 import socket
 
 
 def check_free(host, port):
-    """OSError where any address of `host` has `port` taken: gRPC is content with
-    one free address of several.
+    """Raises OSError if `port` is in use on any address of `host`.
+
+    gRPC itself accepts a port that is free on one of several addresses.
     """
     for family, kind, protocol, _, address in (
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM) if port else ()

@@ -1,4 +1,4 @@
-"""Every version a server knows of, and which of them a request means."""
+"""Registry of the versions that a server knows, and their lookup by request."""
 
 import threading
 
@@ -7,29 +7,30 @@ from tensorflow_serving.apis import get_model_status_pb2
 from serving.loading import State
 from serving.status import invalid_argument, not_found
 
-ENDED_KEPT = 8  # ended versions a model's status still tells of
+ENDED_KEPT = 8  # unloaded versions kept in a model's status
 
 
 class Registry:
-    """Model name -> version -> Loaded, and the labels.
+    """Versions (model name -> version -> Loaded) and labels.
 
-    `changed` guards it all; the end of a call notifies it.
+    The condition `changed` guards all fields; it is notified when a call ends.
     """
 
     def __init__(self):
         self.changed = threading.Condition()
-        self.models = {}  # models that are no longer configured stay, ended
+        self.models = {}  # models no longer configured are kept with their versions in state END
         self.labels = {}  # model name -> {label: version}
 
     def serving(self, name):
-        """Whether some version of the model answers."""
+        """Whether the model has an available version."""
         with self.changed:
             return any(_available(loaded) for loaded in self.models.get(name, {}).values())
 
     def find(self, spec):
-        """The Loaded a ModelSpec asks for, the latest where it names none.
+        """The Loaded of a ModelSpec, the latest if it names no version; call it holding `changed`.
 
-        Raises StatusError. Call it holding `changed`.
+        Raises:
+          StatusError: there is no such model, label or available version.
         """
         known = self.models.get(spec.name, {})
         choice = spec.WhichOneof("version_choice")
@@ -46,7 +47,7 @@ class Registry:
         return loaded
 
     def _version(self, spec):
-        """The version number a ModelSpec names, itself or by label."""
+        """The version that a ModelSpec names by number or label."""
         if spec.WhichOneof("version_choice") == "version":
             return spec.version.value
         version = self.labels.get(spec.name, {}).get(spec.version_label)
@@ -57,7 +58,8 @@ class Registry:
     def status(self, spec):
         """The GetModelStatusResponse for a ModelSpec, newest version first.
 
-        NOT_FOUND where nothing is known of it.
+        Raises:
+          StatusError: NOT_FOUND for an unknown model or version.
         """
         response = get_model_status_pb2.GetModelStatusResponse()
         with self.changed:
@@ -82,7 +84,7 @@ class Registry:
         return response
 
     def forget_ended(self, name):
-        """Drops all but the newest few ended versions, so that a long life does not grow."""
+        """Drops all but the newest unloaded versions of a model, to bound memory."""
         with self.changed:
             known = self.models[name]
             ended = sorted(version for version, one in known.items() if one.state == State.END)

@@ -1,8 +1,7 @@
-"""A PredictRequest as checked arrays, and arrays as a PredictResponse.
+"""Conversion of PredictRequests to validated arrays, and of arrays to PredictResponses.
 
-The checks, their order, status codes and sentences are TensorFlow Serving's. Everything is refused
-before anything is allocated by the request's own numbers: a tensor of ten bytes may claim a shape
-of a terabyte.
+The checks, their order, status codes and messages are TensorFlow Serving's. Sizes are checked
+before memory is allocated: a tensor of ten bytes may claim a shape of a terabyte.
 """
 
 import dataclasses
@@ -17,8 +16,7 @@ from serving.status import failed_precondition, invalid_argument
 
 MAX_ROWS = 1024  # rows of one request, whatever the model; the client sends at most a few dozen
 
-# where a TensorProto lists values of the dtypes that signatures of avatars take, and how they lie
-# in memory
+# Dtype of an avatar input -> field of a TensorProto with its values, and their dtype in memory.
 _VALUE_FIELDS = {
     tf.float32: ("float_val", np.float32),
     tf.float16: ("half_val", np.uint16),
@@ -28,7 +26,7 @@ _VALUE_FIELDS = {
 
 @dataclasses.dataclass
 class Call:
-    """What a Predict call asks of a servable: alias -> checked array, and the wanted aliases."""
+    """A validated Predict call: inputs (alias -> array) and the requested output aliases."""
 
     signature_name: str
     inputs: dict
@@ -36,7 +34,7 @@ class Call:
 
 
 def model_name_of(request):
-    """The model's name; INVALID_ARGUMENT where the request names none."""
+    """The request's model name; raises INVALID_ARGUMENT if it has none."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     if not request.model_spec.name:
@@ -45,7 +43,19 @@ def model_name_of(request):
 
 
 def parse(servable, request, max_rows=MAX_ROWS):
-    """`request` as a `Call` on `servable`, or StatusError."""
+    """Validates a PredictRequest.
+
+    Args:
+      request: the PredictRequest.
+      servable: the Servable that it is for.
+      max_rows: largest allowed batch size.
+
+    Returns:
+      The Call.
+
+    Raises:
+      StatusError: as TensorFlow Serving.
+    """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
@@ -92,7 +102,7 @@ def _outputs(signature, request):
 
 
 def _array(alias, spec, proto, max_rows):
-    """The tensor proto as an array of the dtype and shape the signature states."""
+    """Converts a tensor proto to an array; its dtype and shape must match the signature."""
     try:
         dtype = tf.as_dtype(proto.dtype)
     except TypeError:

@@ -1,4 +1,4 @@
-"""The REST port: model status as JSON and the metrics page, at TensorFlow Serving's addresses.
+"""REST server for model status (JSON) and the metrics page, with TensorFlow Serving's URLs.
 
 `GET /v1/models/NAME`, `/v1/models/NAME/versions/V`, `/v1/models/NAME/labels/L`,
 `/monitoring/prometheus/metrics`.
@@ -21,7 +21,7 @@ _HTTP_CODES = {Code.NOT_FOUND: 404, Code.INVALID_ARGUMENT: 400}
 
 
 class RestServer:
-    """Listens on `port` (0: does nothing) while started; `metrics_path` None serves no metrics."""
+    """HTTP server on `port`; 0 disables it, and `metrics_path` None disables the metrics page."""
 
     def __init__(self, host, port, registry, metrics, metrics_path):
         self._registry, self._metrics, self._metrics_path = registry, metrics, metrics_path
@@ -44,7 +44,7 @@ class RestServer:
 
     def stop(self):
         if self._server:
-            if self._started:  # it would wait for a loop that never ran
+            if self._started:  # shutdown() would block if the loop had never run
                 self._server.shutdown()
             self._server.server_close()
 
@@ -88,4 +88,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format, *args):
-        """Says nothing: a scrape every few seconds is no news."""
+        """Logs nothing, since metrics are read every few seconds."""

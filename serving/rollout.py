@@ -1,12 +1,11 @@
-"""Rollout, rollback and retirement of versions on running servers: labels move only to what is
-loaded.
+"""Rollout, rollback and retirement of versions on running servers, without failing calls.
 
-Servers read `models.config` at their own pace, so every step is written to the file and then
-confirmed by asking all of them over gRPC: first the versions that labels will need are loaded, then
-the labels move, then the versions that no label needs are unloaded, and for a retirement the folder
-is removed last. A caller meets a working version at every moment. Nothing is assumed about what the
-servers did before: the same command completes an interrupted rollout, and mends a configuration
-that the servers refuse.
+Servers read `models.config` at their own intervals, so every step is written to the file and then
+confirmed by asking all servers over gRPC: first the versions that labels will need are loaded, then
+the labels move, then versions without a label are unloaded, and a retired version's folder is
+removed last. Callers reach a working version at all times. No previous state of the servers is
+assumed: the same command completes an interrupted rollout and repairs a configuration that the
+servers refuse.
 """
 
 import dataclasses
@@ -33,13 +32,13 @@ _LARGEST_ANSWER = 64 << 20  # bytes; the signatures of a model are a few kilobyt
 
 @dataclasses.dataclass(frozen=True)
 class ModelState:
-    """One model on one server.
+    """State of one model on one server.
 
     Attributes:
-      loaded: the versions that answer.
-      labels: label -> the version it points at, None where that version does not answer; unknown
+      loaded: the available versions.
+      labels: label -> the version it points at, None where that version is not available; unknown
         labels are absent.
-      failed: version -> why it did not load.
+      failed: version -> error message of its loading.
     """
 
     loaded: frozenset = frozenset()
@@ -74,8 +73,7 @@ class Servers:
             except grpc.RpcError as error:
                 raise InputError(
                     f"--server={address}: {error.code().name}: {error.details()}; every server "
-                    "must answer before a "
-                    "label may move"
+                    "must answer before a label may move"
                 ) from error
         return states
 
@@ -116,11 +114,13 @@ def _state(channel, name, labels):
 
 
 def _pointed_at(channel, name, label):
-    """(whether the server knows the label, the version it points at or None if that does not
-    answer).
+    """The version that a label points at on a server.
 
-    GetModelStatus ignores labels in TensorFlow Serving; the metadata of the labelled version name
-    its number.
+    It is read from the metadata of the labelled version, since TensorFlow Serving's GetModelStatus
+    ignores labels.
+
+    Returns:
+      (whether the server knows the label, its version or None if that is not available).
     """
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name, request.model_spec.version_label = name, label
@@ -137,16 +137,15 @@ def _pointed_at(channel, name, label):
 
 
 def next_step(wanted, states):
-    """What models.config may say of one model now, without being refused by any server or losing a
-    call.
+    """The next entry of one model in models.config that no server refuses and that loses no call.
 
     Args:
-      wanted: {label: version}, where the labels should end.
+      wanted: {label: version}, the target state.
       states: the ModelState on each server.
 
     Returns:
-      ({label: version}, the versions to load). A label that cannot go where it should stays where
-      it is; one that points at nothing loaded is left out until its version is loaded.
+      ({label: version}, the versions to load). A label that cannot move yet keeps its version; one
+      whose version is not loaded is omitted until it is.
     """
     loaded = frozenset.intersection(*(state.loaded for state in states))
     labels = {}
@@ -167,21 +166,21 @@ def _reached(wanted, states, retired):
 def roll_out(
     models_dir, addresses, promote=(), pin=None, retire=None, served_from="", wait_seconds=120.0
 ):
-    """Brings the servers to what the models folder, `promote`, `pin` and `retire` ask for.
+    """Brings the servers to the state that the models folder and the arguments define.
 
     Args:
       models_dir: the models folder, whose models.config all servers read.
       addresses: "host:port" of the servers.
-      promote, pin, retire: as `models_config.wanted_labels`. A retired version's folder is removed
-        at the end.
-      served_from: the models folder as the servers see it.
-      wait_seconds: how long the servers may take for all of it.
+      promote, pin, retire: as in `models_config.wanted_labels`. The folder of a retired version is
+        removed at the end.
+      served_from: path of the models folder on the servers.
+      wait_seconds: timeout in seconds for all steps.
 
     Returns:
-      One sentence for each model that is not there yet, empty when all is done.
+      One sentence per model that has not reached its state; empty when all have.
 
     Raises:
-      InputError: a mistake in the arguments, or a server that cannot be asked.
+      InputError: an invalid argument, or a server that does not answer.
     """
     retire = retire or {}
     models_config.names_in(models_dir)
@@ -216,7 +215,7 @@ def roll_out(
 
 
 def _failure(wanted, states):
-    """Why a wanted version does not load on some server; empty where all is well so far."""
+    """Why a wanted version does not load on some server; empty if none has failed."""
     for state in states:
         for version in set(wanted.values()) - state.loaded:
             if state.failed.get(version):
@@ -225,7 +224,7 @@ def _failure(wanted, states):
 
 
 def _left(name, wanted, states, retire):
-    """What has not happened yet for one model, as a sentence."""
+    """One sentence on a step that one model still lacks."""
     failure = _failure(wanted, states)
     if failure:
         return f"{name}: {failure}"
@@ -233,7 +232,6 @@ def _left(name, wanted, states, retire):
         if any(state.labels.get(label) != version for state in states):
             return (
                 f"{name}: {label} has not moved to version {version} on every server; if that "
-                "version does not load, "
-                "the server's log says why"
+                "version does not load, the server's log says why"
             )
     return f"{name}: version {retire[name]} is still loaded; its folder was left"

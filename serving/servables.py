@@ -1,9 +1,9 @@
-"""One loaded model version: its signatures and a thread-safe `run`.
+"""Loaded model version: its signatures and a thread-safe `run`.
 
-A SavedModel is loaded into a TensorFlow session, as TensorFlow Serving does it: outputs that nobody
-asked for are not computed, and closing the session gives its memory back (functions of
-`tf.saved_model.load` stay in the eager context for good, so a server that sees many versions would
-grow).
+A SavedModel is loaded into a TensorFlow session, as in TensorFlow Serving: outputs that are not
+requested are not computed, and closing the session frees its memory. (Functions of
+`tf.saved_model.load` are never freed from the eager context, so a server's memory would grow with
+every version.)
 """
 
 import contextlib
@@ -28,7 +28,7 @@ MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What one input must be: `dtype` and `shape` (None where free; None if unknown)."""
+    """Required `dtype` and `shape` of an input (None for a free size; None if all is unknown)."""
 
     tensor: str
     dtype: tf.DType
@@ -46,7 +46,7 @@ class Signature:
 class Servable:
     """Version `version` of model `name`, loaded from the SavedModel folder `path`.
 
-    Raises what TensorFlow raises where the folder is not a SavedModel.
+    TensorFlow's own exception is raised if the folder is not a SavedModel.
     """
 
     def __init__(self, name, version, path):
@@ -70,9 +70,18 @@ class Servable:
         self._lock = threading.Lock()
 
     def run(self, signature_name, inputs, outputs):
-        """`outputs` (aliases) of the signature for `inputs` (alias -> array), as alias -> array.
+        """Runs a signature.
 
-        Raises StatusError with TensorFlow's own code where an operation fails.
+        Args:
+          signature_name: name of the signature.
+          inputs: alias -> array.
+          outputs: aliases of the outputs to compute.
+
+        Returns:
+          {output alias: array}.
+
+        Raises:
+          StatusError: an operation failed; the code is TensorFlow's.
         """
         call = self._callable(signature_name, outputs)
         feeds = [inputs[alias] for alias in self.signatures[signature_name].inputs]
@@ -93,10 +102,7 @@ class Servable:
             return self._callables[key]
 
     def warmup_requests(self):
-        """The PredictRequests of the version's warm-up file, oldest first.
-
-        Empty where there is none.
-        """
+        """The PredictRequests of the version's warm-up file in order; empty if there is none."""
         file = pathlib.Path(self.path) / WARMUP_FILE
         if not file.is_file():
             return
@@ -107,14 +113,14 @@ class Servable:
                 yield log.predict_log.request
 
     def batching_parameters(self):
-        """The version's own BatchingParameters, or None where it states none."""
+        """The version's own BatchingParameters, or None if it has none."""
         file = pathlib.Path(self.path) / BATCHING_FILE
         if not file.is_file():
             return None
         return config_protos.parse_file(file, config_protos.BatchingParameters)
 
     def close(self):
-        """Gives the memory back. No `run` may be under way."""
+        """Frees the memory; no `run` may be in progress."""
         with self._lock:
             self._callables.clear()
         self._session.close()
@@ -123,8 +129,9 @@ class Servable:
 
 
 def _return_memory():
-    """Gives freed memory back to the system: graphs are full of cycles, and the C library keeps
-    what is freed.
+    """Returns freed memory to the system.
+
+    Graphs contain reference cycles, and the C library keeps freed memory.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it

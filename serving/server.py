@@ -1,14 +1,13 @@
-"""The embedded server: TensorFlow Serving's gRPC API in Python, for a laptop, CI and the
-quickstart.
+"""Embedded server: TensorFlow Serving's gRPC API in Python, for laptops, CI and the quickstart.
 
     server = AvatarServer(ServerOptions(models="avatars", port=0))
     server.start()            # loads what is there, then listens
     server.port
     server.stop(grace=10)     # drains, then unloads
 
-Same protos, model folders, config files and status codes as `tensorflow_model_server`, so clients
-and configuration work against either. It is a development default and stays small: no Classify,
-Regress or session service.
+It has the protos, model folders, config files and status codes of `tensorflow_model_server`, so
+that clients and configuration work with either. It is intended for development and omits the
+Classify, Regress and session services.
 """
 
 import concurrent.futures
@@ -32,14 +31,13 @@ from serving.rest import RestServer
 from serving.status import Code, StatusError, deadline_exceeded, invalid_argument, unavailable
 from tf_talkinghead.errors import InputError
 
-# Seconds for which a stopping server still answers, that it is unavailable. A call that reaches
-# gRPC's own server while it closes is CANCELLED, which no client tries again; those told so before
-# are in their backoff by then.
+# Seconds for which a stopping server still answers calls, with UNAVAILABLE, which clients retry. A
+# call that arrives while gRPC's own server closes is CANCELLED, which clients do not retry.
 FAREWELL = 0.3
 
 
 class AvatarServer:
-    """The server described by `options`. Its constructor checks them and raises InputError."""
+    """The server described by `options`; the constructor raises InputError for invalid ones."""
 
     def __init__(self, options: ServerOptions):
         self.options = options
@@ -76,7 +74,8 @@ class AvatarServer:
     def start(self):
         """Loads the models, then listens.
 
-        Raises InputError where the port is taken or the configuration is refused.
+        Raises:
+          InputError: the port is in use, or the configuration is refused.
         """
         options = self.options
         threads = options.grpc_max_threads or 4 * (os.cpu_count() or 1)
@@ -93,16 +92,15 @@ class AvatarServer:
         try:
             self.manager.reload(self._config, labels_follow=bool(options.models))
         except StatusError as error:
-            # one person's broken folder does not keep the others from being served
+            # A broken folder must not keep the other models from being served.
             if error.code != Code.UNKNOWN:
                 raise InputError(error.message) from error
             logging.error("%s", error.message)
         if options.exposed:
             logging.warning(
-                "listening on %s without TLS: whoever reaches this port can render every avatar, "
-                "and reload the "
-                "configuration; --ssl_config_file encrypts and, with client_verify, checks who "
-                "calls",
+                "listening on %s without TLS: anyone who reaches this port can render every avatar "
+                "and reload the configuration; --ssl_config_file encrypts and, with client_verify, "
+                "authenticates callers",
                 options.host,
             )
         self._grpc.start()
@@ -121,11 +119,13 @@ class AvatarServer:
             raise InputError(f"{address}: cannot listen there (is the port in use?)") from error
 
     def stop(self, grace=30.0):
-        """Refuses new calls as UNAVAILABLE, gives those under way `grace` seconds, then unloads
-        everything.
+        """Stops the server.
+
+        New calls are refused as UNAVAILABLE, those in progress have `grace` seconds to finish, then
+        all models are unloaded.
         """
         end = time.monotonic() + grace
-        with self._calls_lock:  # a call is counted or refused
+        with self._calls_lock:  # each call is either counted or refused
             self._stopping.set()
         self._health.enter_graceful_shutdown()
         if self._grpc is not None:
@@ -181,10 +181,19 @@ class AvatarServer:
     # -- calls -----------------------------------------------------------------------------------
 
     def predict(self, request, deadline=None, on_cancel=lambda callback: True):
-        """The PredictResponse, or StatusError. `deadline`: time.monotonic() seconds.
+        """Answers a PredictRequest.
 
-        `on_cancel(callback)` registers what to do when the caller goes, and is false if it has gone
-        already.
+        Args:
+          request: the PredictRequest.
+          deadline: time.monotonic() seconds, or None.
+          on_cancel: function that registers a callback for the caller's cancellation; it returns
+            False if the call has been cancelled already.
+
+        Returns:
+          The PredictResponse.
+
+        Raises:
+          StatusError: the request is refused or fails.
         """
         requests.model_name_of(request)
         with self._counted(), self.manager.use(request.model_spec) as loaded:
@@ -229,7 +238,7 @@ class AvatarServer:
         return task.wait()
 
     def _run(self, loaded, call, inputs):
-        """The outputs of one run of the model for `inputs`, which may be those of several calls."""
+        """Runs the model once for `inputs`, which may be those of several calls."""
         start = time.monotonic()
         outputs = loaded.servable.run(call.signature_name, inputs, call.outputs)
         took = 1e6 * (time.monotonic() - start)
@@ -237,7 +246,7 @@ class AvatarServer:
         return outputs
 
     def metadata(self, request):
-        """GetModelMetadataResponse, or StatusError."""
+        """Answers a GetModelMetadataRequest; raises StatusError where it is refused."""
         requests.model_name_of(request)
         if not request.metadata_field:
             raise invalid_argument(

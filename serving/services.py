@@ -1,6 +1,4 @@
-"""The gRPC services over an AvatarServer: each call's answer, or its
-StatusError as the call's status.
-"""
+"""gRPC services of an AvatarServer; a StatusError becomes the status of the call."""
 
 import time
 
@@ -47,7 +45,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         try:
             response = self._server.predict(request, deadline, context.add_callback)
         except StatusError as error:
-            # a name nobody serves is the caller's invention: it gets no line of its own
+            # Unknown model names come from callers and must not create new metric lines.
             known = error.code != Code.NOT_FOUND
             metrics.requests.add(name if known else "", error.code.name)
             context.abort(error.code, error.message)

@@ -1,7 +1,6 @@
-"""The error a call ends with: TensorFlow Serving's status code and sentence.
+"""Status errors of the embedded server, with TensorFlow Serving's codes and messages.
 
-Every refusal of the embedded server is one `StatusError`; `server.py`
-turns it into the gRPC status.
+Every refused call raises a `StatusError`; `services.py` converts it to the gRPC status.
 """
 
 import grpc
@@ -11,12 +10,12 @@ Code = grpc.StatusCode
 _CODES = {code.value[0]: code for code in Code}
 
 
-# characters; the sentence travels as a header, of which gRPC takes 8 KB, and may quote the caller
+# Characters. The message is sent as a header, which gRPC limits to 8 KB, and may quote the request.
 MAX_MESSAGE = 1000
 
 
 class StatusError(Exception):
-    """`code` (grpc.StatusCode) and a sentence for the caller."""
+    """An error with a `code` (grpc.StatusCode) and a message for the caller."""
 
     def __init__(self, code, message):
         message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 3] + "..."
@@ -46,6 +45,6 @@ def deadline_exceeded(message):
 
 
 def from_tensorflow(error: tf.errors.OpError):
-    """The same code a C++ server would answer with: TensorFlow's numbers are gRPC's."""
+    """The StatusError of a TensorFlow error; TensorFlow's codes are gRPC's."""
     first_line = (error.message or "").partition("\n")[0]  # the rest is the graph's own trace
     return StatusError(_CODES.get(error.error_code, Code.UNKNOWN), first_line)

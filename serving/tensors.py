@@ -1,8 +1,8 @@
-"""numpy arrays to TensorFlow's TensorProto and back, without TensorFlow.
+"""Conversion between numpy arrays and TensorFlow's TensorProto, without TensorFlow.
 
-A tensor's values stand either in a field of their type (`float_val`, `string_val`, ...) or packed
-in `tensor_content`; servers send both forms (`tensorflow_model_server
---enable_serialization_as_tensor_content` the second), so both are read.
+A tensor's values are stored either in a field of their type (`float_val`, `string_val`, ...) or
+packed in `tensor_content`. Both forms are read, since servers send both (`tensorflow_model_server
+--enable_serialization_as_tensor_content` the second).
 """
 
 import math
@@ -32,10 +32,10 @@ _DATA_TYPES = {dtype: number for number, (dtype, _) in _NUMBERS.items()}
 
 
 def to_proto(array):
-    """The TensorProto of an array of numbers or of bytes objects, any shape.
+    """Converts an array of numbers or bytes objects, of any shape, to a TensorProto.
 
     Raises:
-      InputError: a dtype that TensorFlow has no number for here, such as complex ones.
+      InputError: an unsupported dtype, for example a complex one.
     """
     array = np.asarray(array)
     proto = TensorProto()
@@ -57,9 +57,9 @@ def to_proto(array):
 
 
 def to_array(proto):
-    """The array of a TensorProto, of this module's class or a generated one.
+    """Converts a TensorProto (this project's class or TensorFlow's) to an array.
 
-    Strings as bytes objects.
+    Strings become bytes objects.
 
     Raises:
       InputError: an unknown dtype, or a content that does not fit the shape.

@@ -1,4 +1,4 @@
-"""Which versions of a model should be loaded: TensorFlow Serving's version policy over a folder."""
+"""Version policy: the versions in a folder to load, as in TensorFlow Serving."""
 
 import os
 
@@ -8,12 +8,12 @@ PLATFORM = "tensorflow"
 
 
 def versions_on_disk(base_path):
-    """version -> path of every folder under `base_path` whose name is a plain integer.
+    """Finds the folders under `base_path` whose name is a plain integer.
 
-    Empty where it is absent.
+    A version that is being published has a name that begins with "." and is ignored.
 
-    A version being published lies beside the others under a name beginning
-    with "." and is not seen.
+    Returns:
+      {version: path}; empty if `base_path` does not exist.
     """
     found = {}
     try:
@@ -27,9 +27,7 @@ def versions_on_disk(base_path):
 
 
 def aspired_versions(policy, on_disk):
-    """The versions of `on_disk` that a ServableVersionPolicy asks for: the newest
-    one where it names nothing.
-    """
+    """The versions of `on_disk` that a ServableVersionPolicy selects; by default the newest."""
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":
         return set(on_disk)
@@ -40,7 +38,7 @@ def aspired_versions(policy, on_disk):
 
 
 def check_config(config):
-    """INVALID_ARGUMENT for a ModelServerConfig that TensorFlow Serving refuses."""
+    """Raises INVALID_ARGUMENT for a ModelServerConfig that TensorFlow Serving refuses."""
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
