@@ -259,7 +259,7 @@ RECEIVERS = {
     "losses": ({"weights", "losses"}, {"config": ("training/content_loss",)}),
     "meta": ({"meta"}, {}),
     "data.augment": ({"augment"}, {"config": ("data/augment",)}),
-    "data": ({"data"}, {"config": ("data/episodes",)}),
+    "data": ({"data"}, {"config": ("data/episodes", "data/guided_episodes")}),
     "preparation": ({"preparation"}, {"config": ("data/clip_worker", "data/prepare", "faces")}),
     "personalize": ({"personalize"}, {"config": ("personalization",)}),
     "export": ({"export"}, {"config": ("export/saved_model",)}),
