@@ -33,7 +33,7 @@ _SHOTS = flags.DEFINE_list(
     "shots", [str(T) for T in _DEFAULT.shots], "Numbers of images T to personalize with."
 )
 _MODE = flags.DEFINE_string(
-    "mode", "all", "all, or some of nearest,warp,feed_forward,vector,fine_tune."
+    "mode", "all", "all, or some of nearest,warp,warp_aligned,feed_forward,vector,fine_tune."
 )
 _PEOPLE = flags.DEFINE_list("people", None, "Names of the people to evaluate; default: all.")
 _LIMIT = flags.DEFINE_integer("limit", None, "Maximum number of people.", lower_bound=1)

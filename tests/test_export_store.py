@@ -37,6 +37,20 @@ def test_versions_count_up_and_prune_keeps_the_newest(tmp_path):
     assert not list(tmp_path.glob(".deleted-*")) and not list(tmp_path.glob(".publishing-*"))
 
 
+def test_pruning_spares_the_versions_that_models_config_names(tmp_path):
+    """`stable` may point at an old version: without it the server would unload what it serves."""
+    for i in range(5):
+        store.publish(tmp_path, "ann", _write(str(i)))
+    (tmp_path / store.CONFIG_FILE).write_text(
+        'model_config_list { config { name: "ann" base_path: "/m/ann" '
+        "model_version_policy { specific { versions: 2 versions: 5 } } "
+        'version_labels { key: "stable" value: 2 } } config { name: "bob" base_path: "/m/bob" '
+        "model_version_policy { specific { versions: 3 } } } }"
+    )
+    assert store.prune(tmp_path, "ann", keep=1) == [1, 3, 4]
+    assert store.versions(tmp_path, "ann") == [2, 5]
+
+
 def test_a_number_is_never_given_twice(tmp_path):
     """Whoever still holds version 2 must not find other content under its number."""
     for text in "ab":

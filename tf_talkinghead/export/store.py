@@ -164,12 +164,16 @@ def publish(
 
 
 def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
-    """Removes all but the newest `keep` versions; returns the removed numbers, oldest first."""
+    """Removes all but the newest `keep` versions; returns the removed numbers, oldest first.
+
+    A version that models.config names, such as the one `stable` points at, stays.
+    """
     if keep < 1:
         raise InputError(f"--keep_versions={keep}: expected 1 or more; --delete removes a person")
     root = pathlib.Path(models)
     with versions_lock(root, person):
-        removed = versions(root, person)[:-keep]
+        named = _versions_in_config(root, person)
+        removed = [version for version in versions(root, person)[:-keep] if version not in named]
         for version in removed:
             _remove(root, person, root / person / str(version))
     return removed
@@ -229,18 +233,12 @@ def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
 def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
     """Removes `person` from <models>/models.config; whether there was an entry."""
     from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
 
     path = pathlib.Path(models) / CONFIG_FILE
     if not path.exists():
         return False
     with lock(models, CONFIG_FILE, wait=True):
-        try:
-            config = text_format.Parse(
-                path.read_text(), model_server_config_pb2.ModelServerConfig()
-            )
-        except text_format.ParseError as error:
-            raise InputError(f"{path}: not a TensorFlow Serving model config ({error})") from error
+        config = _read_config(path)
         entries = config.model_config_list.config
         kept = [entry for entry in entries if entry.name != person]
         if len(kept) == len(entries):
@@ -249,6 +247,29 @@ def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
         entries.extend(kept)
         write_atomically(path, text_format.MessageToString(config).encode())
     return True
+
+
+def _read_config(path):
+    """The ModelServerConfig of a models.config; InputError where it is none."""
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    try:
+        return text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise InputError(f"{path}: not a TensorFlow Serving model config ({error})") from error
+
+
+def _versions_in_config(root, person):
+    """The versions of `person` that models.config says to load or gives a label."""
+    path = root / CONFIG_FILE
+    if not path.exists():
+        return set()
+    named = set()
+    for entry in _read_config(path).model_config_list.config:
+        if entry.name == person:
+            named |= {*entry.model_version_policy.specific.versions, *entry.version_labels.values()}
+    return named
 
 
 def _recorded(path):

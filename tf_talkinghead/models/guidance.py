@@ -22,11 +22,12 @@ import tensorflow as tf
 LANDMARKS, PUPILS = 68, 2
 BLENDED = 2  # sources that share a frame
 STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
-# two sources are blended where their distances differ by less than this share of the nearer one
+# Weight of the plain squared distance beside the aligned one, see `distances`.
 _PLACE = 0.05
+# Two sources are blended where their distances differ by less than this share of the nearer one.
 _BLEND_WITHIN = 0.15
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
-# the spline's smoothing: closed lips in one picture and open ones in the other cannot both be met
+# The spline's smoothing: closed lips in one picture and open ones in the other cannot both be met.
 STIFFNESS = 2e-5
 _GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
 

@@ -39,15 +39,13 @@ class Facts:
 
     images: int | None = None  # T
     steps: int | None = None  # generator updates behind these weights
-    loss_before: float | None = (
-        None  # mean content loss on the images trained on; none without training
-    )
+    # Mean content loss on the images trained on; none without training.
+    loss_before: float | None = None
     loss_after: float | None = None
     face_similarity: float | None = None  # centred cosine of renders to the images, -1 to 1
     seconds: float | None = None  # of personalising
-    tradeoff: list[dict] = dataclasses.field(
-        default_factory=list
-    )  # scores by step, see progress.py
+    # Scores by step, see progress.py.
+    tradeoff: list[dict] = dataclasses.field(default_factory=list)
     trained_weights_sha256: str | None = None  # of the weights file it was made from
     trained_on: str | None = None  # name of the run or of the shipped weights
     inputs_sha256: list[str] = dataclasses.field(default_factory=list)  # of the files given
