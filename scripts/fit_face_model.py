@@ -14,7 +14,7 @@ from tf_talkinghead.driving import face_model
 from tf_talkinghead.errors import InputError
 
 _DATA = flags.DEFINE_string("data", None, "Folder of the prepared dataset.")
-_OUTPUT = flags.DEFINE_string("output", str(face_model.PATH), "File to write.")
+_OUTPUT = flags.DEFINE_string("output", None, "File to write; by default the shipped one.")
 flags.mark_flag_as_required("data")
 
 
@@ -41,8 +41,8 @@ def main(argv):
         f"68 landmarks and pupils of {frames} frames of {len(clips)} clips of {len(people)} people"
     )
     model = fit_face_model(clips, made_of)
-    files.write_atomically(_OUTPUT.value, face_model.to_json(model).encode())
-    print(f"{_OUTPUT.value}: {made_of}")
+    files.write_atomically((_OUTPUT.value or face_model.PATH), face_model.to_json(model).encode())
+    print(f"{(_OUTPUT.value or face_model.PATH)}: {made_of}")
     for name in face_model.NAMES:
         low, high = model.ranges[name]
         print(f"{name:12} {low:8.3f} to {high:7.3f}")
