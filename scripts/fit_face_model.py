@@ -41,8 +41,9 @@ def main(argv):
         f"68 landmarks and pupils of {frames} frames of {len(clips)} clips of {len(people)} people"
     )
     model = fit_face_model(clips, made_of)
-    files.write_atomically((_OUTPUT.value or face_model.PATH), face_model.to_json(model).encode())
-    print(f"{(_OUTPUT.value or face_model.PATH)}: {made_of}")
+    path = _OUTPUT.value or face_model.PATH
+    files.write_atomically(path, face_model.to_json(model).encode())
+    print(f"{path}: {made_of}")
     for name in face_model.NAMES:
         low, high = model.ranges[name]
         print(f"{name:12} {low:8.3f} to {high:7.3f}")
