@@ -163,11 +163,16 @@ def test_fine_tuning_with_d_against_without(run, dataset):
     for name, changes in {
         "feed_forward": {"mode": "feed_forward"},
         "without D": {**TUNING, "adversarial_from": 1.0},
+        "with D, w' = w_0 alone": {**TUNING, "adversarial_from": 0.0},
         "with D, w' = w_0 + e_NEW": {**TUNING, "adversarial_from": 0.0},
     }.items():
         config = dataclasses.replace(trained.config.personalize, **changes)
         for (images, landmarks), (real, points) in list(people(dataset).values())[:TUNED]:
-            avatar = personalize(trained, images, landmarks, config, progress=False)
+            start = trained
+            if name.endswith("alone"):  # the part that e_NEW brings is taken off beforehand
+                e_new = embed(trained.embedder, images, landmarks).numpy()
+                start = dataclasses.replace(trained, w_0=trained.w_0 - e_new)
+            avatar = personalize(start, images, landmarks, config, progress=False)
             made = render(avatar, points)
             scores = (
                 float(np.mean(metrics.ssim(real, made))),
