@@ -114,6 +114,21 @@ def test_shares_are_continuous_along_a_way_past_all_sources():
     assert (weight.argmax(1)[[0, -1]] == [0, 3]).all() and len(set(weight.argmax(1))) >= 3
 
 
+def _blended(first, second, between):
+    """Share of the way `between` two sources on which both are seen."""
+    shares = guidance.choose(points(*between), points(first, second))[1].numpy()
+    return (shares[:, 1] > 0.05).mean()
+
+
+def test_sources_with_other_lids_or_lips_are_blended_on_a_short_way_only():
+    steps = np.linspace(0.0, 1.0, 401)
+    for amounts in ((1.0, 0.0), (0.0, 1.0)):  # lids, mouth
+        faces = [expressed(COLLINS, *(s * np.array(amounts)), 0.0) for s in steps]
+        assert 0.0 < _blended(faces[0], faces[-1], faces) < 0.05
+    faces = [turned(COLLINS, yaw=8.0 * s - 4.0) for s in steps]
+    assert _blended(faces[0], faces[-1], faces) > 0.08
+
+
 def test_only_the_allowed_sources_are_chosen():
     sources = points(turned(COLLINS, yaw=20.0), COLLINS)[None]
     rows, shares = guidance.choose(points(COLLINS), sources, tf.constant([1]))

@@ -65,6 +65,20 @@ def test_shapes_and_the_same_numbers_from_any_step(folder):
     assert set(sources) == {1, 2}
 
 
+def test_a_near_pair_has_a_context_frame_near_its_target(folder):
+    config = replace(TINY, {"data.hard_pairs": 0.0, "data.near_pairs": 1.0, "data.still_share": 0})
+    pairs = rows(_batches(folder, config, 16), b"clip")
+    apart = np.array(
+        [
+            np.abs(mouth_opening(p["context_landmarks"]) - mouth_opening(p["landmarks"]))
+            for p in pairs
+        ]
+    )
+    span = np.ptp(mouth_opening(_record("clip", 40).landmarks))
+    # the nearest of 12 of the 39 others is about 39 / 13 / 2 frames away, a random one 13
+    assert np.mean(apart[:, 0]) < 0.1 * span < 0.25 * span < np.mean(apart[:, 1])
+
+
 def test_the_context_of_a_hard_pair_is_at_the_other_end(folder):
     # Mouth and lids run with the frame's number; the third measure, yaw, does not change:
     # any order is right there.

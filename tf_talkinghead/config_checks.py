@@ -73,6 +73,7 @@ RANGES = {
     "preparation.min_face_size": _COUNT,
     "preparation.detect_every": _COUNT,
     "data.hard_pairs": _SHARE,
+    "data.near_pairs": _SHARE,
     "data.still_share": _SHARE,
     "data.gaze_dropout": _SHARE,
     "data.augment.colour": _SHARE,

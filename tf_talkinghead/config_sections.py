@@ -150,6 +150,8 @@ class EpisodeConfig(_Section):
     short_clips: str = "repeat"
     # share of episodes whose context differs most from the target: mouth, eyes, turn; ours
     hard_pairs: float = 0.0
+    # share of episodes one of whose context frames is near the target; ours
+    near_pairs: float = 0.0
     # share of episodes of clips of one frame; 0: as many as there are; ours
     still_share: float = 0.0
     gaze_dropout: float = 0.0  # share of episodes in which pupils count as unknown; ours

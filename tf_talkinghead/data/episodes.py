@@ -210,7 +210,7 @@ def read_episode(dataset: Dataset, episode: Episode, size: int):
     record, draws = dataset.read(episode.entry), episode.guided
     frames = episode.frames
     if draws:
-        frames = guided_episodes.hard_frames(draws, frames, record.landmarks)
+        frames = guided_episodes.chosen_frames(draws, frames, record.landmarks)
     decoded = {}
     for position in set(frames.tolist()):
         image = episode.variation.image(records.decode_frame(record.frames[position]))

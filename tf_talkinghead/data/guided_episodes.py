@@ -1,4 +1,5 @@
-"""What an episode of a guided generator adds to the paper's: hard pairs, pupils, moving photos.
+"""What an episode of a guided generator adds to the paper's: hard and near pairs, pupils, moving
+photos.
 
 The draws are made with the episode, before its record is read; they are applied to the record's
 frames afterwards.
@@ -20,6 +21,9 @@ _MEASURES = (mouth_opening, eye_opening, lambda points: head_angles(points)[...,
 # Shares of a clip's frames, in the order of the measure, from which a hard pair's target and its
 # context are drawn: from opposite ends.
 _TARGET_SHARE, _CONTEXT_SHARE = 0.1, 0.35
+# A near pair's first context frame is the nearest to the target of so many random frames: what an
+# avatar of that many photos has at hand.
+_NEAR_OF = 12
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,15 @@ class GuidedDraws:
 
     sources: how many context frames may serve as photos: the first so many, 1 to K. window:
     float32 [2] in 0..1, the place of the part that D scores. hard: index of the measure that makes
-    this pair a hard one, or -1. seed: for the draws that depend on the clip's landmarks. gaze:
-    whether pupils are given. motion: float64 [still_motion.DRAWS], standard normal, the synthetic
-    motion of a photo.
+    this pair a hard one, or -1. near: whether it is a near one. seed: for the draws that depend on
+    the clip's landmarks. gaze: whether pupils are given. motion: float64 [still_motion.DRAWS],
+    standard normal, the synthetic motion of a photo.
     """
 
     sources: int
     window: np.ndarray
     hard: int
+    near: bool
     seed: int
     gaze: bool
     motion: np.ndarray
@@ -43,21 +48,23 @@ class GuidedDraws:
 
 def draw(random: np.random.Generator, config: EpisodeConfig, shots: int) -> GuidedDraws:
     """The draws of one episode with `shots` context frames."""
-    hard = int(random.integers(len(_MEASURES)))
+    hard, kind = int(random.integers(len(_MEASURES))), random.random()
     return GuidedDraws(
         sources=int(random.integers(1, shots + 1)),
         window=np.float32(random.random(2)),
-        hard=hard if random.random() < config.hard_pairs else -1,
+        hard=hard if kind < config.hard_pairs else -1,
+        near=config.hard_pairs <= kind < config.hard_pairs + config.near_pairs,
         seed=int(random.integers(2**31)),
         gaze=random.random() >= config.gaze_dropout,
         motion=random.standard_normal(still_motion.DRAWS),
     )
 
 
-def hard_frames(draws: GuidedDraws, frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The frames of a hard pair, or `frames` where the pair is not hard or the clip too short.
+def chosen_frames(draws: GuidedDraws, frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The frames of a hard or near pair, or `frames` where it is neither or the clip too short.
 
-    The target is extreme in one measure, and the context frames are at its other end.
+    The target of a hard pair is extreme in one measure, and the context frames are at its other
+    end. In a near pair the first context frame is near the target.
 
     Args:
       frames: int [K + 1], positions in the clip, the target last.
@@ -67,9 +74,14 @@ def hard_frames(draws: GuidedDraws, frames: np.ndarray, landmarks: np.ndarray) -
       int [K + 1], the target last.
     """
     count, shots = len(landmarks), len(frames) - 1
+    random = np.random.default_rng(draws.seed)
+    if draws.near and count > _NEAR_OF:
+        others = np.setdiff1d(np.arange(count), frames[-1])
+        offered = random.choice(others, _NEAR_OF, replace=False)
+        apart = np.square(landmarks[offered] - landmarks[frames[-1]]).sum((1, 2))
+        return np.append(offered[apart.argmin()], frames[1:])
     if draws.hard < 0 or count * _CONTEXT_SHARE < shots:
         return frames
-    random = np.random.default_rng(draws.seed)
     order = np.argsort(_MEASURES[draws.hard](landmarks))
     if random.random() < 0.5:
         order = order[::-1]

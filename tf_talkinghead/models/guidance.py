@@ -26,6 +26,10 @@ STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its 
 _PLACE = 0.05
 # Two sources are blended where their distances differ by less than this share of the nearer one.
 _BLEND_WITHIN = 0.15
+# Sources whose eyes or lips differ in opening by this, in eye distances, are hardly blended: an
+# open eye would show through a shut one. The points above and below each gap: eyes, eyes, lips.
+_GAPS_APART = np.array([0.03, 0.03, 0.05], np.float32)
+_OPENINGS = ((37, 38, 43, 44, 61, 62, 63), (41, 40, 47, 46, 67, 66, 65))
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
 # The spline's smoothing: closed lips in one picture and open ones in the other cannot both be met.
 STIFFNESS = 2e-5
@@ -96,7 +100,7 @@ def choose(landmarks, source_landmarks, allowed=None):
 
     The nearest source has the frame to itself unless the second is almost as near. The share of the
     second is one half where both are equally near and falls to 0 at `_BLEND_WITHIN`, and before a
-    third comes as near as the second.
+    third comes as near as the second. Two sources with other lids or lips are blended less.
 
     Args:
       landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
@@ -113,9 +117,25 @@ def choose(landmarks, source_landmarks, allowed=None):
     far = tf.pad(far, [[0, 0], [0, spare]], constant_values=1e6)
     nearest, rows = tf.math.top_k(-far, BLENDED + 1)
     first, second, third = tf.unstack(-nearest, BLENDED + 1, axis=1)
-    reach = tf.minimum(_BLEND_WITHIN * first + _CLOSE, third - first)
+    rows = tf.minimum(rows[:, :BLENDED], count - 1)
+    reach = _BLEND_WITHIN * first + _CLOSE
+    reach = tf.minimum(reach * _blendable(source_landmarks, rows), third - first)
     share = 0.5 * tf.nn.relu(1.0 - (second - first) / tf.maximum(reach, 1e-6))
-    return tf.minimum(rows[:, :BLENDED], count - 1), tf.stack([1.0 - share, share], -1)
+    return rows, tf.stack([1.0 - share, share], -1)
+
+
+def _blendable(source_landmarks, rows):
+    """[B], 1 where the two sources' lids and lips are equally open; less, but not 0, where they
+    differ: what is left is a quick dissolve, not a jump.
+    """
+    upper, lower = (tf.gather(source_landmarks, points, axis=-2) for points in _OPENINGS)
+    eyes = tf.reduce_mean(source_landmarks[..., 42:48, :], -2)
+    eyes -= tf.reduce_mean(source_landmarks[..., 36:42, :], -2)
+    gaps = tf.norm(upper - lower, axis=-1) / (tf.norm(eyes, axis=-1, keepdims=True) + 1e-3)
+    gaps = tf.stack([tf.reduce_mean(part, -1) for part in tf.split(gaps, [2, 2, 3], -1)], -1)
+    gaps = tf.gather(gaps, rows, batch_dims=gaps.shape.rank - 2)  # [B, 2, 3]
+    apart = (gaps[:, 0] - gaps[:, 1]) / _GAPS_APART
+    return 0.15 + 0.85 * tf.exp(-tf.reduce_sum(tf.square(apart), -1))
 
 
 def control_points(landmarks):
