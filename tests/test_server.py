@@ -8,7 +8,6 @@ import shutil
 import socket
 import sys
 import threading
-import time
 
 import grpc
 import numpy as np
@@ -92,11 +91,17 @@ def test_the_deadline_is_honoured_and_what_nobody_waits_for_is_not_run(models, o
         late = request_for("anna", {"landmarks": landmarks(0.3)})
         assert code_of(stub.Predict, late, timeout=0.2) == Code.DEADLINE_EXCEEDED
         gone = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.4)}), timeout=30)
-        wait_until(
-            lambda: any(batch for q in server._scheduler._queues.values() for batch in q.batches)
-        )
+        waiting = lambda: [
+            task
+            for queue in server._scheduler._queues.values()
+            for batch in queue.batches
+            for task in batch
+            if np.allclose(task.inputs["landmarks"], landmarks(0.4))
+        ]
+        wait_until(waiting)
+        (task,) = waiting()
         gone.cancel()
-        time.sleep(0.2)
+        wait_until(lambda: task.dropped)
         good = stub.Predict.future(request_for("anna", {"landmarks": landmarks(0.6)}), timeout=30)
         gate.open.set()
         assert len(good.result().outputs) == 2
