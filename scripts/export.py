@@ -1,6 +1,7 @@
 """Publishes a new version of an avatar or the avatar bank, or removes a person.
 
     python -m scripts.export --models=avatars --person=ann --dtype=float16
+    python -m scripts.export --models=avatars --person=ann --size=512
     python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
     python -m scripts.export --models=avatars --delete=ann
 
@@ -29,6 +30,12 @@ flags.DEFINE_bool(
     "Compute convolutions in bfloat16: faster on some CPUs, errors of a few grey levels; default: "
     "as personalized (--person) or the run's (--bank).",
 )
+flags.DEFINE_integer(
+    "size",
+    None,
+    "Pixels of the frames: 256, or 512 for guided avatars, which takes no training; default: as "
+    "before (256 at first). Frames are as sharp as the photos: the card names their size.",
+)
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir given to scripts.personalize.")
 flags.DEFINE_bool(
@@ -54,6 +61,8 @@ def main(argv):
     chosen = [bool(FLAGS.person), FLAGS.bank, bool(FLAGS.delete)]
     if sum(chosen) != 1:
         raise InputError("say one of --person=NAME, --bank and --delete=NAME")
+    if FLAGS.size is not None and not FLAGS.person:
+        raise InputError("--size goes with --person")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
             '--bank needs --weights: "demo", or the run directory its people were made with'
@@ -79,7 +88,7 @@ def main(argv):
         print(f"{bank.version}: published with {len(bank.people)} people: {members}")
     else:
         version = workflow.publish_again(
-            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options
+            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, size=FLAGS.size, **options
         )
         print(f"{version}: published")
 

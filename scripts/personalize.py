@@ -2,16 +2,21 @@
 
     python -m scripts.personalize --weights=demo --person=ann --models=avatars \\
         --images=photos/ann,clip.mp4
+    python -m scripts.personalize --weights=guided --models=avatars --refresh=all
 
 The new version of <models>/<person>/ is published atomically at the end. <models>/.work/<person>/
 holds preview.png, preview.mp4 and the input of `scripts.export`. After an interruption the same
 command continues. Settings without a flag are those of the run's config.json.
+
+--refresh makes avatars anew with other weights, from the crops kept in their work folders; those
+made with these weights already are left as they are.
 """
 
 from absl import flags
 
 from scripts import command
 from tf_talkinghead.config_checks import CHOICES
+from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -21,11 +26,12 @@ flags.DEFINE_string(
     "(RUN/checkpoints/step-...).",
     required=True,
 )
-flags.DEFINE_string(
-    "person", None, "Name of the avatar, its folder and served model.", required=True
-)
+flags.DEFINE_string("person", None, "Name of the avatar, its folder and served model.")
 flags.DEFINE_multi_string(
-    "images", None, "Photos, videos or folders of them; comma-separated or repeated.", required=True
+    "images", None, "Photos, videos or folders of them; comma-separated or repeated."
+)
+flags.DEFINE_string(
+    "refresh", None, "Make this person's avatar, or all, anew with --weights from the kept crops."
 )
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_integer(
@@ -63,6 +69,24 @@ flags.DEFINE_bool(
 
 def main(argv):
     command.no_arguments(argv)
+    settings = {
+        "mode": FLAGS.mode,
+        "steps": FLAGS.steps,
+        "keep_versions": FLAGS.keep_versions,
+        "work_dir": FLAGS.work_dir,
+        "dtype": FLAGS.dtype,
+        "vgg19_weights": FLAGS.vgg19_weights,
+        "vggface_weights": FLAGS.vggface_weights,
+    }
+    if FLAGS.refresh:
+        if FLAGS.person or FLAGS.images or FLAGS.shots or FLAGS.force:
+            raise InputError(
+                "--refresh uses the crops kept: without --person, --images, --shots and --force"
+            )
+        _refresh(settings)
+        return
+    if not FLAGS.person or not FLAGS.images:
+        raise InputError("say --person=NAME and --images=FILES, or --refresh=NAME (or all)")
     images = [path for item in FLAGS.images for path in item.split(",") if path]
 
     command.load("tensorflow")
@@ -74,15 +98,30 @@ def main(argv):
         images,
         FLAGS.models,
         shots=FLAGS.shots,
-        mode=FLAGS.mode,
-        steps=FLAGS.steps,
-        keep_versions=FLAGS.keep_versions,
-        work_dir=FLAGS.work_dir,
-        dtype=FLAGS.dtype,
         force=FLAGS.force,
-        vgg19_weights=FLAGS.vgg19_weights,
-        vggface_weights=FLAGS.vggface_weights,
+        **settings,
     )
+    _report(FLAGS.person, made)
+
+
+def _refresh(settings):
+    command.load("tensorflow")
+    from tf_talkinghead.export import refresh
+
+    people = [FLAGS.refresh]
+    if FLAGS.refresh == "all":
+        people = refresh.kept_people(FLAGS.models)
+        if not people:
+            raise InputError(f"--refresh=all: no avatars with kept crops in {FLAGS.models}")
+    for person in people:
+        made = refresh.refresh_person(FLAGS.weights, person, FLAGS.models, **settings)
+        if made is None:
+            print(f"{person}: made with these weights already")
+        else:
+            _report(person, made)
+
+
+def _report(person, made):
     for scores in made.avatar.history:
         error = scores["landmark_error"]
         error = "no face found" if error is None else f"{100 * error:.1f} % of the eye distance"
@@ -92,7 +131,7 @@ def main(argv):
             f"face similarity {scores['face_similarity']:.2f}, landmark error {error}"
         )
     if made.in_bank:
-        print(f"{FLAGS.person} is in the bank too")
+        print(f"{person} is in the bank too")
     if made.pruned:
         print(f"removed versions {', '.join(map(str, made.pruned))}")
     print("\n".join(f"{path}" for path in made.previews))

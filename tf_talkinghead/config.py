@@ -73,6 +73,7 @@ class Config:
     def __post_init__(self):
         fine_tuning = self.personalize.losses(self.losses)
         found = config_checks.picture_problem(self.model, self.losses, fine_tuning)
+        found = found or config_checks.export_size_problem(self.model, self.export)
         if self.preset not in PRESETS:
             found = f"preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}"
         if found:

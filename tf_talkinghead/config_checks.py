@@ -107,6 +107,7 @@ RANGES = {
     "export.batch_timeout_micros": _ANY_COUNT,
     "export.jpeg_quality": (1, 100),
     "export.sources": _COUNT,
+    "export.size": _ANY_COUNT,
     "evaluation.shots": _COUNT,
     "evaluation.holdout": _COUNT,
     "evaluation.gap": _ANY_COUNT,
@@ -170,6 +171,16 @@ def picture_problem(model, *all_losses):
                 f"model.image_size {size} gives {close_up}; set parts or structure to 0 (in losses "
                 f"and personalize), or image_size to {SSIM_WINDOW * CLOSE_UP_SHARE} or more"
             )
+    return None
+
+
+def export_size_problem(model, export):
+    """What is wrong with the size of the frames to export, or None."""
+    own = model.image_size
+    sizes = (own, 2 * own) if model.generator == "guided" else (own,)
+    if export.size and export.size not in sizes:
+        more = "" if len(sizes) > 1 else "; only guided weights render at twice their size"
+        return f"export.size: expected {' or '.join(map(str, sizes))}, got {export.size}{more}"
     return None
 
 

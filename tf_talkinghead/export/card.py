@@ -44,7 +44,7 @@ def make_card(
         "person": person,
         "mode": mode,
         "preset": config.preset,
-        "resolution": config.model.image_size,
+        "resolution": config.export.size or config.model.image_size,
         "adain_size": adain_size(config.model),
         "max_batch_size": config.export.max_batch_size,
         "images": facts.get("images"),
@@ -76,6 +76,15 @@ def precision(dtype: str, bfloat16_compute: bool) -> dict[str, str]:
     return {
         "stored_dtype": dtype,
         "compute_dtype": "bfloat16" if bfloat16_compute else "float32",
+    }
+
+
+def photographs(photos) -> dict[str, int | str]:
+    """The card's entries on the photos a guided avatar carries: how many, and their true size."""
+    return {
+        "photos": len(photos),
+        "photo_pixels": photos.images.shape[1],
+        "photo_notice": "This avatar contains photographs of the person.",
     }
 
 

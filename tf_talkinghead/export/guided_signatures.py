@@ -10,11 +10,13 @@ NaN in rows 68 and 69 alone means "as in the photo". A row that is no face near 
 finite elsewhere, is rendered from the reference landmarks with ok false.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.export.signatures import ServedGenerator, describe_signature, signature
-from tf_talkinghead.personalization.photos import Photos, shrunk_photos
+from tf_talkinghead.personalization.photos import Photos, resized_photos
 from tf_talkinghead.personalization.rendering import has_face, render_guided
 
 LANDMARKS, POINTS = 68, 70
@@ -24,16 +26,20 @@ class GuidedRenderer(ServedGenerator):
     """Frames of the guided generator from landmarks, pupils, an AdaIN vector and photos."""
 
     def __init__(
-        self, config, weights, reference, dtype, bfloat16_compute, quality, photos: Photos
+        self, config, weights, reference, dtype, bfloat16_compute, quality, photos: Photos, size=0
     ):
-        """As `ServedGenerator`; photos: those of the person."""
+        """As `ServedGenerator`; photos: those of the person; size S of the frames, by default
+        `config.image_size`. Photos larger than the frames are stored at the frames' size.
+        """
         super().__init__(config, weights, reference, dtype, bfloat16_compute, quality)
+        self._size = size or config.image_size
 
         def constant(array, name):
             return tf.Variable(array, trainable=False, name=name)
 
-        self.photos = constant(photos.images, "photos")
-        self.small = constant(shrunk_photos(photos.images, config.working_size), "small_photos")
+        kept = resized_photos(photos.images, min(self._size, photos.images.shape[1]))
+        self.photos = constant(kept, "photos")
+        self.small = constant(resized_photos(photos.images, config.working_size), "small_photos")
         self.photo_landmarks = constant(np.float32(photos.landmarks), "photo_landmarks")
         self.photo_pupils = constant(np.float32(photos.pupils), "photo_pupils")
 
@@ -51,7 +57,7 @@ class GuidedRenderer(ServedGenerator):
         pupils = tf.where(ok[:, None, None], pupils, np.float32(np.nan))
         x_hat = render_guided(
             self._config,
-            self._generate,
+            functools.partial(self._generate, size=self._size),
             landmarks,
             tf.repeat(psi_hat[None], tf.shape(landmarks)[0], axis=0),
             self.photos,

@@ -70,6 +70,8 @@ def export_person(
         avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
+    if avatar.photos is not None:
+        card |= cards.photographs(avatar.photos)
     text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})
     served = (
         config.model,
@@ -82,7 +84,8 @@ def export_person(
     if avatar.photos is None:
         module = PersonModule(Renderer(*served), avatar.psi_hat, text)
     else:
-        module = GuidedModule(GuidedRenderer(*served, avatar.photos), avatar.psi_hat, text)
+        renderer = GuidedRenderer(*served, avatar.photos, config.export.size)
+        module = GuidedModule(renderer, avatar.psi_hat, text)
 
     def write(folder, _version):
         example = {"landmarks": np.asarray(avatar.reference_landmarks, np.float32)}

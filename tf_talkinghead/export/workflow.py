@@ -4,10 +4,10 @@
     publish_again("avatars", "ann", dtype="float16")         # -> the new version's folder
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
-In <models>/.work/<person>/ lie the crops (inputs.npz), the finished avatar, the run's state and the
-previews. The same command continues after a kill at any moment; only a finished version is ever
-visible in <models>/<person>/. Settings left at None come from the run's file, or from the avatar's
-where it is published again (personalization/settings.py).
+In <models>/.work/<person>/ lie the crops (inputs.npz; refresh.py makes avatars anew from them), the
+finished avatar, the run's state and the previews. The same command continues after a kill at any
+moment; only a finished version is ever visible in <models>/<person>/. Settings left at None come
+from the run's file, or from the avatar's where it is published again (personalization/settings.py).
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.faces.pupils import find_pupils
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
 from tf_talkinghead.personalization.personalize import personalize
+from tf_talkinghead.personalization.photos import LARGEST, resized_photos
 from tf_talkinghead.personalization.preview import write_preview
 from tf_talkinghead.personalization.reference_images import person_images
 from tf_talkinghead.personalization.settings import resolve
@@ -81,7 +82,7 @@ def make_person(
       InputError: a flag, file or image cannot be used; known before anything slow or written.
     """
     store.check_name(person)
-    _check_keep_versions(keep_versions)
+    check_keep_versions(keep_versions)
     trained = load_trained(weights)
     config = resolve(
         trained.config,
@@ -105,30 +106,47 @@ def make_person(
             trained.preparation,
             force=force,
             default_shots=config.personalize.shots,
+            largest=LARGEST if config.model.generator == "guided" else None,
         )
         _keep_inputs(found, work)
-        avatar = personalize(
-            trained,
-            found.images,
-            found.landmarks,
-            work_dir=work,
-            progress=progress,
-            inputs_sha256=found.sha256,
-            pupils=find_pupils(found.images, found.landmarks),
-        )
-        save_avatar(avatar, work)
-        previews = write_preview(avatar, found.images, found.landmarks, work)
-        in_bank = avatar.photos is None and bank.join(models, person, avatar)
-        # A former vector of this person, on other weights or of another mode, is not this avatar.
-        if not in_bank:
-            bank.leave(models, person)
-        version = export_person(avatar, models, person, **_precision(config))
-        pruned = store.prune(models, person, keep_versions) if keep_versions else []
+        return make_from(trained, found, models, person, work, keep_versions, progress)
+
+
+def make_from(trained, found, models, person, work, keep_versions, progress):
+    """From a person's images (`PersonImages`) to the published version.
+
+    The caller holds the person's lock, and the crops lie in `work` already.
+    """
+    config = trained.config
+    avatar = personalize(
+        trained,
+        found.images,
+        found.landmarks,
+        work_dir=work,
+        progress=progress,
+        inputs_sha256=found.sha256,
+        pupils=find_pupils(found.images, found.landmarks),
+    )
+    save_avatar(avatar, work)
+    shown = resized_photos(found.images, config.model.image_size)
+    previews = write_preview(avatar, shown, found.landmarks, work)
+    in_bank = avatar.photos is None and bank.join(models, person, avatar)
+    # A former vector of this person, on other weights or of another mode, is not this avatar.
+    if not in_bank:
+        bank.leave(models, person)
+    version = export_person(avatar, models, person, **_precision(config))
+    pruned = store.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
 
 
 def publish_again(
-    models, person: str, work_dir=None, dtype=None, bfloat16_compute=None, keep_versions=None
+    models,
+    person: str,
+    work_dir=None,
+    dtype=None,
+    bfloat16_compute=None,
+    size=None,
+    keep_versions=None,
 ) -> pathlib.Path:
     """Publish the last avatar of `person` as a new version; returns the version's folder.
 
@@ -137,16 +155,17 @@ def publish_again(
       person: whose avatar.
       work_dir: the one the person was personalised with; None: where they last were.
       dtype, bfloat16_compute: of stored weights and of convolutions; None: as the avatar was made.
+      size: pixels of the frames, the weights' own or for guided avatars twice as many; None: as the
+        avatar was made.
       keep_versions: remove all but the newest so many versions afterwards; None keeps all.
 
     Raises:
       InputError: there is no avatar of that name, or a flag has an impossible value.
     """
     store.check_name(person)
-    _check_keep_versions(keep_versions)
-    place = _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
-    avatar = load_avatar(place)
-    config = resolve(avatar.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
+    check_keep_versions(keep_versions)
+    avatar = load_avatar(place_of(models, person, work_dir))
+    config = resolve(avatar.config, dtype=dtype, bfloat16_compute=bfloat16_compute, size=size)
     avatar = dataclasses.replace(avatar, config=config)
     precision = _precision(config)
     return export_person(avatar, models, person, keep_versions=keep_versions, **precision)
@@ -174,7 +193,7 @@ def publish_bank(
     people: the members' names; none: everyone made with these weights by `feed_forward` or
     `vector`. dtype, bfloat16_compute: None: the run's.
     """
-    _check_keep_versions(keep_versions)
+    check_keep_versions(keep_versions)
     trained = load_trained(weights)
     config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
     if config.model.generator == "guided":
@@ -228,6 +247,11 @@ def _work(models, person, work_dir):
     )
 
 
+def place_of(models, person, work_dir):
+    """The work folder that holds the person's avatar."""
+    return _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
+
+
 def _precision(config):
     """Number formats of an export, as named arguments."""
     return {
@@ -236,7 +260,7 @@ def _precision(config):
     }
 
 
-def _check_keep_versions(keep_versions):
+def check_keep_versions(keep_versions):
     if keep_versions is not None and keep_versions < 1:
         raise InputError(f"--keep_versions={keep_versions}: expected 1 or more")
 

@@ -38,13 +38,15 @@ def face_crops(
     config: PreparationConfig,
     model: LandmarkModel | None = None,
     moments=None,
+    largest: int | None = None,
 ) -> FaceClip:
     """Find the face that lasts, and cut it out of each frame that shows it, in one square for all.
 
     `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives
     them anew, which is called twice, where keeping them all would take too much memory. `moments`
-    are their numbers in the source where frames were left out. NoFaceError says why a clip is of no
-    use.
+    are their numbers in the source where frames were left out. With `largest` the crops keep the
+    square's own size, up to so many pixels, and `size` is not used. NoFaceError says why a clip is
+    of no use.
     """
     if not callable(frames):
         frames = list(frames)
@@ -60,6 +62,7 @@ def face_crops(
         )
     points = np.stack(main.points)
     box = cropping.crop_box(points, config)
+    size = min(box.side, largest) if largest else size
     wanted = set(main.positions)
     images = [
         cropping.crop(frame, box, size)

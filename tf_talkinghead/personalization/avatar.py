@@ -22,7 +22,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import sha256
 from tf_talkinghead.images import to_uint8
 from tf_talkinghead.models.generators import make_folded_generator
-from tf_talkinghead.personalization.photos import Photos, shrunk_photos
+from tf_talkinghead.personalization.photos import Photos, resized_photos
 from tf_talkinghead.personalization.rendering import render_direct, render_guided
 
 ARRAYS_FILE = "avatar.npz"
@@ -91,7 +91,7 @@ class Avatar:
             config,
             network,
             photos=tf.constant(photos.images),
-            small=tf.constant(shrunk_photos(photos.images, config.working_size)),
+            small=tf.constant(resized_photos(photos.images, config.working_size)),
             photo_landmarks=tf.constant(photos.landmarks),
             photo_pupils=tf.constant(photos.pupils),
         )

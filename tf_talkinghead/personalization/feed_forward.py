@@ -8,7 +8,7 @@ import dataclasses
 from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.personalization.avatar import Avatar, Facts, render
 from tf_talkinghead.personalization.fine_tuning import embed, folded_weights
-from tf_talkinghead.personalization.photos import choose_photos
+from tf_talkinghead.personalization.photos import choose_photos, resized_photos
 from tf_talkinghead.personalization.progress import Progress
 
 
@@ -17,7 +17,8 @@ def feed_forward(trained, images, landmarks, config, pupils=None) -> Avatar:
 
     Args:
       trained: `weights.store.Trained`, left unchanged.
-      images: uint8 [T, H, W, 3]; landmarks: float32 [T, 68, 2], fractions.
+      images: uint8 [T, S', S', 3], for a guided avatar of any size; landmarks: float32 [T, 68, 2],
+        fractions.
       config: PersonalizeConfig.
       pupils: float32 [T, 2, 2], fractions, NaN where unknown; None: all unknown.
     """
@@ -34,7 +35,8 @@ def feed_forward(trained, images, landmarks, config, pupils=None) -> Avatar:
         landmarks[neutral_frame(landmarks)],
         photos=photos,
     )
-    scores = Progress(images, landmarks).evaluate(lambda points: render(avatar, points))
+    shown = resized_photos(images, trained.config.model.image_size)
+    scores = Progress(shown, landmarks).evaluate(lambda points: render(avatar, points))
     avatar.facts = Facts(
         images=len(images),
         steps=0,

@@ -53,7 +53,8 @@ def personalize(
 
     Args:
       trained: `weights.store.Trained`, left unchanged.
-      images: uint8 [T, H, W, 3], T >= 1, of the size the weights were trained at.
+      images: uint8 [T, S, S, 3], T >= 1, of the size the weights were trained at; for a guided
+        avatar, which carries them, of any size.
       landmarks: float32 [T, 68, 2], fractions of the image.
       config: by default `trained.config.personalize`, the run's own.
       work_dir: where the run stores its state; the same images and settings continue a killed run
@@ -258,6 +259,8 @@ class _Run:
 def _checked(trained, images, landmarks):
     images, landmarks = np.asarray(images), np.asarray(landmarks, np.float32)
     size = trained.config.model.image_size
+    if trained.config.model.generator == "guided" and images.ndim == 4:
+        size = images.shape[1]
     fits = images.ndim == 4 and images.dtype == np.uint8 and images.shape[1:] == (size, size, 3)
     if not fits or not len(images):
         raise InputError(

@@ -1,5 +1,8 @@
-"""The photos that a guided avatar carries: which of the T images, and their
-pixels, landmarks and pupils.
+"""The photos that a guided avatar carries: which of the T images, and their pixels, landmarks and
+pupils.
+
+Photos are kept at their own size S', up to LARGEST: a frame of 512 px needs no more training than
+one of 256 px, only larger photos.
 """
 
 import dataclasses
@@ -9,11 +12,15 @@ import numpy as np
 
 from tf_talkinghead.personalization.frame_selection import select_frames
 
+LARGEST = 512  # pixels of a kept crop
 
-def shrunk_photos(images, size: int) -> np.ndarray:
-    """uint8 [N, S', S', 3] averaged over areas to uint8 [N, size, size, 3]."""
-    small = [cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images]
-    return np.stack(small)
+
+def resized_photos(images, size: int) -> np.ndarray:
+    """uint8 [N, S', S', 3] as uint8 [N, size, size, 3]: averaged over areas, or interpolated."""
+    if images.shape[1] == size:
+        return images
+    how = cv2.INTER_AREA if images.shape[1] > size else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(image, (size, size), interpolation=how) for image in images])
 
 
 @dataclasses.dataclass(frozen=True)

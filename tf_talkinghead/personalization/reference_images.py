@@ -19,6 +19,7 @@ from tf_talkinghead.faces.crops import default_landmarks, face_crops
 from tf_talkinghead.faces.recognition import face_distance, face_vectors
 from tf_talkinghead.files import sha256
 from tf_talkinghead.personalization.frame_selection import select_frames
+from tf_talkinghead.personalization.photos import resized_photos
 
 CLIP_FRAMES = 160  # used of one video, evenly spaced
 # Face distance above which two faces are two people. Over 173 public clips and photos of 109 people
@@ -34,7 +35,7 @@ _SECOND_FACE = 0.5  # of the largest face's size; smaller ones are in the backgr
 class PersonImages:
     """The images that personalisation starts from."""
 
-    images: np.ndarray  # uint8 [T, size, size, 3]
+    images: np.ndarray  # uint8 [T, S', S', 3]: of the size asked for, or the crops' own
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions
     names: list[str]  # of the file each came from
     sha256: list[str]  # of the files, in the order found
@@ -48,6 +49,7 @@ def person_images(
     model=None,
     force: bool = False,
     default_shots: int = PersonalizeConfig.shots,
+    largest: int | None = None,
 ) -> PersonImages:
     """The most diverse sharp images of the one person in `paths`.
 
@@ -59,6 +61,8 @@ def person_images(
       model: landmark model; None: dlib's.
       force: take the largest of several faces, and let the images be of different people.
       default_shots: used where `shots` is None.
+      largest: keep the crops' own size, that of the largest of them and at most so many pixels, in
+        place of `size`.
 
     Raises:
       InputError: a file cannot be used or there are fewer than `shots` images; the message names
@@ -70,7 +74,7 @@ def person_images(
     files = list_files(paths)
     parts, labels, digests = [], [], []
     for path in files:
-        clip, times = _crops(path, size, config, model, force)
+        clip, times = _crops(path, size, config, model, force, largest)
         parts.append(clip)
         labels.append(
             [f"{path} at {time:.1f} s" if len(times) > 1 else str(path) for time in times]
@@ -87,7 +91,8 @@ def person_images(
             middles.append((path, clip.images[middle], clip.landmarks[middle]))
         check_one_person(middles)
     names = [path.name for path, clip in zip(files, parts, strict=True) for _ in clip.images]
-    images = np.concatenate([clip.images for clip in parts])
+    size = max(clip.images.shape[1] for clip in parts)
+    images = np.concatenate([resized_photos(clip.images, size) for clip in parts])
     landmarks = np.concatenate([clip.landmarks for clip in parts])
     if shots is not None and shots > len(images):
         raise InputError(
@@ -141,7 +146,7 @@ def check_one_person(faces) -> None:
         )
 
 
-def _crops(path, size, config, model, force):
+def _crops(path, size, config, model, force, largest):
     """(FaceClip, seconds of its frames) of one photo or video; errors name the file."""
     source = probe(path)
     wanted = spread(source.times, CLIP_FRAMES)
@@ -157,7 +162,7 @@ def _crops(path, size, config, model, force):
                 " largest"
             )
     try:
-        clip = face_crops(frames, size, config, model, wanted)
+        clip = face_crops(frames, size, config, model, wanted, largest)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     return clip, source.times[wanted[clip.kept]]

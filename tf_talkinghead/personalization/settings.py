@@ -19,6 +19,7 @@ _FIELDS = {  # flag -> the fields it sets
     "vgg19_weights": ("losses.vgg19_weights",),
     "vggface_weights": ("losses.vggface_weights",),
     "dtype": ("export.dtype",),
+    "size": ("export.size",),
     "bfloat16_compute": ("export.bfloat16_compute",),
 }
 
@@ -28,8 +29,7 @@ def resolve(config: Config, **flags) -> Config:
 
     Args:
       config: of a run, of shipped weights or of an avatar.
-      flags: mode, shots, steps, seed, vgg19_weights, vggface_weights, dtype, bfloat16_compute; None
-        where the user did not give one.
+      flags: names of _FIELDS; None where the user did not give one.
 
     Raises:
       InputError: a flag has an impossible value; the message names the flag.
