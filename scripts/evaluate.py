@@ -33,9 +33,16 @@ _SHOTS = flags.DEFINE_list(
     "shots", [str(T) for T in _DEFAULT.shots], "Numbers of images T to personalize with."
 )
 _MODE = flags.DEFINE_string(
-    "mode", "all", "all, or some of nearest,warp,warp_aligned,feed_forward,vector,fine_tune."
+    "mode",
+    "all",
+    "all, or some of nearest,warp,warp_aligned,feed_forward,vector,fine_tune and direct.",
 )
-_PEOPLE = flags.DEFINE_list("people", None, "Names of the people to evaluate; default: all.")
+_PEOPLE = flags.DEFINE_list(
+    "people",
+    None,
+    "Names of the people to evaluate, or choose or report: the groups of the project's own "
+    "figures; default: all.",
+)
 _LIMIT = flags.DEFINE_integer("limit", None, "Maximum number of people.", lower_bound=1)
 _SEED = flags.DEFINE_integer(
     "seed", _DEFAULT.seed, "Random seed of the frame choice.", lower_bound=0
@@ -85,6 +92,12 @@ _VGG19 = flags.DEFINE_string(
 _VGGFACE = flags.DEFINE_string(
     "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
 )
+_DIRECT = flags.DEFINE_string(
+    "direct_weights",
+    None,
+    "Weights of the method direct, such as demo: used in their own mode, at their own size, and "
+    "enlarged.",
+)
 _ALLOW_TRAINED = flags.DEFINE_boolean(
     "allow_trained",
     False,
@@ -124,6 +137,7 @@ def main(argv):
         allow_trained=_ALLOW_TRAINED.value,
         vgg19_weights=_VGG19.value,
         vggface_weights=_VGGFACE.value,
+        direct_weights=_DIRECT.value,
         command=shlex.join(["python", "-m", "scripts.evaluate", *_given()]),
     )
     measured = len({row.person for row in report.results})

@@ -1,10 +1,14 @@
 """Results as JSON and back, the leading method, who is evaluated, names of folders."""
 
+import csv
 import json
+import os
+import pathlib
 
 import pytest
 
 from tests.moving_portrait import source
+from tf_talkinghead import weights
 from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import run
@@ -20,6 +24,8 @@ from tf_talkinghead.evaluation.results import (
     person_folder,
 )
 from tf_talkinghead.evaluation.summary import leading
+
+SHIPPED = pathlib.Path(weights.__file__).parent
 
 
 def made_report():
@@ -84,6 +90,22 @@ def test_choosing_people():
         run.choose_people(people, people=["eve"])
     with pytest.raises(InputError, match="nobody left"):
         run.choose_people(people, people=["ann"], trained_on={"ann"})
+
+
+def test_the_groups_of_people_are_the_manifests_and_nobody_was_trained_on():
+    groups = {name: [source(p) for p in run.group(name)] for name in run.GROUPS}
+    both = [*groups["choose"], *groups["report"]]
+    assert len({s.person for s in both}) == len(both) == 12 + 20
+    chosen, _ = run.choose_people(both, people=["report"])
+    assert [s.person for s in chosen] == [s.person for s in groups["report"]]
+    for name in ("demo", "guided"):
+        trained_on = json.loads((SHIPPED / name / "provenance.json").read_text())["identities"]
+        assert not {s.person for s in both} & set(trained_on)
+    if real_data := os.environ.get("TALKINGHEAD_REAL_DATA"):
+        with open(pathlib.Path(real_data) / "MANIFEST.csv") as file:
+            rows = [row for row in csv.DictReader(file) if row["kind"] == "video"]
+        for name in run.GROUPS:
+            assert set(run.group(name)) == {r["person_id"] for r in rows if r["split"] == name}
 
 
 def test_person_folders_stay_distinct_and_inside(tmp_path):

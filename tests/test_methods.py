@@ -40,3 +40,25 @@ def test_choosing_methods():
         methods.choose("nearest,best")
     with pytest.raises(InputError, match="need trained weights"):
         methods.build(["nearest", "vector"])
+
+
+def test_direct_weights_work_at_their_own_size_and_are_enlarged():
+    seen = []
+
+    def half(images, landmarks):
+        seen.append(images)
+        return methods.Renderer(lambda driving: images[:1].repeat(len(driving), 0), ["history"])
+
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
+    render = methods.enlarged(half, 32, 64)(images, None)
+    expected = images.reshape(2, 32, 2, 32, 2, 3).mean((2, 4))  # the mean of every 2 x 2 pixels
+    assert np.abs(seen[0] - expected).max() <= 0.5 and render.history == ["history"]
+    frames = render(np.zeros((3, 68, 2)))
+    assert frames.shape == (3, 64, 64, 3) and frames.dtype == np.uint8
+    assert np.abs(frames[0].reshape(32, 2, 32, 2, 3).mean((1, 3)) - expected[0]).mean() < 12
+
+
+def test_direct_needs_weights_of_its_own():
+    with pytest.raises(InputError, match="--direct_weights"):
+        methods.build(["direct"])
+    assert "direct" not in methods.choose("all")

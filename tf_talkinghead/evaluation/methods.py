@@ -17,7 +17,8 @@ from tf_talkinghead.personalization.settings import resolve
 
 BASELINES = ("nearest", "warp", "warp_aligned")
 MODEL_METHODS = ("feed_forward", "vector", "fine_tune")
-ALL = BASELINES + MODEL_METHODS
+DIRECT = "direct"  # avatars of a second, direct weights file, enlarged to the size compared at
+ALL = BASELINES + MODEL_METHODS + (DIRECT,)
 
 
 @dataclasses.dataclass
@@ -51,9 +52,31 @@ def model_method(mode, trained, seed=0, steps=None):
     return learn
 
 
+def enlarged(method, own_size, size):
+    """`method`, which works at `own_size` px, among pictures of `size` px.
+
+    It learns from pictures averaged down to its own size, and its frames are interpolated.
+    """
+    from tf_talkinghead.personalization.photos import resized_photos
+
+    def learn(images, landmarks):
+        render = method(resized_photos(np.asarray(images), own_size), landmarks)
+        return Renderer(lambda driving: resized_photos(render(driving), size), render.history)
+
+    return learn
+
+
 def choose(mode):
-    """The names in `--mode`: "all" or a comma-separated list; InputError for an unknown one."""
-    names = ALL if mode == "all" else tuple(name.strip() for name in mode.split(","))
+    """The names in `--mode`: "all" (without direct) or a comma-separated list.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    names = (
+        BASELINES + MODEL_METHODS
+        if mode == "all"
+        else tuple(name.strip() for name in mode.split(","))
+    )
     for name in names:
         if name not in ALL:
             raise InputError(
@@ -62,11 +85,12 @@ def choose(mode):
     return names
 
 
-def build(names, trained=None, seed=0, steps=None):
+def build(names, trained=None, seed=0, steps=None, direct=None):
     """{name: method} for `names`.
 
     Args:
       trained: of `weights.store.load_trained`; the baselines need none.
+      direct: the weights of DIRECT, used in their own mode.
       seed, steps: of fine-tuning; None is the configuration's number of steps.
 
     Raises:
@@ -75,7 +99,7 @@ def build(names, trained=None, seed=0, steps=None):
     if (
         trained is not None
         and trained.config.model.generator == "guided"
-        and set(names) == set(ALL)
+        and set(names) == set(BASELINES + MODEL_METHODS)
     ):
         names = (*BASELINES, "feed_forward")  # what guided weights know of all
     wanting = [name for name in names if name in MODEL_METHODS]
@@ -84,7 +108,16 @@ def build(names, trained=None, seed=0, steps=None):
             f"--mode: {', '.join(wanting)} need trained weights: "
             "give --weights=demo or a run directory"
         )
-    return {
-        name: baseline(name) if name in BASELINES else model_method(name, trained, seed, steps)
-        for name in names
-    }
+    if DIRECT in names and direct is None:
+        raise InputError("--mode: direct needs --direct_weights=demo or a run directory")
+    found = {}
+    for name in names:
+        if name == DIRECT:
+            method = model_method(direct.config.personalize.mode, direct, seed, steps)
+            sizes = direct.config.model.image_size, trained.config.model.image_size
+            found[name] = enlarged(method, *sizes)
+        elif name in BASELINES:
+            found[name] = baseline(name)
+        else:
+            found[name] = model_method(name, trained, seed, steps)
+    return found

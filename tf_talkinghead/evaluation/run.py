@@ -5,6 +5,7 @@ report = run_evaluation("datasets/held_out", "reports/demo", weights="demo", lim
 
 import dataclasses
 import importlib
+import json
 import pathlib
 
 import numpy as np
@@ -18,6 +19,8 @@ from tf_talkinghead.evaluation.results import About
 from tf_talkinghead.faces import recognition
 from tf_talkinghead.personalization.settings import resolve
 
+GROUPS = ("choose", "report")  # in people.json
+_GROUPS_FILE = pathlib.Path(__file__).parent / "people.json"
 DEFAULT_SIZE = 128  # pixels, where there are no weights to say so
 
 
@@ -40,6 +43,7 @@ def run_evaluation(
     command=None,
     vgg19_weights=None,
     vggface_weights=None,
+    direct_weights=None,
 ):
     """Evaluates methods on the people of `data` and writes the report into `output`.
 
@@ -49,7 +53,8 @@ def run_evaluation(
       weights: "demo" or a run directory; None for the baselines alone.
       mode: "all" or a comma-separated list of methods.
       config: EvaluationConfig; the defaults without it.
-      people: names to keep; all by default. limit: at most so many of them.
+      people: names to keep, or "choose" or "report", the groups of people.json; all by default.
+      limit: at most so many of them.
       size: pixels, only without weights; 128 by default.
       steps: of fine-tuning; the configuration's by default.
       manifest, where: choose among videos, as in `listing.list_clips`.
@@ -61,6 +66,7 @@ def run_evaluation(
       allow_trained: evaluate people the weights were trained on too.
       command: written into the report.
       vgg19_weights, vggface_weights: files of the content loss, where the run's paths are not here.
+      direct_weights: of the method "direct", like `weights`.
 
     Returns:
       The Report.
@@ -75,7 +81,12 @@ def run_evaluation(
     features, inception_note = _inception(inception)
     data_config = trained.preparation if trained else PreparationConfig()
     everybody = protocol.sources(data, data_config, manifest, where)
-    known = set(trained.provenance.get("identities") or ()) if trained else set()
+    direct = _load(direct_weights, (), None, vgg19_weights, vggface_weights)
+    if direct and not trained:
+        raise InputError("--direct_weights: to be compared with --weights; give those too")
+    known = set()
+    for weights_used in filter(None, (trained, direct)):
+        known |= set(weights_used.provenance.get("identities") or ())
     chosen, notes = choose_people(everybody, people, limit, set() if allow_trained else known)
     size = trained.config.model.image_size if trained else size or DEFAULT_SIZE
     others = protocol.sources(gallery, data_config) if gallery else everybody
@@ -94,7 +105,7 @@ def run_evaluation(
     )
     task = person.Task(
         sources=chosen,
-        methods=methods.build(names, trained, config.seed, steps),
+        methods=methods.build(names, trained, config.seed, steps, direct),
         config=config,
         size=size,
         output=pathlib.Path(output),
@@ -124,6 +135,8 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
       InputError: nobody is left, or a name is unknown.
     """
     notes = []
+    if people and len(people) == 1 and people[0] in GROUPS:
+        people = group(people[0])
     if people:
         unknown = sorted(set(people) - {source.person for source in everybody})
         if unknown:
@@ -146,6 +159,11 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
             "--allow_trained keeps the first"
         )
     return chosen[:limit], notes
+
+
+def group(name):
+    """The person ids of one of GROUPS."""
+    return json.loads(_GROUPS_FILE.read_text())[name]
 
 
 def _load(weights, names, size, vgg19_weights, vggface_weights):
