@@ -1,10 +1,10 @@
 """Benchmarks speed and memory of one subject, relative to the machine's own compute rate.
 
     python -m scripts.benchmark networks --preset=paper
-    python -m scripts.benchmark data|train|person|serving|help --preset=demo --json=figures.json
+    python -m scripts.benchmark SUBJECT --preset=demo --json=figures.json
 
-Prints one line per figure. --option=name=value sets an option of the subject; an unknown name lists
-them all.
+SUBJECT is networks, data, train, person, guided, serving or help. Prints one line per figure.
+--option=name=value sets an option of the subject; an unknown name lists them all.
 """
 
 import importlib
@@ -22,6 +22,7 @@ SUBJECTS = {
     "data": "tf_talkinghead.benchmark.data",
     "train": "tf_talkinghead.benchmark.train",
     "person": "tf_talkinghead.benchmark.person",
+    "guided": "tf_talkinghead.benchmark.guided",
     "serving": "serving.benchmark",
     "help": "scripts.startup",
 }

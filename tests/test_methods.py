@@ -34,7 +34,7 @@ def test_model_methods_render_what_they_learned(trained, mode, T):
 
 
 def test_choosing_methods():
-    assert methods.choose("all") == methods.ALL
+    assert methods.choose("all") == methods.BASELINES + methods.MODEL_METHODS
     assert methods.choose("warp, nearest") == ("warp", "nearest")
     with pytest.raises(InputError, match="got 'best'"):
         methods.choose("nearest,best")
