@@ -38,13 +38,16 @@ def test_crop_inside_is_the_picture_itself():
     np.testing.assert_array_equal(cropping.crop(image, CropBox(7, 5, 20), 20), image[5:25, 7:27])
 
 
-def test_border_is_replicated():
-    image = np.arange(3 * 4 * 3, dtype=np.uint8).reshape(3, 4, 3)
-    out = cropping.crop(image, CropBox(-2, -1, 7), 7)
-    assert out.shape == (7, 7, 3)
-    np.testing.assert_array_equal(out[0, 0], image[0, 0])
-    np.testing.assert_array_equal(out[6, 6], image[2, 3])
-    np.testing.assert_array_equal(out[1:4, 2:6], image)
+def test_beyond_the_border_the_outermost_pixels_go_on_and_are_blurred():
+    """Stripes 4 px wide end at the border: inside they stay, far outside they are their mean."""
+    stripes = np.zeros((100, 100, 3), np.uint8)
+    stripes[:, (np.arange(100) // 4) % 2 == 1] = 200
+    out = cropping.crop(stripes, CropBox(0, -40, 100), 100)
+    np.testing.assert_array_equal(out[40:], stripes[:60])
+    assert np.abs(np.int64(out[39]) - stripes[0]).max() < 80  # they still go on here
+    assert np.abs(np.int64(out[:25, 10:90]) - 100).max() < 12
+    plain = np.full((30, 30, 3), (10, 90, 200), np.uint8)
+    assert np.ptp(cropping.crop(plain, CropBox(-9, 5, 40), 40), axis=(0, 1)).max() == 0
 
 
 def test_box_outside_is_refused():

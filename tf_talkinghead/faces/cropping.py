@@ -11,6 +11,10 @@ import numpy as np
 
 from tf_talkinghead.config import PreparationConfig
 
+# Widths of the blur beyond the picture's border, and the distances from it at which they are
+# reached; fractions of the square.
+_SOFTENING = ((0.01, 0.01), (0.025, 0.03), (0.06, 0.08))
+
 
 class CropBox(NamedTuple):
     """A square of whole pixels; it may reach over the picture's border."""
@@ -40,7 +44,8 @@ def crop_box(points: np.ndarray, config: PreparationConfig) -> CropBox:
 def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     """The square of a uint8 picture [H, W, 3], resampled to uint8 [size, size, 3].
 
-    Beyond the picture's border its outermost pixels are repeated.
+    Beyond the picture's border its outermost pixels are repeated, blurred the more the farther out:
+    repeated alone they are streaks, and a mirrored neck is a second chin.
     """
     height, width = image.shape[:2]
     left, top = max(box.x, 0), max(box.y, 0)
@@ -52,7 +57,27 @@ def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     if any(margins):
         inside = cv2.copyMakeBorder(inside, *margins, cv2.BORDER_REPLICATE)
     how = cv2.INTER_AREA if box.side >= size else cv2.INTER_CUBIC
-    return cv2.resize(inside, (size, size), interpolation=how)
+    picture = cv2.resize(inside, (size, size), interpolation=how)
+    return _softened(picture, np.array(margins) / box.side) if any(margins) else picture
+
+
+def _softened(picture, margins):
+    """`picture` [S, S, 3] blurred in its `margins`: top, bottom, left, right, fractions of S."""
+    size = len(picture)
+    top, bottom, left, right = np.round(np.array(margins) * size).astype(int)
+    outside = np.ones((size, size), np.uint8)
+    outside[top : size - bottom, left : size - right] = 0
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, 5)[..., None] / size
+    # Streaks run outwards; blurring what lies beyond the border alone keeps the inside as it is.
+    result, nearer = picture.astype(np.float32), 0.0
+    for width, reached in _SOFTENING:
+        blurred = cv2.GaussianBlur(
+            picture, (0, 0), max(width * size, 0.3), borderType=cv2.BORDER_REPLICATE
+        )
+        share = np.clip((distance - nearer) / (reached - nearer), 0.0, 1.0)
+        result += share * (blurred - result)
+        nearer = reached
+    return np.uint8(np.rint(result))
 
 
 def to_fractions(points: np.ndarray, box: CropBox) -> np.ndarray:
