@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from tf_talkinghead.personalization.frame_selection import select_frames
+from tf_talkinghead.personalization.photo_faults import fit_photos
 
 LARGEST = 512  # pixels of a kept crop
 
@@ -36,13 +37,15 @@ class Photos:
 
 
 def choose_photos(images, landmarks, most: int, pupils=None) -> Photos:
-    """At most `most` of the images: sharp ones that differ most in pose and expression.
+    """At most `most` of the images: whole, sharp, uncovered faces of poses and expressions that
+    differ most.
 
     Args:
       images: uint8 [T, S', S', 3]. landmarks: float32 [T, 68, 2]. pupils:
         float32 [T, 2, 2] or None.
     """
-    chosen = select_frames(images, landmarks, most)
+    fit = np.flatnonzero(fit_photos(images, landmarks))
+    chosen = fit[select_frames(images[fit], landmarks[fit], most)]
     if pupils is None:
         pupils = np.full((len(images), 2, 2), np.nan, np.float32)
     return Photos(images[chosen], np.float32(landmarks[chosen]), np.float32(pupils[chosen]))
