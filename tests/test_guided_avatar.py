@@ -16,6 +16,7 @@ from tf_talkinghead import provenance
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import saved_model, workflow
 from tf_talkinghead.faces.geometry import expressed, turned
+from tf_talkinghead.faces.warping import warp
 from tf_talkinghead.personalization.avatar import load_avatar, render, save_avatar
 from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.weights.store import empty, save_trained
@@ -38,10 +39,10 @@ def trained():
 
 @pytest.fixture(scope="module")
 def images():
-    """uint8 [4, 64, 64, 3]: noise, nearly the same in all, as photos of one person are."""
-    random = np.random.default_rng(0)
-    coarse = random.integers(20, 235, (1, 8, 8, 3)) + random.integers(-15, 15, (4, 8, 8, 3))
-    return coarse.astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    """uint8 [4, 64, 64, 3]: noise that moves with the face."""
+    coarse = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    pattern = coarse.repeat(8, 0).repeat(8, 1)
+    return np.stack([warp(pattern, COLLINS, pose) for pose in POSES])
 
 
 @pytest.fixture(scope="module")
