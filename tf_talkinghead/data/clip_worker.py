@@ -70,8 +70,8 @@ def serve(connection) -> None:
     """A process that prepares clips until its client is gone; runs in a child of the forkserver.
 
     Args:
-      connection: multiprocessing's Connection to a ClipProcess. It receives a Job, sends its process
-        id, then receives a Clip and sends an error's text (empty for none) for each clip.
+      connection: multiprocessing's Connection to a ClipProcess. It receives a Job, sends its
+        process id, then receives a Clip and sends an error's text (empty for none) for each clip.
     """
     from tf_talkinghead.faces import crops
 
