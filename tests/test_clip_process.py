@@ -1,6 +1,7 @@
 """Processes that prepare clips: what they share, what a crash costs, and when they end."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import signal
@@ -56,10 +57,9 @@ def test_two_processes_share_one_landmark_model(job):
         pair = [ClipProcess(job, server.address) for _ in range(2)]
         for process in pair:
             process.prepare(CLIP)
-        children = children_of(server.pid)
-        assert len(children) == 2
-        for child in children:
-            own, shared = kilobytes(child, "Private_"), kilobytes(child, "Shared_")
+        assert pair[0].pid != pair[1].pid
+        for process in pair:
+            own, shared = kilobytes(process.pid, "Private_"), kilobytes(process.pid, "Shared_")
             assert own < size < shared, (own, size, shared)
         for process in pair:
             process.close()
@@ -94,7 +94,7 @@ def test_a_clip_that_hangs_its_reader_is_rejected_and_the_next_is_prepared(job):
     with ForkServer(job) as server:
         process = ClipProcess(job, server.address)
         process.prepare(CLIP)
-        (child,) = children_of(server.pid)
+        child = process.pid
         os.kill(child, signal.SIGSTOP)
         process.seconds = 0.5
         process.prepare(CLIP._replace(name="evil.mp4"))
@@ -106,9 +106,37 @@ def test_a_clip_that_hangs_its_reader_is_rejected_and_the_next_is_prepared(job):
     assert "no such file" in read_outcome(job.work, "next.mp4").reason
 
 
-def test_server_and_child_end_with_their_client_however_it_ended(job):
-    """kill -9 of the client of a server and a child: both end, and the socket's folder goes."""
-    program = (
+def test_an_interrupt_is_the_clients_to_answer(job):
+    """Ctrl-C reaches every process of a terminal: server, forkserver and child go on."""
+    with ForkServer(job) as server:
+        process = ClipProcess(job, server.address)
+        process.prepare(CLIP)
+        child = process.pid
+        for pid in (child, server.pid, *children_of(server.pid)):
+            os.kill(pid, signal.SIGINT)
+        time.sleep(0.2)  # for one that does not ignore it to die
+        process.prepare(CLIP)
+        assert process.pid == child
+        process.close()
+
+
+def test_a_landmark_model_that_cannot_be_read_is_an_error_and_no_clip_is_rejected(job, tmp_path):
+    model = tmp_path / "points.dat"
+    model.write_bytes(b"no predictor")
+    process = ClipProcess(dataclasses.replace(job, landmark_model=str(model)))
+    with pytest.raises(InputError, match="points.dat"):
+        process.prepare(CLIP)
+    process.close()
+    assert read_outcome(job.work, CLIP.name) is None
+
+
+def test_server_and_child_end_with_their_client_however_it_ended(job, tmp_path, monkeypatch):
+    """kill -9 of the client of a server and a child: both end, and the socket's folder goes.
+
+    The client is a script without `if __name__ == "__main__"`: no child imports it.
+    """
+    script = tmp_path / "client.py"
+    script.write_text(
         "import sys, time\n"
         "from tf_talkinghead.config import PreparationConfig\n"
         "from tf_talkinghead.data import clip_process, clip_worker\n"
@@ -117,16 +145,17 @@ def test_server_and_child_end_with_their_client_however_it_ended(job):
         "server = clip_process.ForkServer(job)\n"
         "child = clip_process.ClipProcess(job, server.address)\n"
         f"child.prepare(Clip(*{tuple(CLIP)!r}))\n"
-        "print(server.pid, server.address, flush=True)\n"
+        "print(server.pid, child.pid, server.address, flush=True)\n"
         "time.sleep(100)\n"
     )
-    command = [sys.executable, "-c", program, job.root, job.work]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = [sys.executable, script, job.root, job.work]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        pid, address = process.stdout.readline().split()
-        (child,) = children_of(pid)
+        server, child, address = process.stdout.readline().split()
+        family = [server, child, *children_of(server)]  # the server's: forkserver, resource tracker
         process.send_signal(signal.SIGKILL)
     wait_until(lambda: not pathlib.Path(address).parent.exists())
-    wait_until(lambda: not any(is_running(one) for one in (int(pid), child)))
+    wait_until(lambda: not any(is_running(one) for one in family))
 
 
 def is_running(pid):

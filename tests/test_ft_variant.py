@@ -5,7 +5,12 @@
 DIR holds videos/ and MANIFEST.csv (columns file, kind, person_id, split). At 32 px the pictures are
 no good; what is measured is the method: the match term falls, W reaches e_hat, and for a person
 never seen the discriminator's w' = w_0 + e_NEW scores that person's real frames above rendered
-ones, better than with another person's e_NEW.
+ones, better than with another person's e_NEW or with none.
+
+The recipe differs from the paper's in two things. The adversarial term weighs 0.1, as in preset
+`demo`: its gradient grows with |w'|, which is 13 here. And D learns at G's rate, in fine-tuning
+faster. With weight 1 and D at 2e-4, D(x) - D(x_hat) of people never seen was 0.8 instead of 5.9,
+and fine-tuning with D lost 0.04 to 0.08 of SSIM instead of 0.016.
 """
 
 import csv
@@ -29,17 +34,20 @@ from tf_talkinghead.training.checkpoints import Checkpoints
 from tf_talkinghead.training.run import meta_train
 from tf_talkinghead.weights.store import load_trained
 
-PEOPLE, HELD_OUT, TUNED, STEPS, SHOTS = 32, 8, 3, 2000, 8
+PEOPLE, HELD_OUT, TUNED, STEPS, SHOTS = 64, 12, 5, 2500, 8
 CHANGES = {
     "model.embedder_channels": (16, 32, 64),
     "model.generator_channels": (16, 32),
     "model.generator_residual_blocks": 2,
     "model.embedding_size": 64,
     "losses.structure": 1.0,
+    "losses.adversarial": 0.1,
     "meta.variant": "ft",
     "meta.steps": STEPS,
     "meta.batch_size": 4,
     "meta.learning_rate": 5e-4,
+    "meta.discriminator_learning_rate": 5e-4,
+    "meta.rate_decay": 0.3,
     "meta.adam_beta_1": 0.5,
     "meta.discriminator_steps": 2,
     "meta.ema_decay": 0.99,
@@ -48,7 +56,15 @@ CHANGES = {
     "meta.checkpoint_every": STEPS,
     "data.augment.flip": True,
 }
-TUNING = {"steps": 100, "batch_size": 4, "learning_rate": 5e-4, "vector_learning_rate": 2e-3}
+TUNING = {
+    "steps": 100,
+    "batch_size": 4,
+    "learning_rate": 5e-4,
+    "vector_learning_rate": 2e-3,
+    "discriminator_learning_rate": 8e-4,
+    "warp": 0.0,
+    "evaluate_every": 100,
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +109,7 @@ def scalars(run, tag):
 
 
 def people(dataset):
-    """person -> (references, frames to measure on) of the people held out, both (images,
-    landmarks).
-    """
+    """{person held out: [references, frames to measure on]}, both (images, landmarks)."""
     data, held_out = dataset
     index = load_dataset(data)
     found = {}
@@ -126,67 +140,63 @@ def test_the_match_term_falls_and_w_reaches_e_hat(run):
 
 @pytest.mark.slow
 def test_d_knows_a_new_person_by_e_new(run, dataset):
-    """The hinge loss on frames of people held out, with w' of themselves and of somebody else."""
+    """The hinge loss on frames of people held out, with w' of themselves, of another and w_0."""
     trained = load_trained(run)
     shown = people(dataset)
     e_new = {person: embed(trained.embedder, *shown[person][0]) for person in shown}
     names = list(shown)
-    losses = {"own e_NEW": [], "another's e_NEW": []}
-    for i, person in enumerate(names):
+    losses = {"own e_NEW": [], "another's e_NEW": [], "w_0 alone": []}
+    for person, another in zip(names, names[1:] + names[:1], strict=True):
         images, landmarks = shown[person][1]
         x, y = to_float(tf.constant(images)), draw_landmarks(tf.constant(landmarks), 32)
         e = tf.repeat(e_new[person][None], len(images), 0)
         x_hat = trained.generator(y, e_hat=e)
-        for name, other in (("own e_NEW", i), ("another's e_NEW", (i + 1) % len(names))):
+        added = e_new[person], e_new[another], tf.zeros_like(e_new[person])
+        for scores, vector in zip(losses.values(), added, strict=True):
             D = PersonalDiscriminator.from_parts(
-                trained.config.model, trained.V, trained.w_0, trained.b, e_new[names[other]]
+                trained.config.model, trained.V, trained.w_0, trained.b, vector
             )
             real, fake = D(x, y)[0], D(x_hat, y)[0]
-            losses[name].append(
-                (float(discriminator_hinge(real, fake)), float(tf.reduce_mean(real - fake)))
-            )
+            margin = float(tf.reduce_mean(real - fake))
+            scores.append((float(discriminator_hinge(real, fake)), margin))
     size = np.mean([np.linalg.norm(e) for e in e_new.values()])
     W = Checkpoints(run / "checkpoints").load_newest()[0]["D/W"]
     print(f"|e_NEW| {size:.3f}, |W_i| {np.linalg.norm(W, axis=1).mean():.3f}")
     for name, values in losses.items():
         hinge, margin = np.mean(values, axis=0)
         print(f"{name}: hinge {hinge:.3f}, D(x) - D(x_hat) {margin:.3f}")
-    own, other = (np.mean(values, axis=0) for values in losses.values())
-    assert own[1] > 0 and own[0] < other[0]
+    own, other, alone = (np.mean(values, axis=0) for values in losses.values())
+    assert own[0] < other[0] and own[0] < 0.5 * alone[0]
+    assert own[1] > 2 * max(alone[1], 0)
 
 
 @pytest.mark.slow
-def test_fine_tuning_with_d_against_without(run, dataset):
-    """Prints SSIM, L1 and sharpness on later frames of held-out people; the figures are no test."""
+def test_fine_tuning_with_d_gains_sharpness(run, dataset):
+    """Later frames of people held out: sharpness comes near the truth's, SSIM falls by little.
+
+    The figures of w_0 alone are printed only: after these updates they differ from those of
+    w_0 + e_NEW by less than people do.
+    """
     trained = load_trained(run)
     results = {}
-    for name, changes in {
-        "feed_forward": {"mode": "feed_forward"},
-        "without D": {**TUNING, "adversarial_from": 1.0},
-        "with D, w' = w_0 alone": {**TUNING, "adversarial_from": 0.0},
-        "with D, w' = w_0 + e_NEW": {**TUNING, "adversarial_from": 0.0},
-    }.items():
-        config = dataclasses.replace(trained.config.personalize, **changes)
+    for name, start in {"without D": 1.0, "D, w_0 alone": 0.0, "D, w_0 + e_NEW": 0.0}.items():
+        config = dataclasses.replace(trained.config.personalize, **TUNING, adversarial_from=start)
         for (images, landmarks), (real, points) in list(people(dataset).values())[:TUNED]:
-            start = trained
+            weights = trained
             if name.endswith("alone"):  # the part that e_NEW brings is taken off beforehand
                 e_new = embed(trained.embedder, images, landmarks).numpy()
-                start = dataclasses.replace(trained, w_0=trained.w_0 - e_new)
-            avatar = personalize(start, images, landmarks, config, progress=False)
+                weights = dataclasses.replace(trained, w_0=trained.w_0 - e_new)
+            avatar = personalize(weights, images, landmarks, config, progress=False)
             made = render(avatar, points)
-            scores = (
-                float(np.mean(metrics.ssim(real, made))),
-                float(np.abs(real / 255.0 - made / 255.0).mean()),
-                sharpness(made) / sharpness(real),
-            )
+            measures = (metrics.ssim, metrics.l1, metrics.sharpness, metrics.detail)
+            scores = [measure(real, made).mean() for measure in measures]
             results.setdefault(name, []).append(scores)
     for name, scores in results.items():
-        ssim, l1, sharp = np.mean(scores, axis=0)
-        print(f"{name}: SSIM {ssim:.3f}, L1 {l1:.4f}, sharpness {sharp:.2f} of the real frames'")
-    assert all(np.isfinite(scores).all() for scores in results.values())
-
-
-def sharpness(images):
-    """Mean absolute difference of neighbouring pixels."""
-    values = np.float32(images)
-    return np.abs(np.diff(values, axis=1)).mean() + np.abs(np.diff(values, axis=2)).mean()
+        ssim, l1, sharpness, detail = np.mean(scores, axis=0)
+        print(
+            f"{name}: SSIM {ssim:.4f}, L1 {l1:.4f}, sharpness {sharpness:.3f}, detail {detail:.4f}"
+        )
+    without, _, with_d = (np.array(scores) for scores in results.values())
+    blur, blur_with_d = (np.abs(np.log(scores[:, 2])).mean() for scores in (without, with_d))
+    assert blur_with_d < 0.6 * blur
+    assert with_d[:, 0].mean() > without[:, 0].mean() - 0.04

@@ -1,13 +1,15 @@
-"""Preparation of one clip, from its file to its record.
+"""Preparation of one clip, from its file to its record, and the process that does it clip by clip.
 
 The result of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record`
 (serialised). Each appears in one step, the outcome last, so a killed preparation leaves whole clips
 or nothing.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from dataclasses import dataclass
 
@@ -62,6 +64,28 @@ def read_outcome(work, name: str) -> Outcome | None:
         return Outcome(**json.loads(outcome_path(work, name).read_text("utf-8")))
     except FileNotFoundError:
         return None
+
+
+def serve(connection) -> None:
+    """A process that prepares clips until its client is gone; runs in a child of the forkserver.
+
+    Args:
+      connection: multiprocessing's Connection to a ClipProcess. It receives a Job, sends its
+        process id, then receives a Clip and sends an error's text (empty for none) for each clip.
+    """
+    from tf_talkinghead.faces import crops
+
+    with contextlib.suppress(EOFError, ConnectionError), connection:
+        job = connection.recv()
+        connection.send(os.getpid())
+        while True:
+            clip, error = connection.recv(), ""
+            try:
+                crops.default_landmarks(job.landmark_model)  # an error of it is not the clip's
+                prepare_clip(job, clip)
+            except TalkingHeadError as problem:
+                error = str(problem)
+            connection.send(error)
 
 
 def prepare_clip(job: Job, clip: Clip) -> Outcome:

@@ -110,7 +110,8 @@ def run_clips(
     """Prepares `clips`; `done` others were ready before and only count in the progress bar."""
     if not clips:
         return
-    # All workers of this machine fork their processes from one server; a cluster's have one each.
+    # The clip processes of all local workers are forked by one server; a cluster's workers have
+    # one each.
     with contextlib.nullcontext() if beam_args else ForkServer(job) as server:
         work = _PrepareClips(job, server and server.address)
         items = [tuple(clip) for clip in clips]
