@@ -59,7 +59,9 @@ def test_flags_named_beside_a_script_exist(page):
         source += extra.read_text() if extra.exists() else ""
         command = line[line.index(names[0]) :].partition(" -- ")[0].split("`")[0]
         for flag in re.findall(r"(?<!-)--(?:no)?(\w+)", command):
-            assert flag == "help" or f'"{flag}"' in source, f"{page.name}: {names[0]} has no --{flag}"
+            assert flag == "help" or f'"{flag}"' in source, (
+                f"{page.name}: {names[0]} has no --{flag}"
+            )
 
 
 def test_spelling():

@@ -33,6 +33,7 @@ _OPENINGS = ((37, 38, 43, 44, 61, 62, 63), (41, 40, 47, 46, 67, 66, 65))
 _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
 # The spline's smoothing: closed lips in one picture and open ones in the other cannot both be met.
 STIFFNESS = 2e-5
+_REACH = 0.6  # of the way to the border that a point of the outline moves at most
 _GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
 
 # The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the
@@ -165,6 +166,7 @@ def spline(landmarks, source_landmarks, size):
     """
     target = control_points(tf.stop_gradient(landmarks))  # [B, P, 2]
     source = control_points(tf.stop_gradient(source_landmarks))  # [B, M, P, 2]
+    source = _held_near_border(target, source)
     points, sources = target.shape[1], source.shape[1]
     # The displacement is solved for, so that far from all points the map tends to an
     # affine one near the identity.
@@ -184,6 +186,22 @@ def spline(landmarks, source_landmarks, size):
     flow = basis + tf.matmul(plane, weights[:, points:]) + np.tile(places, [1, 1, sources])
     flow = tf.reshape(flow, [-1, size, size, sources, 2])
     return tf.stop_gradient(tf.transpose(flow, [0, 3, 1, 2, 4]))
+
+
+def _held_near_border(target, source):
+    """`source` [B, M, P, 2] with the outline's points near the border moved less.
+
+    The border stays in place. A point of hair beside it that moves farther than to the border would
+    fold the flow there: a swirl above the head. So it moves at most `_REACH` of the way.
+    """
+    outline = slice(LANDMARKS, LANDMARKS + len(_OUTLINE))
+    place = target[:, None, outline]
+    shift = source[..., outline, :] - place
+    room = tf.reduce_min(tf.minimum(place, 1.0 - place), -1, keepdims=True)  # to the border
+    length = tf.norm(shift, axis=-1, keepdims=True)
+    shift *= tf.minimum(1.0, _REACH * tf.nn.relu(room) / tf.maximum(length, 1e-6))
+    parts = [source[..., :LANDMARKS, :], place + shift, source[..., outline.stop :, :]]
+    return tf.concat(parts, -2)
 
 
 def sample(pictures, rows, flow):
