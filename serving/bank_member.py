@@ -81,7 +81,8 @@ class BankMember:
         deadline = time.monotonic() + self._client.timeout
         member = self._member or self._find(deadline)
         while True:
-            person = np.repeat(member.vector[None], len(inputs["landmarks"]), axis=0)
+            rows = len(next(iter(inputs.values())))
+            person = np.repeat(member.vector[None], rows, axis=0)
             request = self._client.request(signature, {**inputs, "person": person}, outputs)
             if not request.model_spec.version_label:
                 request.model_spec.version.value = member.version

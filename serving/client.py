@@ -2,6 +2,7 @@
 
     with AvatarClient("localhost:8500", "eileen") as avatar:
         frames = avatar.render(landmarks)                # float32 [T, 68, 2] -> uint8 [T, H, W, 3]
+        frames = avatar.render(points)                   # float32 [T, 70, 2]: with the pupils
         for frame in avatar.stream(points): ...          # iterators: [68, 2] -> [H, W, 3], in order
         avatar.card()["reference_landmarks"]
 
@@ -10,15 +11,19 @@ the model. Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED ar
 backoff within the deadline. For a member of the shared bank, pass the bank's folder:
 `AvatarClient(address, "eileen", bank="models/bank")`; the vectors sent are always those of the
 version that renders.
+
+Rows 68 and 69 of [T, 70, 2] are the pupils, the person's right one first; NaN in both is "as in the
+photo". Avatars whose card lacks `gaze` are sent the 68 landmarks, with one UserWarning.
 """
 
 import collections
 import concurrent.futures
-import dataclasses
 import io
 import itertools
 import json
+import threading
 import time
+import warnings
 
 import grpc
 import numpy as np
@@ -26,31 +31,18 @@ import PIL.Image
 
 from serving import tensors
 from serving.bank_member import BankMember
-from serving.errors import AvatarError, backoff
+from serving.errors import AvatarError, backoff, explanation
+from serving.points import LANDMARKS, POINTS, checked_points
 from serving.predict_protos import PREDICT, PredictRequest, PredictResponse
+from serving.tls import Tls
 from tf_talkinghead.errors import InputError
+
+__all__ = ["AvatarClient", "AvatarError", "Tls"]
 
 BANK_MODEL = "bank"
 MAX_MESSAGE_BYTES = 256 << 20  # gRPC's default of 4 MB holds 20 raw frames of 256 px
 ROWS_PER_REQUEST = 8  # where the card names no max_batch_size
 _RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tls:
-    """TLS settings: PEM files of the server's authority and, for mutual TLS, the client's pair."""
-
-    ca: str
-    key: str = ""
-    certificate: str = ""
-    server_name: str = ""  # if the certificate's host name differs from the address
-
-    def credentials(self):
-        if bool(self.key) != bool(self.certificate):
-            raise InputError("TLS: a client key needs its certificate, and the other way round")
-        return grpc.ssl_channel_credentials(
-            _read(self.ca), _read(self.key), _read(self.certificate)
-        )
 
 
 class AvatarClient:
@@ -91,6 +83,7 @@ class AvatarClient:
         if self._bank is not None and label is None and version is None:
             self._version = self._bank.copied_version
         self._rows, self._in_flight = rows_per_request, in_flight
+        self._gaze, self._gaze_lock = None, threading.Lock()  # whether the avatar takes pupils
         options = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -123,7 +116,7 @@ class AvatarClient:
         """Renders landmarks.
 
         Args:
-          landmarks: float32 [T, 68, 2], fractions of the crop.
+          landmarks: float32 [T, 68, 2], fractions of the crop, or [T, 70, 2] with the pupils.
 
         Returns:
           uint8 [T, H, W, 3].
@@ -132,7 +125,7 @@ class AvatarClient:
           InputError: landmarks of another shape or not finite.
           AvatarError: the server refused the request or could not be reached.
         """
-        landmarks = _checked(landmarks)
+        landmarks = checked_points(landmarks)
         if not len(landmarks):
             raise InputError("landmarks: expected at least one frame, got none")
         rows = self._rows_per_request() if len(landmarks) > 1 else 1
@@ -141,14 +134,24 @@ class AvatarClient:
             return self._request(parts[0])
         return np.concatenate(list(self._in_order(parts)))
 
-    def stream(self, landmarks):
-        """One frame uint8 [H, W, 3] for each [68, 2] that `landmarks` yields, in its order.
+    def stream(self, landmarks, rows=1):
+        """One frame uint8 [H, W, 3] for each [68, 2] or [70, 2] of `landmarks`, in its order.
 
-        Reads at most `in_flight` ahead of what has been taken, so an endless iterator (a webcam) is
-        fine.
+        Reads at most `in_flight` requests of `rows` frames ahead of what has been taken, so an
+        endless iterator (a webcam) is fine. More rows render faster and answer later.
         """
-        parts = (_checked(np.asarray(points, np.float32)[None]) for points in landmarks)
-        return (frames[0] for frames in self._in_order(parts))
+        frames = iter(landmarks)
+        batches = iter(lambda: list(itertools.islice(frames, rows)), [])
+        parts = (checked_points(np.float32(batch)) for batch in batches)
+        return (frame for part in self._in_order(parts) for frame in part)
+
+    def jpegs(self, landmarks):
+        """The frames as the server's own JPEGs, a list of bytes, in one request.
+
+        Args:
+          landmarks: float32 [T, 68, 2] or [T, 70, 2]; T at most the server's largest batch.
+        """
+        return list(self._outputs(checked_points(landmarks), jpeg=True))
 
     def card(self):
         """The avatar's card, a dict: who, how made, resolution, reference landmarks."""
@@ -178,23 +181,49 @@ class AvatarClient:
             self._rows = int(self.card().get("max_batch_size", ROWS_PER_REQUEST))
         return self._rows
 
-    def _request(self, landmarks):
-        """Frames for one request's landmarks, already checked."""
-        inputs = {"landmarks": landmarks}
+    def _request(self, points):
+        """Frames uint8 [B, H, W, 3] for one request's points, already checked."""
+        frames = self._outputs(points, self._jpeg)
+        return np.stack([_decoded(data) for data in frames]) if self._jpeg else frames
+
+    def _outputs(self, points, jpeg):
+        """Frames uint8 [B, H, W, 3], or JPEGs [B] of bytes, for points already checked."""
+        if points.shape[1] == POINTS and self._takes_gaze():
+            try:
+                return self._rendered("render_gaze_jpeg" if jpeg else "render_gaze", points, jpeg)
+            except AvatarError as error:
+                # A version without the signature may have followed: ask once more.
+                missing = error.code == grpc.StatusCode.FAILED_PRECONDITION
+                if not missing or self._takes_gaze(again=True):
+                    raise
+        signature = "render_jpeg" if jpeg else "serving_default"
+        return self._rendered(signature, points[:, :LANDMARKS], jpeg)
+
+    def _rendered(self, signature, points, jpeg):
+        alias = "landmarks" if points.shape[1] == LANDMARKS else "points"
+        output = "jpeg_bytes" if jpeg else "frames"
         predict = self.predict if self._bank is None else self._bank.predict
-        if self._jpeg:
-            outputs = predict("render_jpeg", inputs, ["jpeg_bytes", "ok"])
-            frames = np.stack([_decoded(data) for data in outputs["jpeg_bytes"]])
-        else:
-            outputs = predict("serving_default", inputs, ["frames", "ok"])
-            frames = outputs["frames"]
+        outputs = predict(signature, {alias: points}, [output, "ok"])
         if not outputs["ok"].all():
             row = int(np.argmin(outputs["ok"]))
             raise AvatarError(
                 f"{self.person}: the server could not use the landmarks of row {row}",
                 grpc.StatusCode.INVALID_ARGUMENT,
             )
-        return frames
+        return outputs[output]
+
+    def _takes_gaze(self, again=False):
+        """Whether the avatar's card says that it takes pupils; warns the first time it does not."""
+        with self._gaze_lock:
+            if self._gaze is None or (again and self._gaze):
+                self._gaze = bool(self.card().get("gaze"))
+                if not self._gaze:
+                    warnings.warn(
+                        f"{self.person} takes no gaze: the pupils are left out",
+                        UserWarning,
+                        stacklevel=2,
+                    )
+            return self._gaze
 
     def predict(self, signature, inputs, outputs):
         """Calls any signature, with retries; returns the outputs (alias -> array)."""
@@ -234,7 +263,9 @@ class AvatarClient:
             except grpc.RpcError as error:
                 pause = backoff(attempt)
                 if not _worth_retrying(error) or time.monotonic() + pause > deadline:
-                    raise self._explained(error, request.model_spec.signature_name) from error
+                    said = explanation(error, request.model_spec, self.timeout)
+                    where = f"{self.person} at {self.address}"
+                    raise AvatarError(f"{where}: {said}", error.code()) from error
             except ValueError as error:  # a closed channel
                 raise AvatarError(
                     f"the client of {self.person} is closed", grpc.StatusCode.CANCELLED
@@ -252,56 +283,11 @@ class AvatarClient:
                 grpc.StatusCode.INTERNAL,
             ) from error
 
-    def _explained(self, error, signature):
-        """The AvatarError for a gRPC error, with a hint on what to do."""
-        code = error.code()
-        hints = {
-            grpc.StatusCode.UNAVAILABLE: "is the server running, and the address right?",
-            grpc.StatusCode.NOT_FOUND: (
-                f"{self._model!r} is not served there; was it published to the server's models?"
-            ),
-            grpc.StatusCode.DEADLINE_EXCEEDED: (
-                f"no answer within {self.timeout:g} s; a longer timeout may help"
-            ),
-            grpc.StatusCode.FAILED_PRECONDITION: (
-                f"no signature {signature!r}; was the model exported by this project?"
-            ),
-            grpc.StatusCode.RESOURCE_EXHAUSTED: (
-                "the server is overloaded, or the request too large"
-            ),
-        }
-        hint = f" ({hints[code]})" if code in hints else ""
-        return AvatarError(
-            f"{self.person} at {self.address}: {code.name}: {error.details()}{hint}", code
-        )
-
 
 def _worth_retrying(error):
     # A message over the size limit is RESOURCE_EXHAUSTED too, but a retry cannot succeed.
     return error.code() in _RETRIED and "larger than max" not in (error.details() or "")
 
 
-def _checked(landmarks):
-    landmarks = np.asarray(landmarks, np.float32)
-    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
-        raise InputError(f"landmarks: expected [T, 68, 2], got {list(landmarks.shape)}")
-    finite = np.isfinite(landmarks).all(axis=(1, 2))
-    if not finite.all():
-        raise InputError(
-            f"landmarks: frame {int(np.argmin(finite))} has numbers that are not finite"
-        )
-    return landmarks
-
-
 def _decoded(data):
     return np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def _read(path):
-    if not path:
-        return None
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -45,6 +45,8 @@ def make_card(
         "mode": mode,
         "preset": config.preset,
         "resolution": config.export.size or config.model.image_size,
+        # Whether render_gaze and render_gaze_jpeg exist, which take the pupils too.
+        "gaze": config.model.generator == "guided",
         "adain_size": adain_size(config.model),
         "max_batch_size": config.export.max_batch_size,
         "images": facts.get("images"),
