@@ -63,6 +63,11 @@ def no_arguments(argv):
         raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
 
 
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """Prints a warning as one line on stderr; for `warnings.showwarning`."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def load(package):
     """Imports a package (tensorflow, apache_beam) with stderr suppressed during the import.
 

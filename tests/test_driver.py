@@ -11,7 +11,7 @@ import pytest
 from tests.face_points import COLLINS
 from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import video
-from tf_talkinghead.driving import driver
+from tf_talkinghead.driving import driver, film, retargeting, webcam
 from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.errors import InputError, NoFaceError, TalkingHeadError
 
@@ -80,7 +80,7 @@ def probed(path):
 
 
 def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
-    done = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False)
+    done = driver.read_driver(clip, PreparationConfig(), smoothing=False, progress=False)
     assert done.landmarks.shape == (30, 68, 2) and done.fps == pytest.approx(FPS) and done.has_audio
     assert not done.seen[10:14].any() and done.seen[:9].all() and done.seen[24:].all()
     last_seen = np.flatnonzero(done.seen[:14])[-1]
@@ -91,29 +91,31 @@ def test_frames_without_a_face_hold_the_last_pose_and_are_counted(clip):
 
 
 def test_smoothing_is_on_unless_switched_off(clip):
-    rough = driver.read_motion(clip, PreparationConfig(), smoothing=False, progress=False).landmarks
-    calm = driver.read_motion(clip, PreparationConfig(), progress=False).landmarks
+    rough = driver.read_driver(clip, PreparationConfig(), smoothing=False, progress=False).landmarks
+    calm = driver.read_driver(clip, PreparationConfig(), progress=False).landmarks
     assert 0 < np.abs(calm - rough).max() < 0.1
 
 
 def test_a_clip_of_nobody_names_the_file(tmp_path):
     video.write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 5, 10)
     with pytest.raises(NoFaceError, match="wall.mp4: no face found"):
-        driver.read_motion(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
+        driver.read_driver(tmp_path / "wall.mp4", PreparationConfig(), progress=False)
 
 
 def test_on_avatar_moves_the_avatars_own_face(clip):
-    done = driver.read_motion(clip, PreparationConfig(), progress=False)
-    adapted = driver.on_avatar(done, COLLINS)
+    done = driver.read_driver(clip, PreparationConfig(), progress=False)
+    face = retargeting.AvatarFace(COLLINS)
+    adapted = retargeting.on_avatar(done, face)
     assert adapted.shape == done.landmarks.shape
     # The same face drives itself: the result is near the reference, shifted as the driver is.
     assert np.abs(adapted.mean(0) - adapted.mean((0, 1)) - (COLLINS - COLLINS.mean(0))).max() < 0.02
-    np.testing.assert_array_equal(driver.on_avatar(done, COLLINS, "none"), done.landmarks)
+    unchanged = retargeting.on_avatar(done, face, mode="none")
+    np.testing.assert_array_equal(unchanged, done.landmarks)
 
 
 def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
-    done = driver.read_motion(clip, PreparationConfig(), progress=False)
-    film = driver.film(
+    done = driver.read_driver(clip, PreparationConfig(), progress=False)
+    result = film.film(
         done.landmarks,
         painter,
         tmp_path / "out.mp4",
@@ -123,7 +125,7 @@ def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
         title="collins",
         progress=False,
     )
-    assert film.frames == 30 and film.error is None
+    assert result.frames == 30 and result.error is None
     result = probed(tmp_path / "out.mp4")
     assert result["codec"] == "h264" and result["sound"] == 1
     assert result["fps"] == pytest.approx(FPS)
@@ -136,16 +138,16 @@ def test_the_film_keeps_rate_sound_and_says_what_it_is(clip, tmp_path):
 
 
 def test_a_stream_that_dies_leaves_what_was_rendered(tmp_path):
-    film = driver.film(
+    result = film.film(
         scripted_motion(COLLINS), dying(after=7), tmp_path / "out.mp4", 25, progress=False
     )
-    assert film.frames == 7 and str(film.error) == "the server is gone"
+    assert result.frames == 7 and str(result.error) == "the server is gone"
     assert len(probed(tmp_path / "out.mp4")["frames"]) == 7
 
 
 def test_a_stream_that_never_began_leaves_no_file(tmp_path):
     with pytest.raises(TalkingHeadError, match="the server is gone"):
-        driver.film(
+        film.film(
             scripted_motion(COLLINS), dying(after=0), tmp_path / "out.mp4", 25, progress=False
         )
     assert not list(tmp_path.iterdir())
@@ -155,7 +157,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     """A process that may write 20 kB a file stands for a disk that is full."""
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from tf_talkinghead.driving import driver\n"
+        "from tf_talkinghead.driving import film\n"
         "from tf_talkinghead.errors import InputError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
@@ -163,7 +165,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
         "def stream(landmarks):\n"
         "    return (noise.integers(0, 255, (128, 128, 3), np.uint8) for _ in landmarks)\n"
         "try:\n"
-        "    driver.film(np.zeros((100, 68, 2)), stream, sys.argv[1], 25, progress=False)\n"
+        "    film.film(np.zeros((100, 68, 2)), stream, sys.argv[1], 25, progress=False)\n"
         "except InputError as error:\n"
         "    print('refused:', error)\n"
     )
@@ -194,7 +196,7 @@ class Camera:
 
 def test_a_webcam_is_recorded_at_the_rate_it_gave(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    driver.record_webcam(tmp_path / "cam.mp4", seconds=5, progress=False)
+    webcam.record_webcam(tmp_path / "cam.mp4", seconds=5, progress=False)
     result = probed(tmp_path / "cam.mp4")
     assert len(result["frames"]) == 12 and 1 <= result["fps"] <= 60
     red, _, blue = result["frames"][3].reshape(-1, 3).mean(0)
@@ -204,4 +206,4 @@ def test_a_webcam_is_recorded_at_the_rate_it_gave(tmp_path, monkeypatch):
 def test_no_webcam_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     with pytest.raises(InputError, match="no webcam found"):
-        driver.record_webcam(tmp_path / "cam.mp4", seconds=1, camera=3, progress=False)
+        webcam.record_webcam(tmp_path / "cam.mp4", seconds=1, camera=3, progress=False)

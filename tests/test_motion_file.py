@@ -1,5 +1,6 @@
 """Motion files: round trips, CSV by hand, and one line naming the flag for each bad file."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -38,10 +39,13 @@ def test_round_trip(tmp_path, name):
 def test_json_keeps_landmarks(tmp_path, points):
     landmarks = RNG.uniform(0, 1, (5, points, 2)).astype(np.float32)
     landmarks[1, 68:] = np.nan
-    write_motion_file(tmp_path / "a.json", motion(landmarks))
-    back = read_motion_file(tmp_path / "a.json").landmarks
-    assert back.dtype == np.float32
-    np.testing.assert_allclose(back, landmarks, atol=1e-5)
+    neutral = landmarks[0, :68]
+    saved = dataclasses.replace(motion(landmarks), neutral=neutral)
+    write_motion_file(tmp_path / "a.json", saved)
+    back = read_motion_file(tmp_path / "a.json")
+    assert back.landmarks.dtype == back.neutral.dtype == np.float32
+    np.testing.assert_allclose(back.landmarks, landmarks, atol=6e-5)
+    np.testing.assert_allclose(back.neutral, neutral, atol=6e-5)
 
 
 def test_hand_written_csv_needs_only_what_moves(tmp_path):

@@ -42,6 +42,7 @@ from tf_talkinghead.driving.face_numbers import PersonFace
 from tf_talkinghead.errors import InputError
 
 _SCALE = NAMES.index("scale")
+_GAZE = slice(NAMES.index(GAZE[0]), None)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ def _span(values):
 
 
 def checked_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Parameters as float64 [T, 16]; InputError for a wrong shape or values that are not finite."""
+    """Parameters as float64 [T, 16]; InputError for a wrong shape or values that are not finite.
+
+    Where one number of the gaze is given, an unknown other one is 0.
+    """
     numbers = np.array(numbers, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(NAMES):
         raise InputError(f"expressions: expected [frames, {len(NAMES)}], got {list(numbers.shape)}")
@@ -153,6 +157,9 @@ def checked_numbers(numbers: np.ndarray) -> np.ndarray:
             raise InputError(
                 f"{name}: expected a finite number, got {column[frame]} in frame {frame}"
             )
+    gaze = numbers[:, _GAZE]
+    # A gaze given in one direction alone is level, or straight, in the other.
+    gaze[np.isnan(gaze) & np.isfinite(gaze).any(axis=1, keepdims=True)] = 0.0
     if (numbers[:, _SCALE] <= 0).any():
         raise InputError(f"scale: expected a number above 0, got {numbers[:, _SCALE].min():g}")
     return numbers

@@ -78,6 +78,11 @@ class PersonFace:
             pupils = pupils + (wanted - numbers)[:, None, _GAZE] * self.eye_width
         return self._placed(self._posed(wanted), offsets, pupils)[:, : landmarks.shape[1]]
 
+    def pupils_of(self, landmarks: np.ndarray, gaze: np.ndarray) -> np.ndarray:
+        """The pupils [T, 2, 2] of landmarks float64 [T, 68, 2] that look aside by `gaze` [T, 2]."""
+        pupils = self.pupils + gaze[:, None] * self.eye_width
+        return self._placed(self._fitted(landmarks), 0.0, pupils)[:, 68:]
+
     def _fitted(self, landmarks):
         return head_pose.fit_pose(self.shape[RIGID], landmarks[:, RIGID], RIGID_WEIGHTS)
 
@@ -103,7 +108,8 @@ class PersonFace:
 
     def _placed(self, pose, offsets, pupils):
         """Points [T, 70, 2] in the picture of offsets [T, 68, 2] and pupils [T, 2, 2]."""
-        points = np.concatenate([self.shape[:, :2] + offsets, pupils], axis=1)
+        shape = np.broadcast_to(self.shape[:, :2] + offsets, (len(pupils), 68, 2))
+        points = np.concatenate([shape, pupils], axis=1)
         depth = np.broadcast_to(self.model.depth[:, None], (*points.shape[:2], 1))
         return head_pose.project(pose, np.concatenate([points, depth], axis=-1))
 

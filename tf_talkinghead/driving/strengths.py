@@ -9,6 +9,7 @@ strengths of 1 change nothing.
 
 import functools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,16 @@ from tf_talkinghead.errors import InputError
 LIMITS = (0.0, 1.5)
 PARTS = {"pose": POSE, "eyes": LIDS + GAZE, "lips": LIPS_AND_JAW, "brows": BROWS}
 _SCALE = NAMES.index("scale")
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Strengths of a motion's parts, 0 to 1.5; 1 is the driver's own."""
+
+    pose: float = 1.0
+    eyes: float = 1.0
+    lips: float = 1.0
+    brows: float = 1.0
 
 
 def strengthen(

@@ -28,6 +28,7 @@ def make_card(
     reference_landmarks: np.ndarray,
     facts: dict,
     weights_hash: str,
+    reference_pupils: np.ndarray | None = None,
 ) -> dict:
     """Makes the card of one published version, ready for json.dumps.
 
@@ -38,6 +39,7 @@ def make_card(
       reference_landmarks: [68, 2], a neutral frame of the person: what a client adapts a driver to.
       facts: what personalisation knows, by the names below; a missing one reads as null.
       weights_hash: `files.arrays_sha256` of the exported arrays.
+      reference_pupils: [2, 2], pupils of the reference frame, where they are known.
     """
     return {
         "card_schema": CARD_SCHEMA,
@@ -60,7 +62,11 @@ def make_card(
             "personalize": dataclasses.asdict(config.personalize),
             "export": dataclasses.asdict(config.export),
         },
-        "reference_landmarks": np.round(np.asarray(reference_landmarks, np.float64), 6).tolist(),
+        "reference_landmarks": _listed(reference_landmarks),
+        "reference_pupils": None if reference_pupils is None else _listed(reference_pupils),
+        # Where the reference frame lies in its whole picture: x, y, side, rotation, width, height
+        # and the picture's SHA-256 (personalization/ground.py).
+        "crop": facts.get("crop"),
         "weights_sha256": weights_hash,
         "trained_weights_sha256": facts.get("trained_weights_sha256"),
         "trained_on": facts.get("trained_on"),
@@ -71,6 +77,10 @@ def make_card(
         "digital_source_type": SOURCE_TYPE,
         "notice": NOTICE,
     }
+
+
+def _listed(points):
+    return np.round(np.asarray(points, np.float64), 6).tolist()
 
 
 def precision(dtype: str, bfloat16_compute: bool) -> dict[str, str]:

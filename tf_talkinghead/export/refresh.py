@@ -69,7 +69,8 @@ def refresh_person(
                     f"{size}; personalise again with the photos: --person={person} --images=..."
                 )
             found.images = resized_photos(found.images, size)
-        return make_from(trained, found, models, person, work, keep_versions, progress)
+        crop = before.facts.crop
+        return make_from(trained, found, models, person, work, keep_versions, progress, crop)
 
 
 def kept_people(models: str | os.PathLike) -> list[str]:

@@ -69,6 +69,7 @@ def export_person(
         avatar.reference_landmarks,
         avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
+        avatar.reference_pupils,
     )
     if avatar.photos is not None:
         card |= cards.photographs(avatar.photos)

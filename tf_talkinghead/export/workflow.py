@@ -5,7 +5,7 @@
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
 In <models>/.work/<person>/ lie the crops (inputs.npz; refresh.py makes avatars anew from them), the
-finished avatar, the run's state and the previews. The same command continues after a kill at any
+whole picture of the neutral face (ground.*), the finished avatar, the run's state and the previews. The same command continues after a kill at any
 moment; only a finished version is ever visible in <models>/<person>/. Settings left at None come
 from the run's file, or from the avatar's where it is published again (personalization/settings.py).
 """
@@ -22,8 +22,10 @@ from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, store
 from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.faces.pupils import find_pupils
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
+from tf_talkinghead.personalization.ground import keep_ground
 from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.personalization.photos import LARGEST, resized_photos
 from tf_talkinghead.personalization.preview import write_preview
@@ -109,13 +111,15 @@ def make_person(
             largest=LARGEST if config.model.generator == "guided" else None,
         )
         _keep_inputs(found, work)
-        return make_from(trained, found, models, person, work, keep_versions, progress)
+        crop = keep_ground(found, neutral_frame(found.landmarks), work)
+        return make_from(trained, found, models, person, work, keep_versions, progress, crop)
 
 
-def make_from(trained, found, models, person, work, keep_versions, progress):
+def make_from(trained, found, models, person, work, keep_versions, progress, crop):
     """From a person's images (`PersonImages`) to the published version.
 
-    The caller holds the person's lock, and the crops lie in `work` already.
+    The caller holds the person's lock, and the crops and the ground, in which the neutral frame is
+    `crop`, lie in `work` already.
     """
     config = trained.config
     avatar = personalize(
@@ -127,6 +131,7 @@ def make_from(trained, found, models, person, work, keep_versions, progress):
         inputs_sha256=found.sha256,
         pupils=find_pupils(found.images, found.landmarks),
     )
+    avatar.facts = dataclasses.replace(avatar.facts, crop=crop)
     save_avatar(avatar, work)
     shown = resized_photos(found.images, config.model.image_size)
     previews = write_preview(avatar, shown, found.landmarks, work)

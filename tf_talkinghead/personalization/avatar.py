@@ -49,6 +49,7 @@ class Facts:
     trained_weights_sha256: str | None = None  # of the weights file it was made from
     trained_on: str | None = None  # name of the run or of the shipped weights
     inputs_sha256: list[str] = dataclasses.field(default_factory=list)  # of the files given
+    crop: dict | None = None  # of the reference frame in its whole picture, see ground.py
 
     def to_dict(self) -> dict:
         """As stored in avatar.json and passed to the card."""
@@ -74,6 +75,15 @@ class Avatar:
     history: list[dict] = dataclasses.field(default_factory=list)  # scores of each evaluation
 
     photos: Photos | None = None  # of a guided avatar
+
+    @property
+    def reference_pupils(self) -> np.ndarray | None:
+        """Pupils [2, 2] of the neutral frame; None where no photo is that frame or shows them."""
+        if self.photos is None:
+            return None
+        off = np.abs(self.photos.landmarks - self.reference_landmarks).max(axis=(1, 2))
+        pupils = self.photos.pupils[int(off.argmin())]
+        return pupils if off.min() < 1e-5 and np.isfinite(pupils).all() else None
 
     def forward(self, landmarks, psi_hat):
         """x_hat [B, S, S, 3] of landmarks [B, 68, 2], psi_hat [B, A]; traced at the first use."""

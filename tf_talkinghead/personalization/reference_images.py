@@ -8,13 +8,14 @@ or fewer images than asked for. `force` takes the largest face and lets people d
 """
 
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tf_talkinghead.config import PersonalizeConfig, PreparationConfig
 from tf_talkinghead.data.video import decode, is_media, probe, spread
 from tf_talkinghead.errors import InputError, NoFaceError
+from tf_talkinghead.faces.cropping import CropBox
 from tf_talkinghead.faces.crops import default_landmarks, face_crops
 from tf_talkinghead.faces.recognition import face_distance, face_vectors
 from tf_talkinghead.files import sha256
@@ -31,6 +32,15 @@ _COMPARED_FRAMES = 8  # varied frames of one clip that are compared with one ano
 _SECOND_FACE = 0.5  # of the largest face's size; smaller ones are in the background
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where one image was cut from."""
+
+    path: pathlib.Path  # the photo or video
+    frame: int  # position in the video; 0 for a photo
+    box: CropBox  # pixels of the upright picture
+
+
 @dataclass
 class PersonImages:
     """The images that personalisation starts from."""
@@ -39,6 +49,7 @@ class PersonImages:
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions
     names: list[str]  # of the file each came from
     sha256: list[str]  # of the files, in the order found
+    origins: list[Origin] = field(default_factory=list)  # none for kept crops (refresh.py)
 
 
 def person_images(
@@ -72,10 +83,11 @@ def person_images(
     if shots is not None and shots < 1:
         raise InputError(f"--shots={shots}: expected 1 or more")
     files = list_files(paths)
-    parts, labels, digests = [], [], []
+    parts, origins, labels, digests = [], [], [], []
     for path in files:
-        clip, times = _crops(path, size, config, model, force, largest)
+        clip, frames, times = _crops(path, size, config, model, force, largest)
         parts.append(clip)
+        origins += [Origin(path, int(frame), clip.box) for frame in frames]
         labels.append(
             [f"{path} at {time:.1f} s" if len(times) > 1 else str(path) for time in times]
         )
@@ -90,7 +102,6 @@ def person_images(
             middle = len(clip.images) // 2
             middles.append((path, clip.images[middle], clip.landmarks[middle]))
         check_one_person(middles)
-    names = [path.name for path, clip in zip(files, parts, strict=True) for _ in clip.images]
     size = max(clip.images.shape[1] for clip in parts)
     images = np.concatenate([resized_photos(clip.images, size) for clip in parts])
     landmarks = np.concatenate([clip.landmarks for clip in parts])
@@ -100,7 +111,9 @@ def person_images(
             f" in {', '.join(map(str, paths))}"
         )
     chosen = select_frames(images, landmarks, shots or default_shots)
-    return PersonImages(images[chosen], landmarks[chosen], [names[i] for i in chosen], digests)
+    origins = [origins[i] for i in chosen]
+    names = [origin.path.name for origin in origins]
+    return PersonImages(images[chosen], landmarks[chosen], names, digests, origins)
 
 
 def list_files(paths) -> list[pathlib.Path]:
@@ -147,7 +160,7 @@ def check_one_person(faces) -> None:
 
 
 def _crops(path, size, config, model, force, largest):
-    """(FaceClip, seconds of its frames) of one photo or video; errors name the file."""
+    """One photo or video: FaceClip, its frames' positions and seconds. Errors name the file."""
     source = probe(path)
     wanted = spread(source.times, CLIP_FRAMES)
     frames = list(decode(source, wanted, threads=0))
@@ -165,7 +178,8 @@ def _crops(path, size, config, model, force, largest):
         clip = face_crops(frames, size, config, model, wanted, largest)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    return clip, source.times[wanted[clip.kept]]
+    kept = wanted[clip.kept]
+    return clip, kept, source.times[kept]
 
 
 def _faces_in(frame, model):
