@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.data import video
+from tf_talkinghead.driving.ahead import ahead
 from tf_talkinghead.driving.face_choice import choose_face
 from tf_talkinghead.driving.smoothing import smooth
 from tf_talkinghead.errors import InputError, NoFaceError
@@ -93,10 +94,15 @@ def read_driver(
     fps = clip.fps or STILL_FPS
     _check_neutral(neutral, clip.length, fps)
     frames = tqdm(
-        clip.frames, "landmarks", clip.length, unit=" frames", disable=not progress, file=sys.stderr
+        ahead(clip.frames),
+        "landmarks",
+        clip.length,
+        unit=" frames",
+        disable=not progress,
+        file=sys.stderr,
     )
     try:
-        tracker, eyes = _track(frames, model or default_landmarks(), config.detect_every, gaze)
+        tracker, eyes = track(frames, model, config.detect_every, gaze)
         tracks = choose_face(tracker.tracks, tracker.frames, face)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
@@ -130,8 +136,19 @@ def read_driver(
     )
 
 
-def _track(frames, model, every, gaze):
-    """The tracker after all frames, and pupils float [2, 2] in pixels by (id of track, frame)."""
+def track(frames, model=None, every: int = 5, gaze: bool = False):
+    """Tracks all faces through frames, uint8 RGB [H, W, 3] each.
+
+    Args:
+      frames: the frames.
+      model: the landmark model; the default one where it is None.
+      every: frames from one detection to the next.
+      gaze: whether pupils are looked for.
+
+    Returns:
+      The FaceTracker, and pupils float [2, 2] in pixels by (id of the track, frame).
+    """
+    model = model or default_landmarks()
     tracker, eyes = tracking.FaceTracker(model, every), {}
     for position, frame in enumerate(frames):
         tracker.step(frame)
