@@ -37,6 +37,11 @@ def test_faces_that_pass_by_do_not_count():
     assert choose_face([lasting, passing], 50, "left") == [lasting]
 
 
+def test_a_badge_on_the_jacket_is_no_face_to_count():
+    lasting, badge = track(200, 100, range(50)), track(10, 30, range(50))
+    assert choose_face([lasting, badge], 50, "left") == [lasting]
+
+
 def test_rivals_are_refused_with_the_way_out():
     rivals = [track(10, 60, range(50)), track(200, 60, range(50))]
     with pytest.raises(NoFaceError, match="several faces.*--face=largest"):

@@ -69,12 +69,16 @@ def test_the_axes_direction_does_not_matter():
     np.testing.assert_allclose(smooth(motion @ turn.T, 10), smooth(motion, 10) @ turn.T, atol=1e-6)
 
 
-def test_a_clip_is_its_frames_in_order():
+def test_a_clip_is_smoothed_both_ways():
     motion = scripted_motion(COLLINS, frames=9)
-    one_euro = OneEuro(25, **FACE)
-    np.testing.assert_array_equal(
-        smooth(motion, 25), np.stack([one_euro(frame) for frame in motion])
-    )
+
+    def one_way(frames):
+        one_euro = OneEuro(25, **FACE)
+        return np.stack([one_euro(frame) for frame in frames])
+
+    both = (one_way(motion) + one_way(motion[::-1])[::-1]) / 2
+    np.testing.assert_array_equal(smooth(motion, 25), both)
+    np.testing.assert_allclose(smooth(motion[::-1], 25), smooth(motion, 25)[::-1], atol=1e-6)
     assert smooth(motion[:0], 25).shape == (0, 68, 2)
 
 

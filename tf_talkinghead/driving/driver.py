@@ -68,8 +68,13 @@ def read_driver(
 ) -> DriverMotion:
     """Tracks one face through a video or photo.
 
-    Frames without a face repeat the last detected pose; those before the first detection repeat the
-    first pose.
+    What is followed, and what happens where it cannot be:
+
+      frames without a face (lost, covered, turned away so far that the landmarks slip, too dark)
+        repeat the last pose and are not `seen`; those before the first detection repeat the first;
+      after a cut the face nearest in place and size goes on, without smoothing over the cut;
+      of several faces the one that lasts longest counts; rivals are refused until `face` chooses;
+      faces under some 40 pixels are not found.
 
     Args:
       path: the video or photo.
@@ -116,14 +121,16 @@ def read_driver(
     held = np.maximum(np.cumsum(seen) - 1, 0)
     points = np.stack([found[position][0] for position in sorted(found)])
     box = cropping.crop_box(points, config)
-    poses = cropping.to_fractions(points, box)[held]
+    poses = cropping.to_fractions(points, box)
+    if smoothing:
+        poses = _smoothed(poses, sorted(found), tracks, fps)
+    landmarks = poses[held]
     pupils = None
     if gaze:
         pupils = np.stack([found[position][1] for position in sorted(found)])
         pupils[blinks(points)] = np.nan
         pupils = cropping.to_fractions(pupils, box)[held]
         pupils[~seen] = np.nan
-    landmarks = smooth(poses, fps) if smoothing else poses
     return DriverMotion(
         path=pathlib.Path(path),
         landmarks=landmarks,
@@ -162,6 +169,21 @@ def track(frames, model=None, every: int = 5, gaze: bool = False):
                     find_pupils(frame[None], fractions[None])[0] * size - 0.5
                 )
     return tracker, eyes
+
+
+def _smoothed(poses, positions, tracks, fps):
+    """Poses [S, 68, 2] of the seen frames, smoothed within each unbroken stretch.
+
+    A cut, or a face that was lost and came back, is a jump: it is neither smeared over the frames
+    around it nor taken for motion.
+    """
+    owner = {position: k for k, track in enumerate(tracks) for position in track.positions}
+    breaks = [
+        i
+        for i in range(1, len(positions))
+        if positions[i] != positions[i - 1] + 1 or owner[positions[i]] != owner[positions[i - 1]]
+    ]
+    return np.concatenate([smooth(stretch, fps) for stretch in np.split(poses, breaks)])
 
 
 def _check_neutral(neutral, frames, fps):

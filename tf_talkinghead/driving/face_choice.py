@@ -11,6 +11,8 @@ from tf_talkinghead.faces.tracking import Track, main_track
 RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
 # Faces seen in fewer frames than this share of the longest one's are no choice.
 _LEAST_SHARE = 0.2
+# Nor are those smaller than this share of the largest: badges and patterns look like faces, small.
+_LEAST_SIDE = 0.35
 
 
 def check_face(face: str) -> None:
@@ -48,7 +50,7 @@ def choose_face(tracks: list[Track], frames: int, face: str | None = None) -> li
     if not faces:
         return _same_face(main_track(tracks, frames), tracks)  # says why there is none
     if face == "largest":
-        return max(faces, key=lambda face: max(track.side for track in face))
+        return max(faces, key=_side)
     number = 1 if face == "left" else int(face)
     if number > len(faces):
         raise InputError(f"--face={face}: the driver shows {len(faces)} faces that last")
@@ -63,10 +65,16 @@ def _faces(tracks):
         taken = {id(track) for track in faces[-1]}
         left = [track for track in left if id(track) not in taken]
     lengths = [sum(len(track.points) for track in face) for face in faces]
-    longest = max(lengths, default=0)
+    sides = [_side(face) for face in faces]
     return [
-        face for face, count in zip(faces, lengths, strict=True) if count >= _LEAST_SHARE * longest
+        face
+        for face, count, side in zip(faces, lengths, sides, strict=True)
+        if count >= _LEAST_SHARE * max(lengths) and side >= _LEAST_SIDE * max(sides)
     ]
+
+
+def _side(face):
+    return max(track.side for track in face)
 
 
 def _across(face):

@@ -21,10 +21,11 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import sha256
 
 # Widths of the blend, shares of the square's side.
-_SIDES, _BOTTOM = 0.12, 0.22
+_TOP, _SIDES, _BOTTOM = 0.05, 0.12, 0.22  # many heads reach up to the square's top
 _GRID = 32  # cells of the colour correction across the square
 _FADE = 0.3  # of the side: how far from the edge the correction reaches
-_MOST = 30.0  # grey levels that it may change
+# Grey levels by which a tint may differ; more is something else that has moved there.
+_MOST = 40.0
 
 
 class Ground:
@@ -77,8 +78,9 @@ class Ground:
     def _correction(self, frame):
         """What is added to the square, float32 [_GRID, _GRID, 3]: the edge's difference, fading."""
         off = self._small - _shrunk(frame)
+        off[np.abs(off).max(axis=-1) > _MOST] = 0.0
         edge = cv2.GaussianBlur(off, (0, 0), 1.5)[_ON_EDGE]
-        return np.clip(np.einsum("yxe,ec->yxc", self._weights, edge), -_MOST, _MOST)
+        return np.einsum("yxe,ec->yxc", self._weights, edge)
 
     def seam_sharpness(self, picture: np.ndarray) -> float:
         """Mean gradient of `picture` in the blend's band over that of the ground there."""
@@ -133,7 +135,7 @@ def feathered(side: int, cut=(False,) * 4) -> np.ndarray:
         t = np.ones_like(distance) if off else np.clip(distance / width, 0.0, 1.0)
         return t * t * (3.0 - 2.0 * t)
 
-    down = ramp(place, _SIDES, cut[0]) * ramp(1.0 - place, _BOTTOM, cut[1])
+    down = ramp(place, _TOP, cut[0]) * ramp(1.0 - place, _BOTTOM, cut[1])
     across = ramp(place, _SIDES, cut[2]) * ramp(1.0 - place, _SIDES, cut[3])
     return np.float32(np.outer(down, across))
 
