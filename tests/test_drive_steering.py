@@ -1,4 +1,4 @@
-"""scripts.drive without a driver, with strengths, saved motions and paste-back; and what it refuses.
+"""scripts.drive without a driver, with strengths, saved motions, paste-back; and its refusals.
 
 A guided avatar of random weights, made of the portrait as `personalize` makes one.
 """

@@ -15,7 +15,8 @@ FPS = 12.5
 def placed(portrait, x, y=10, scale=0.7, size=(480, 300), shade=1.0):
     """The portrait on a plain wall, moved and scaled."""
     place = np.float32([[scale, 0, x], [0, scale, y]])
-    picture = cv2.warpAffine(portrait, place, size, borderMode=cv2.BORDER_CONSTANT, borderValue=(90, 90, 90))  # fmt: skip
+    wall = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (90, 90, 90)}
+    picture = cv2.warpAffine(portrait, place, size, **wall)
     return np.uint8(picture * shade)
 
 

@@ -16,7 +16,8 @@ def track(x, side, frames):
 
 
 def test_a_face_is_named_by_size_or_by_place():
-    small, large, middle = track(10, 60, range(50)), track(300, 120, range(30)), track(180, 80, range(35))  # fmt: skip
+    small, middle = track(10, 60, range(50)), track(180, 80, range(35))
+    large = track(300, 120, range(30))
     tracks = [large, small, middle]
     assert choose_face(tracks, 50) == [small]  # lasts longest
     assert choose_face(tracks, 50, "largest") == [large]
@@ -27,7 +28,8 @@ def test_a_face_is_named_by_size_or_by_place():
 
 
 def test_a_face_that_comes_back_is_one_face():
-    before, after, other = track(10, 60, range(20)), track(12, 62, range(30, 50)), track(300, 60, range(50))  # fmt: skip
+    before, after = track(10, 60, range(20)), track(12, 62, range(30, 50))
+    other = track(300, 60, range(50))
     assert choose_face([before, after, other], 50, "left") == [before, after]
     assert choose_face([before, after, other], 50, "2") == [other]
 

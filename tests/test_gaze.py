@@ -31,7 +31,7 @@ def test_gaze_survives_head_motion_and_comes_back():
 
 
 def test_noise_is_reduced_and_a_saccade_is_not_delayed():
-    gaze, pupils = looks_aside(noise=0.05)  # the finder's error, 4.7 % of the eye's width
+    _, pupils = looks_aside(noise=0.05)  # the finder's error, 4.7 % of the eye's width
     raw = read_motion(np.concatenate([MOTION, pupils], 1), COLLINS)[:, -2:]
     steady = steady_gaze(MOTION, pupils, COLLINS, FPS)
     resting = np.r_[5:45, 105:195]
@@ -42,7 +42,7 @@ def test_noise_is_reduced_and_a_saccade_is_not_delayed():
 
 
 def test_blinks_are_bridged_and_no_pupils_are_no_gaze():
-    gaze, pupils = looks_aside()
+    _, pupils = looks_aside()
     pupils[70:76] = np.nan
     steady = steady_gaze(MOTION, pupils, COLLINS, FPS)
     assert np.isfinite(steady).all() and np.abs(steady[70:76, 0] - 0.25).max() < 0.01
@@ -51,7 +51,7 @@ def test_blinks_are_bridged_and_no_pupils_are_no_gaze():
 
 
 def test_one_pupil_is_enough_and_the_other_is_placed():
-    gaze, pupils = looks_aside()
+    _, pupils = looks_aside()
     pupils[:, 1] = np.nan
     steady = steady_gaze(MOTION, pupils, COLLINS, FPS)
     np.testing.assert_allclose(steady[60:90, 0], 0.25, atol=0.01)

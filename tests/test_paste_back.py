@@ -60,7 +60,7 @@ def test_what_has_moved_to_the_edge_is_no_tint(portrait):
     barred = frame.copy()
     barred[:, :20] = 255 - barred[:, :20]
     result, plain = ground.pasted(barred).astype(int), ground.pasted(frame).astype(int)
-    left, top, side = BOX
+    left, top, _ = BOX
     inner = slice(top + 20, top + 120), slice(left + 30, left + 150)
     assert np.abs(result[inner] - plain[inner]).mean() < 2
 

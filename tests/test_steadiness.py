@@ -1,4 +1,4 @@
-"""Jitter and lag of landmarks, and of the filter on real clips (slow, with TALKINGHEAD_REAL_DATA)."""
+"""Jitter and lag of landmarks; those of the filter on real clips are slow tests."""
 
 import csv
 

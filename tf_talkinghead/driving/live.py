@@ -21,7 +21,7 @@ from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.driving import adaptation
 from tf_talkinghead.driving.retargeting import AvatarFace, steered
 from tf_talkinghead.driving.smoothing import FACE, OneEuro
-from tf_talkinghead.driving.strengths import Steering
+from tf_talkinghead.driving.strengths import UNCHANGED, Steering
 from tf_talkinghead.faces import cropping, geometry
 from tf_talkinghead.faces.landmarks import UNSURE, LandmarkModel
 
@@ -58,7 +58,7 @@ class LiveDriver:
         model: LandmarkModel,
         face: AvatarFace,
         render: Callable[[np.ndarray], object],
-        steering: Steering = Steering(),
+        steering: Steering = UNCHANGED,
         smoothing: bool = True,
     ):
         self._follower, self._render = _Follower(model), render

@@ -16,7 +16,7 @@ from tf_talkinghead.driving.expression import express_motion, read_motion
 from tf_talkinghead.driving.gaze import steady_gaze, with_gaze
 from tf_talkinghead.driving.motion_file import Motion, resampled
 from tf_talkinghead.driving.scripted_motion import scripted_motion
-from tf_talkinghead.driving.strengths import Steering, strengthen
+from tf_talkinghead.driving.strengths import UNCHANGED, Steering, strengthen
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AvatarFace:
 def on_avatar(
     motion: DriverMotion,
     face: AvatarFace | None,
-    steering: Steering = Steering(),
+    steering: Steering = UNCHANGED,
     mode: str = "relative",
 ) -> np.ndarray:
     """The driver's motion on an avatar's face.
@@ -70,7 +70,7 @@ def on_avatar(
 
 
 def expressed_on_avatar(
-    motion: Motion, face: AvatarFace, fps: float, steering: Steering = Steering()
+    motion: Motion, face: AvatarFace, fps: float, steering: Steering = UNCHANGED
 ) -> np.ndarray:
     """Expressions over time on an avatar's face, float32 [T, 68 or 70, 2] at `fps`.
 
@@ -85,7 +85,7 @@ def expressed_on_avatar(
 
 def steered(landmarks, reference, steering: Steering) -> np.ndarray:
     """Landmarks [T, 68 or 70, 2] with the strengths applied, relative to `reference`."""
-    if steering == Steering():
+    if steering == UNCHANGED:
         return np.float32(landmarks)
     return strengthen(landmarks, reference, *astuple(steering))
 

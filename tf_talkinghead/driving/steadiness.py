@@ -29,7 +29,9 @@ def lag(raw: np.ndarray, smoothed: np.ndarray) -> float:
     It is the shift at which the velocities of all points agree best; NaN where they agree by less
     than half, since the face hardly moves.
     """
-    a, b = (np.diff(np.float64(points), axis=0).reshape(len(points) - 1, -1) for points in (raw, smoothed))  # fmt: skip
+    a, b = (
+        np.diff(np.float64(clip), axis=0).reshape(len(clip) - 1, -1) for clip in (raw, smoothed)
+    )
     inner = slice(_SHIFTS, len(a) - _SHIFTS)
     shifts = np.arange(-_SHIFTS, _SHIFTS + 1)
     agreement = []

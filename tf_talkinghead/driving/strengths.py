@@ -32,6 +32,9 @@ class Steering:
     brows: float = 1.0
 
 
+UNCHANGED = Steering()
+
+
 def strengthen(
     landmarks: np.ndarray,
     reference: np.ndarray,

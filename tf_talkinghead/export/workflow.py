@@ -5,9 +5,10 @@
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
 In <models>/.work/<person>/ lie the crops (inputs.npz; refresh.py makes avatars anew from them), the
-whole picture of the neutral face (ground.*), the finished avatar, the run's state and the previews. The same command continues after a kill at any
-moment; only a finished version is ever visible in <models>/<person>/. Settings left at None come
-from the run's file, or from the avatar's where it is published again (personalization/settings.py).
+whole picture of the neutral face (ground.*), the finished avatar, the run's state and the previews.
+The same command continues after a kill at any moment; only a finished version is ever visible in
+<models>/<person>/. Settings left at None come from the run's file, or from the avatar's where it is
+published again (personalization/settings.py).
 """
 
 import dataclasses
