@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from tests.face_points import COLLINS
 from tf_talkinghead.faces.geometry import expressed, eye_distance, turned
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import gaze, guidance
 
 
 def points(*faces):
@@ -151,7 +151,7 @@ def test_stretch_is_the_logarithm_of_the_area():
 
 def test_gaze_spots_stand_at_the_pupils_and_unknown_ones_nowhere():
     pupils = np.float32([[[0.31, 0.4], [0.69, 0.41]], [[np.nan, np.nan], [0.5, 0.5]]])
-    spots = guidance.gaze_spots(tf.constant(pupils), guidance.grid(100)).numpy()[..., 0]
+    spots = gaze.gaze_spots(tf.constant(pupils), guidance.grid(100)).numpy()[..., 0]
     assert spots[0, 40, 31] > 0.8 and spots[0, 41, 69] > 0.8 and spots[0, 40, 50] < 1e-6
     assert spots[1, 50, 50] > 0.8 and np.isfinite(spots).all() and spots[1, 40, 31] < 1e-6
 

@@ -34,7 +34,6 @@ _CLOSE = 0.005  # eye distances, added to it: sources that equal the target are 
 # The spline's smoothing: closed lips in one picture and open ones in the other cannot both be met.
 STIFFNESS = 2e-5
 _REACH = 0.6  # of the way to the border that a point of the outline moves at most
-_GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
 
 # The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the
 # skull. Its place follows from the similarity that takes the mean face's rigid points to the
@@ -259,23 +258,6 @@ def stretch(flow):
     area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
     limit = STRETCH_LIMIT
     return tf.clip_by_value(tf.math.log(tf.maximum(area, 1e-6)), -limit, limit)[..., None]
-
-
-def gaze_spots(pupils, places):
-    """Pupils as Gaussian spots; nothing is drawn for one that is not finite (unknown).
-
-    Args:
-      pupils: float32 [B, 2, 2]. places: float32 [B, h, w, 2] or [h, w, 2], where each pixel lies in
-        the pupils' picture: the target's grid for target pupils, a flow for source pupils.
-
-    Returns:
-      float32 [B, h, w, 1] in [0, 1].
-    """
-    known = tf.reduce_all(tf.math.is_finite(pupils), -1)[:, None, None]  # [B, 1, 1, 2]
-    centres = tf.where(tf.math.is_finite(pupils), pupils, 0.0)[:, None, None]
-    squared = tf.reduce_sum(tf.square(places[..., None, :] - centres), -1)
-    spots = tf.where(known, tf.exp(-squared / (2 * _GAZE_WIDTH**2)), 0.0)
-    return tf.reduce_max(spots, -1, keepdims=True)
 
 
 def _radial(a, b):

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.blocks import AdaptiveInstanceNormalization, Gain, convolution
 from tf_talkinghead.models.checks import checked, checked_drawing
+from tf_talkinghead.models.gaze import gaze_spots, look_aside
 from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes, copy_folded
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
@@ -67,10 +68,12 @@ def make_guide(
         own = tf.gather(photo_pupils, rows[:, 0])
         # Gaze is moved from one to the other: with either unknown, both are.
         known = tf.reduce_all(tf.math.is_finite(pupils) & tf.math.is_finite(own), [1, 2])
-        gaze = tf.concat(
-            [guidance.gaze_spots(pupils, guidance.grid(size)), guidance.gaze_spots(own, places)], -1
-        )
+        gaze = tf.concat([gaze_spots(pupils, guidance.grid(size)), gaze_spots(own, places)], -1)
         gaze = tf.where(known[:, None, None, None], gaze, 0.0)
+        own = tf.gather(photo_pupils, rows)
+        flow = tf.stack(
+            [look_aside(flow[:, m], landmarks, pupils, own[:, m]) for m in range(flow.shape[1])], 1
+        )
     return {
         "photos": photos,
         "small": small,
