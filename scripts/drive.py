@@ -34,10 +34,10 @@ flags.DEFINE_string(
     required=True,
 )
 flags.DEFINE_string("output", None, "The mp4 to write.", required=True)
-flags.DEFINE_string(
+command.define_optional_value(
     "bank",
-    None,
-    "For an avatar in the shared bank: the folder MODELS/bank, or a version's vectors.npz.",
+    "The avatar is in the shared bank. A bank of direct avatars also needs its vectors: "
+    "--bank=MODELS/bank, or a version's vectors.npz.",
 )
 flags.DEFINE_enum(
     "adapt",

@@ -3,7 +3,7 @@
     python -m scripts.export --models=avatars --person=ann --dtype=float16
     python -m scripts.export --models=avatars --person=ann --size=512
     python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
-    python -m scripts.export --models=avatars --delete=ann
+    python -m scripts.export --models=avatars --delete=ann [--server=HOST:8500]
 
 A new version of an avatar is made from the files that scripts.personalize left in its work folder.
 """
@@ -39,10 +39,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir given to scripts.personalize.")
 flags.DEFINE_bool(
-    "bank", False, "Publish the shared generator of --weights with the vectors of --people."
+    "bank", False, "Publish the shared generator of --weights with the avatars of --people."
 )
 flags.DEFINE_string(
-    "weights", None, 'Weights of the bank\'s generator: "demo", or a run directory of meta_train.'
+    "weights",
+    None,
+    'Weights of the bank\'s generator: "guided", "demo", or a run directory of meta_train.',
 )
 flags.DEFINE_list(
     "people",
@@ -53,6 +55,12 @@ flags.DEFINE_string(
     "delete",
     None,
     "Remove this person: versions, work folders and the bank versions that hold them.",
+)
+flags.DEFINE_list(
+    "server",
+    [],
+    "With --delete: HOST:PORT of the servers, whose labels move to a bank without the person before "
+    "its versions with the person are removed.",
 )
 
 
@@ -65,14 +73,15 @@ def main(argv):
         raise InputError("--size goes with --person")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
-            '--bank needs --weights: "demo", or the run directory its people were made with'
+            '--bank needs --weights: "guided", "demo", or the run directory its people were made with'
         )
 
     command.load("tensorflow")
     from tf_talkinghead.export import workflow
 
     if FLAGS.delete:
-        removed = workflow.delete_person(FLAGS.models, FLAGS.delete)
+        follow = _servers_follow if FLAGS.server else None
+        removed = workflow.delete_person(FLAGS.models, FLAGS.delete, follow)
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
         return
     options = {
@@ -91,6 +100,20 @@ def main(argv):
             FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, size=FLAGS.size, **options
         )
         print(f"{version}: published")
+
+
+def _servers_follow(version):
+    """Moves the labels of the bank to `version` on all of --server; InputError if one stays."""
+    from serving import models_config, rollout
+
+    served_from = models_config.served_from(FLAGS.models)
+    left = rollout.roll_out(
+        FLAGS.models, FLAGS.server, pin={"bank": version}, served_from=served_from
+    )
+    if left:
+        raise InputError(
+            f"{'; '.join(left)}. Nothing of the bank was removed yet: run the same command again"
+        )
 
 
 if __name__ == "__main__":

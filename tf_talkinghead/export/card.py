@@ -18,6 +18,7 @@ from tf_talkinghead.provenance import NOTICE, SOURCE_TYPE
 
 CARD_FILE = "card.json"
 CARD_SCHEMA = 1
+PHOTO_NOTICE = "This avatar contains photographs of the person."
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 

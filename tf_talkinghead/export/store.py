@@ -249,6 +249,36 @@ def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
     return True
 
 
+def replace_in_config(
+    models: str | os.PathLike, name: str, removed: list[int], instead: int | None
+) -> None:
+    """Takes versions of `name` out of <models>/models.config before they are removed.
+
+    Servers are told to load `instead`; None removes the entry. A label of a removed version goes:
+    a server refuses a configuration that moves a label to a version it has not loaded yet.
+    """
+    if instead is None:
+        remove_config_entry(models, name)
+        return
+    from google.protobuf import text_format
+
+    path = pathlib.Path(models) / CONFIG_FILE
+    if not path.exists():
+        return
+    with lock(models, CONFIG_FILE, wait=True):
+        config = _read_config(path)
+        for entry in config.model_config_list.config:
+            if entry.name != name:
+                continue
+            policy = entry.model_version_policy
+            if policy.HasField("specific"):
+                kept = {*policy.specific.versions, instead} - set(removed)
+                policy.specific.versions[:] = sorted(kept)
+            for label in [key for key, at in entry.version_labels.items() if at in removed]:
+                del entry.version_labels[label]
+        write_atomically(path, text_format.MessageToString(config).encode())
+
+
 def _read_config(path):
     """The ModelServerConfig of a models.config; InputError where it is none."""
     from google.protobuf import text_format
