@@ -69,8 +69,10 @@ def main(argv):
     chosen = [bool(FLAGS.person), FLAGS.bank, bool(FLAGS.delete)]
     if sum(chosen) != 1:
         raise InputError("say one of --person=NAME, --bank and --delete=NAME")
-    if FLAGS.size is not None and not FLAGS.person:
-        raise InputError("--size goes with --person")
+    if FLAGS.size is not None and FLAGS.delete:
+        raise InputError("--size goes with --person or --bank")
+    if FLAGS.server and not FLAGS.delete:
+        raise InputError("--server goes with --delete; scripts.serve rolls versions out")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
             '--bank needs --weights: "guided", "demo", or the run directory its people were made with'
@@ -83,11 +85,17 @@ def main(argv):
         follow = _servers_follow if FLAGS.server else None
         removed = workflow.delete_person(FLAGS.models, FLAGS.delete, follow)
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
+        if any("versions" in text and "of the bank" in text for text in removed) and not follow:
+            print(
+                "labels of those versions are gone from models.config; once the servers have "
+                "loaded the new one, scripts.serve --write_config_only sets them again"
+            )
         return
     options = {
         "dtype": FLAGS.dtype,
         "bfloat16_compute": FLAGS.bfloat16_compute,
         "keep_versions": FLAGS.keep_versions,
+        "size": FLAGS.size,
     }
     if FLAGS.bank:
         bank = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
@@ -97,7 +105,7 @@ def main(argv):
         print(f"{bank.version}: published with {len(bank.people)} people: {members}")
     else:
         version = workflow.publish_again(
-            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, size=FLAGS.size, **options
+            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options
         )
         print(f"{version}: published")
 

@@ -85,7 +85,7 @@ def photographs(photos) -> dict[str, int | str]:
     return {
         "photos": len(photos),
         "photo_pixels": photos.images.shape[1],
-        "photo_notice": "This avatar contains photographs of the person.",
+        "photo_notice": PHOTO_NOTICE,
     }
 
 

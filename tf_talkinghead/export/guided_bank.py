@@ -85,9 +85,13 @@ def export_guided_bank(
         check_member(name, avatar, generator)
         if name not in rows:
             rows[name], count = count, count + 1
-        members[name] = _member(rows[name], avatar, config)
-        photos = {"row": rows[name], "photos": len(members[name].photos)}
-        described[name] = member_card(name, avatar) | photos
+        photos = _best(avatar.photos, config.export.bank_sources)
+        reference = np.float32(avatar.reference_landmarks)
+        members[name] = GuidedMember(rows[name], np.float32(avatar.psi_hat), photos, reference)
+        described[name] = (
+            member_card(name, avatar) | cards.photographs(photos) | {"row": rows[name]}
+        )
+    _to_one_size(members.values(), config.export.size or config.model.image_size)
     bank = GuidedBank(
         config, weights, generator, dtype, bfloat16_compute, count, members, described
     )
@@ -209,6 +213,7 @@ def _publish(models_dir, bank):
         members,
         bank.rows,
         max([sources, *(len(member.photos) for member in members)]),
+        config.export.size,
     )
     module = GuidedBankModule(renderer, text)
     description = {
@@ -231,19 +236,17 @@ def _publish(models_dir, bank):
     return store.publish(models_dir, BANK, write)
 
 
-def _member(row, avatar, config):
-    """The GuidedMember of an avatar: its vector, and its best photos at the bank's size."""
-    chosen = choose_photos(
-        avatar.photos.images,
-        avatar.photos.landmarks,
-        config.export.bank_sources,
-        avatar.photos.pupils,
-    )
-    images = resized_photos(chosen.images, config.model.image_size)
-    photos = dataclasses.replace(chosen, images=images)
-    return GuidedMember(
-        row, np.float32(avatar.psi_hat), photos, np.float32(avatar.reference_landmarks)
-    )
+def _best(photos, most):
+    """At most `most` of a person's photos, as `choose_photos` orders them."""
+    return choose_photos(photos.images, photos.landmarks, most, photos.pupils)
+
+
+def _to_one_size(members, most):
+    """Brings the photos of all members to the size of the largest of them, at most `most` px."""
+    size = min(most, max((member.photos.images.shape[1] for member in members), default=most))
+    for member in members:
+        images = resized_photos(member.photos.images, size)
+        member.photos = dataclasses.replace(member.photos, images=images)
 
 
 def _described(models_dir, version):

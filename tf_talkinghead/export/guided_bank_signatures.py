@@ -20,6 +20,7 @@ from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.export.guided_signatures import LANDMARKS, POINTS, without_gaze
 from tf_talkinghead.export.signatures import ServedGenerator, describe_signature, signature
 from tf_talkinghead.models import guidance
+from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.models.guided import make_guide
 from tf_talkinghead.personalization.photos import Photos, resized_photos
 from tf_talkinghead.personalization.rendering import has_face
@@ -32,7 +33,7 @@ NOBODY = np.float32(0.5 + _SPREAD[:, None] * np.stack([np.cos(_TURN), np.sin(_TU
 
 @dataclasses.dataclass
 class GuidedMember:
-    """What the bank renders one person from; `photos` are of the size of its frames."""
+    """What the bank renders one person from; the photos of all members are of one size."""
 
     row: int
     psi_hat: np.ndarray  # float32 [A]
@@ -46,18 +47,19 @@ class GuidedBankRenderer(ServedGenerator):
     Members lie in slots, of which slot 0 is nobody's; `slots` says which slot a row has.
     """
 
-    def __init__(self, config, weights, dtype, bfloat16_compute, quality, members, rows, sources):
+    def __init__(
+        self, config, weights, dtype, bfloat16_compute, quality, members, rows, sources, size=0
+    ):
         """As `ServedGenerator`; members: [GuidedMember]; rows: how many rows were ever given;
-        sources: photos a member at most.
+        sources: photos a member at most; size S of the frames, by default `config.image_size`.
         """
         super().__init__(config, weights, NOBODY, dtype, bfloat16_compute, quality)
-        self._sources = sources
-        size, width = config.image_size, len(members[0].psi_hat) if members else 0
-        width = width or self._network.it.adain_size
-        grey = np.full([1, size, size, 3], 127, np.uint8)
+        self._sources, self._size = sources, size or config.image_size
+        photo_size = members[0].photos.images.shape[1] if members else config.image_size
+        grey = np.full([1, photo_size, photo_size, 3], 127, np.uint8)
         nobody = GuidedMember(
             -1,
-            np.zeros(width, np.float32),
+            np.zeros(adain_size(config), np.float32),
             Photos(grey, NOBODY[None], np.full([1, 2, 2], np.nan, np.float32)),
             NOBODY,
         )
@@ -127,7 +129,7 @@ class GuidedBankRenderer(ServedGenerator):
             self.small,
         )
         y = draw_landmarks(landmarks, self._config.working_size)
-        return self._generate(y, guide, tf.gather(self.psi_hats, slot))
+        return self._generate(y, guide, tf.gather(self.psi_hats, slot), size=self._size)
 
 
 def _padded(photos, count):

@@ -187,15 +187,16 @@ def publish_bank(
     dtype: str | None = None,
     bfloat16_compute: bool | None = None,
     keep_versions: int | None = None,
+    size: int | None = None,
 ) -> PublishedBank:
     """Publishes the shared generator of `weights` as the next version of the bank.
 
     people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`. dtype, bfloat16_compute: None: the run's.
+    `vector`. dtype, bfloat16_compute: None: the run's. size: as in `publish_again`.
     """
     check_keep_versions(keep_versions)
     trained = load_trained(weights)
-    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
+    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute, size=size)
     guided = config.model.generator == "guided"
     export_bank = guided_bank.export_guided_bank if guided else bank.export_bank
     generator = trained.provenance["sha256"]

@@ -76,7 +76,10 @@ class GuidedPairs:
 
     def __init__(self, model, images, landmarks, config, pupils=None, gaze_dropout=0.0):
         self.model, self.count = model, len(images)
-        self.images, self.landmarks = resized_photos(images, model.image_size), np.float32(landmarks)
+        self.images, self.landmarks = (
+            resized_photos(images, model.image_size),
+            np.float32(landmarks),
+        )
         self._gaze_dropout = gaze_dropout
         self._moved_share = config.warp if self.count > 1 else 1.0
         unknown = np.full((self.count, 2, 2), np.nan, np.float32)

@@ -29,7 +29,7 @@ from tf_talkinghead.personalization.feed_forward import feed_forward
 from tf_talkinghead.personalization.fine_tuning import PersonLearner, stacked
 from tf_talkinghead.personalization.frame_selection import central
 from tf_talkinghead.personalization.pairs import make_pairs
-from tf_talkinghead.personalization.photos import choose_photos
+from tf_talkinghead.personalization.photos import choose_photos, resized_photos
 from tf_talkinghead.personalization.progress import Progress
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
 from tf_talkinghead.training.loop import Loop
@@ -106,7 +106,8 @@ class _Run:
             trained.config.data.gaze_dropout,
         )
         self.learner = PersonLearner(trained, self.pairs, config, self.steps)
-        self.progress = Progress(images, landmarks, self.held_out)
+        shown = resized_photos(images, trained.config.model.image_size)
+        self.progress = Progress(shown, landmarks, self.held_out)
         self.history, self.best, self.seconds_before = [], None, 0.0
         self.folder = pathlib.Path(work_dir) if work_dir else None
         self._started = time.monotonic()
