@@ -14,8 +14,11 @@ from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar, random_guided_people, weights_sha256
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, guided_bank, store, workflow
+from tf_talkinghead.export.guided_bank_signatures import GuidedBankRenderer, GuidedMember
+from tf_talkinghead.export.guided_signatures import GuidedRenderer
 from tf_talkinghead.faces.geometry import turned
 from tf_talkinghead.personalization.avatar import render, save_avatar
+from tf_talkinghead.personalization.photos import resized_photos
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,27 @@ def test_the_card_tells_the_rows_and_that_there_are_photographs(people, publishe
     np.testing.assert_allclose(
         bob["reference_landmarks"], people["bob"].reference_landmarks, atol=1e-6
     )
+
+
+def test_larger_frames_equal_those_of_the_persons_own_avatar(people):
+    """Frames of twice the size: as each one's own avatar renders them."""
+    points = tf.concat([motion(4), tf.fill([4, 2, 2], np.float32(np.nan))], 1)
+    members = []
+    for row, name in enumerate(("ann", "bob")):
+        given = people[name].photos
+        photos = dataclasses.replace(given, images=resized_photos(given.images, 128))
+        psi_hat = people[name].psi_hat
+        members.append(GuidedMember(row, psi_hat, photos, people[name].reference_landmarks))
+    model, weights = people["ann"].config.model, people["ann"].weights
+    bank = GuidedBankRenderer(model, weights, "float32", False, 95, members, 2, 2, size=128)
+    frames, ok = bank.frames(points, tf.constant([0, 1, 0, 1]))
+    assert frames.shape == (4, 128, 128, 3) and ok.numpy().all()
+    for row, member in enumerate(members):
+        own = GuidedRenderer(
+            model, weights, member.reference, "float32", False, 95, member.photos, 128
+        )
+        expected, _ = own.frames(points[row::2], tf.constant(member.psi_hat))
+        assert worst(frames[row::2], expected) <= 1
 
 
 def holding(models, avatar):
