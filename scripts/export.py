@@ -110,13 +110,21 @@ def main(argv):
         print(f"{version}: published")
 
 
-def _servers_follow(version):
-    """Moves the labels of the bank to `version` on all of --server; InputError if one stays."""
+def _servers_follow(version, removed):
+    """Moves the bank's labels on all of --server from `removed` versions to `version`.
+
+    Raises:
+      InputError: a server does not follow.
+    """
     from serving import models_config, rollout
 
-    served_from = models_config.served_from(FLAGS.models)
+    config = models_config.read_if_there(FLAGS.models)
+    stable = models_config.labels_of(config).get("bank", {}).get(models_config.STABLE)
     left = rollout.roll_out(
-        FLAGS.models, FLAGS.server, pin={"bank": version}, served_from=served_from
+        FLAGS.models,
+        FLAGS.server,
+        pin={"bank": version} if stable in removed else None,
+        served_from=models_config.served_from(FLAGS.models),
     )
     if left:
         raise InputError(

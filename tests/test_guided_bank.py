@@ -165,12 +165,14 @@ def test_deletion_leaves_no_pixel_and_servers_a_bank(people, published, tmp_path
     }  # fmt: skip
     seen = []
 
-    def follow(version):
-        seen.append((version, store.versions(models, "bank")))
+    def follow(version, held):
+        seen.append((version, held, store.versions(models, "bank")))
 
     removed = workflow.delete_person(models, "bob", follow)
     assert any("versions 1, 2 of the bank" in text for text in removed)
-    assert seen == [(3, [1, 2, 3])]  # published first, removed after the servers have followed
+    assert seen == [
+        (3, [1, 2], [1, 2, 3])
+    ]  # published first, removed after the servers have followed
     assert store.versions(models, "bank") == [3] and not holding(models, people["bob"])
     assert not [path for path in models.rglob("*") if path.is_file() and _names(path, b'"bob"')]
     assert rows_of(models, 3) == {"cem": 2} and holding(models, people["cem"])
@@ -202,7 +204,7 @@ def test_nothing_is_removed_while_servers_do_not_follow(people, published, tmp_p
     models = tmp_path / "models"
     shutil.copytree(published, models)
 
-    def follow(version):
+    def follow(version, held):
         raise InputError("a server does not answer")
 
     with pytest.raises(InputError, match="does not answer"):

@@ -29,6 +29,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import card as cards
 from tf_talkinghead.export import store
 from tf_talkinghead.export.bank_members import check_member, member_card
+from tf_talkinghead.export.config_file import replace_in_config
 from tf_talkinghead.export.guided_bank_signatures import (
     NOBODY,
     GuidedBankModule,
@@ -108,7 +109,9 @@ def versions_with(models_dir: str | os.PathLike, person: str) -> list[int]:
 
 
 def remove(
-    models_dir: str | os.PathLike, person: str, follow: Callable[[int], None] | None = None
+    models_dir: str | os.PathLike,
+    person: str,
+    follow: Callable[[int, list[int]], None] | None = None,
 ) -> list[int]:
     """Removes every version of the bank that holds `person`; returns their numbers.
 
@@ -117,8 +120,8 @@ def remove(
     Args:
       models_dir: folder of all models.
       person: the member's name.
-      follow: called with the number of the version that stays, before any is removed; it moves the
-        servers' labels there, and raises if they do not follow. None: the labels of removed
+      follow: called with the number of the version that stays and of those to be removed, before any
+        is; it moves the servers' labels, and raises if they do not follow. None: the labels of removed
         versions are taken out of models.config, which every server accepts.
 
     Raises:
@@ -136,8 +139,8 @@ def remove(
                 newest = int(_publish(models_dir, bank).name)
         left = newest not in held
         if left and follow is not None:
-            follow(newest)
-        store.replace_in_config(models_dir, BANK, held, newest if left else None)
+            follow(newest, held)
+        replace_in_config(models_dir, BANK, held, newest if left else None)
         for version in held:
             store.remove_version(models_dir, BANK, version)
     return held

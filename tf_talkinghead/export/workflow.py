@@ -21,6 +21,7 @@ import numpy as np
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, guided_bank, store
+from tf_talkinghead.export.config_file import CONFIG_FILE, remove_config_entry
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.faces.pupils import find_pupils
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
@@ -243,8 +244,8 @@ def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[s
         held = guided_bank.remove(models, person, follow)
         if held:
             removed.append(f"versions {', '.join(map(str, held))} of the bank")
-        if store.remove_config_entry(models, person):
-            removed.append(f"the entry in {store.CONFIG_FILE}")
+        if remove_config_entry(models, person):
+            removed.append(f"the entry in {CONFIG_FILE}")
     (pathlib.Path(models) / ".locks" / person).unlink(missing_ok=True)
     if not removed:
         there = ", ".join(store.people(models)) or "nobody"
