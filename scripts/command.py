@@ -68,6 +68,18 @@ def show_warning(message, category, filename, lineno, file=None, line=None):
     print(f"warning: {message}", file=sys.stderr)
 
 
+def define_optional_value(name, explanation):
+    """Defines a flag that is True where it stands alone (--NAME), and else its text (--NAME=TEXT).
+
+    It is None where it is not given, and for --noNAME.
+    """
+    known = {"true": True, "false": None}
+    parser, serializer = flags.ArgumentParser(), flags.ArgumentSerializer()
+    parser.parse = lambda text: known.get(text, text)
+    flag = flags.Flag(parser, serializer, name, None, explanation, boolean=True)
+    flags.DEFINE_flag(flag)
+
+
 def load(package):
     """Imports a package (tensorflow, apache_beam) with stderr suppressed during the import.
 

@@ -5,6 +5,7 @@ import pathlib
 
 from absl import flags
 
+from scripts import command
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -26,10 +27,10 @@ flags.DEFINE_string(
     "CSV or JSON of expressions over time, in place of a driver: columns time, yaw, jaw, ...",
 )
 flags.DEFINE_string("output", None, "The mp4 to write.", required=True)
-flags.DEFINE_string(
+command.define_optional_value(
     "bank",
-    None,
-    "For an avatar in the shared bank: the folder MODELS/bank, or a version's vectors.npz.",
+    "The avatar is in the shared bank. A bank of direct avatars also needs its vectors: "
+    "--bank=MODELS/bank, or a version's vectors.npz.",
 )
 flags.DEFINE_enum(
     "adapt",

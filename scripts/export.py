@@ -3,7 +3,7 @@
     python -m scripts.export --models=avatars --person=ann --dtype=float16
     python -m scripts.export --models=avatars --person=ann --size=512
     python -m scripts.export --models=avatars --bank --weights=demo --people=ann,bob
-    python -m scripts.export --models=avatars --delete=ann
+    python -m scripts.export --models=avatars --delete=ann [--server=HOST:8500]
 
 A new version of an avatar is made from the files that scripts.personalize left in its work folder.
 """
@@ -39,10 +39,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir given to scripts.personalize.")
 flags.DEFINE_bool(
-    "bank", False, "Publish the shared generator of --weights with the vectors of --people."
+    "bank", False, "Publish the shared generator of --weights with the avatars of --people."
 )
 flags.DEFINE_string(
-    "weights", None, 'Weights of the bank\'s generator: "demo", or a run directory of meta_train.'
+    "weights",
+    None,
+    'Weights of the bank\'s generator: "guided", "demo", or a run directory of meta_train.',
 )
 flags.DEFINE_list(
     "people",
@@ -54,6 +56,12 @@ flags.DEFINE_string(
     None,
     "Remove this person: versions, work folders and the bank versions that hold them.",
 )
+flags.DEFINE_list(
+    "server",
+    [],
+    "With --delete: HOST:PORT of the servers, whose labels move to a bank without the person before "
+    "its versions with the person are removed.",
+)
 
 
 def main(argv):
@@ -61,24 +69,33 @@ def main(argv):
     chosen = [bool(FLAGS.person), FLAGS.bank, bool(FLAGS.delete)]
     if sum(chosen) != 1:
         raise InputError("say one of --person=NAME, --bank and --delete=NAME")
-    if FLAGS.size is not None and not FLAGS.person:
-        raise InputError("--size goes with --person")
+    if FLAGS.size is not None and FLAGS.delete:
+        raise InputError("--size goes with --person or --bank")
+    if FLAGS.server and not FLAGS.delete:
+        raise InputError("--server goes with --delete; scripts.serve rolls versions out")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
-            '--bank needs --weights: "demo", or the run directory its people were made with'
+            '--bank needs --weights: "guided", "demo", or the run directory its people were made with'
         )
 
     command.load("tensorflow")
     from tf_talkinghead.export import workflow
 
     if FLAGS.delete:
-        removed = workflow.delete_person(FLAGS.models, FLAGS.delete)
+        follow = _servers_follow if FLAGS.server else None
+        removed = workflow.delete_person(FLAGS.models, FLAGS.delete, follow)
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
+        if any("versions" in text and "of the bank" in text for text in removed) and not follow:
+            print(
+                "labels of those versions are gone from models.config; once the servers have "
+                "loaded the new one, scripts.serve --write_config_only sets them again"
+            )
         return
     options = {
         "dtype": FLAGS.dtype,
         "bfloat16_compute": FLAGS.bfloat16_compute,
         "keep_versions": FLAGS.keep_versions,
+        "size": FLAGS.size,
     }
     if FLAGS.bank:
         bank = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
@@ -88,9 +105,31 @@ def main(argv):
         print(f"{bank.version}: published with {len(bank.people)} people: {members}")
     else:
         version = workflow.publish_again(
-            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, size=FLAGS.size, **options
+            FLAGS.models, FLAGS.person, work_dir=FLAGS.work_dir, **options
         )
         print(f"{version}: published")
+
+
+def _servers_follow(version, removed):
+    """Moves the bank's labels on all of --server from `removed` versions to `version`.
+
+    Raises:
+      InputError: a server does not follow.
+    """
+    from serving import models_config, rollout
+
+    config = models_config.read_if_there(FLAGS.models)
+    stable = models_config.labels_of(config).get("bank", {}).get(models_config.STABLE)
+    left = rollout.roll_out(
+        FLAGS.models,
+        FLAGS.server,
+        pin={"bank": version} if stable in removed else None,
+        served_from=models_config.served_from(FLAGS.models),
+    )
+    if left:
+        raise InputError(
+            f"{'; '.join(left)}. Nothing of the bank was removed yet: run the same command again"
+        )
 
 
 if __name__ == "__main__":

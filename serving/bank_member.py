@@ -1,4 +1,8 @@
-"""Client side of the shared bank: reads a member's vector from the version that the server renders.
+"""Client side of the shared bank: what a member is rendered from in the server's version.
+
+In a bank of guided avatars a member is a row, which the card (`describe`) tells. A name has the same
+row in every version, and a row is never given twice, so any version renders the right person or
+answers `ok` false. In a bank of direct avatars a member is a vector, read from a file.
 
 A vector sent to a version with a different generator renders a wrong face with `ok` true, and
 versions may be published, removed and rolled back during a client's lifetime. The client therefore
@@ -7,6 +11,7 @@ pins the version in its requests. With a label, which may be moved at any time, 
 version that answered with the vector's.
 """
 
+import dataclasses
 import json
 import os
 import time
@@ -32,12 +37,25 @@ class _MissingVersionError(InputError):
     """The bank's folder lacks the version that the server renders with."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _RowMember:
+    """A member of a bank of guided avatars.
+
+    version: the number of the version whose card was read. row: the member's. card: the member's.
+    """
+
+    version: int
+    row: int
+    card: dict
+
+
 class BankMember:
     """One member of the bank behind an AvatarClient.
 
     Args:
       client: the AvatarClient, whose `request`, `answer` and `arrays` are used.
-      path: `<models>/bank`, or `vectors.npz` of one of its versions, which may be a copy.
+      path: `<models>/bank`, or `vectors.npz` of one of its versions, which may be a copy; True for
+        a bank of guided avatars, which needs no file.
       person: the member's name.
 
     Raises:
@@ -46,9 +64,12 @@ class BankMember:
     """
 
     def __init__(self, client, path, person):
-        self._client, self._path, self._person = client, os.fspath(path), person
+        self._client, self._person = client, person
+        self._path = None if path is True else os.fspath(path)
         self._member = None  # of the version that rendered the last request
         self._copy = None
+        if self._path is None:
+            return
         if not os.path.isdir(self._path):
             self._copy = read_member(self._path, person)
         elif os.path.exists(os.path.join(self._path, LEGACY_FILES[0])):
@@ -73,7 +94,8 @@ class BankMember:
 
         If the pinned version is gone or the label has moved, the vector is read from the current
         version and the call is repeated. Output that another version rendered from the vector is
-        never returned.
+        never returned. Where a version has nobody in the member's row, the card is asked for it
+        again.
 
         Returns:
           {output alias: array}.
@@ -81,16 +103,14 @@ class BankMember:
         deadline = time.monotonic() + self._client.timeout
         member = self._member or self._find(deadline)
         while True:
-            rows = len(next(iter(inputs.values())))
-            person = np.repeat(member.vector[None], rows, axis=0)
-            request = self._client.request(signature, {**inputs, "person": person}, outputs)
-            if not request.model_spec.version_label:
-                request.model_spec.version.value = member.version
-            refusal = None
+            request = self._request(member, signature, inputs, outputs)
+            refusal, arrays, by_row = None, None, isinstance(member, _RowMember)
             try:
                 response = self._client.answer(request, deadline)
-                if response.model_spec.version.value == member.version:
-                    return self._client.arrays(response, outputs)
+                if by_row or response.model_spec.version.value == member.version:
+                    arrays = self._client.arrays(response, outputs)
+                    if not by_row or arrays["ok"].all():
+                        return arrays
             except AvatarError as error:
                 if error.code not in _MOVED:
                     raise
@@ -98,7 +118,21 @@ class BankMember:
             found = self._find(deadline)
             if refusal is not None and found.version == member.version:
                 raise refusal
+            if arrays is not None and getattr(found, "row", None) == member.row:
+                return arrays  # it is the landmarks that could not be used
             member = found
+
+    def _request(self, member, signature, inputs, outputs):
+        """The PredictRequest that has `member` rendered."""
+        rows = len(next(iter(inputs.values())))
+        if isinstance(member, _RowMember):
+            of_member = {"member": np.full([rows], member.row, np.int32)}
+            return self._client.request(signature, {**inputs, **of_member}, outputs)
+        of_member = {"person": np.repeat(member.vector[None], rows, axis=0)}
+        request = self._client.request(signature, {**inputs, **of_member}, outputs)
+        if not request.model_spec.version_label:
+            request.model_spec.version.value = member.version
+        return request
 
     def _find(self, deadline):
         """The member in the server's current version.
@@ -123,7 +157,7 @@ class BankMember:
             attempt += 1
 
     def _rendering(self, deadline):
-        """The server's current (version, SHA-256 of the generator's weights file)."""
+        """The server's current (version, card)."""
         query = {"query": np.zeros([1], np.int32)}
         try:
             response = self._client.answer(
@@ -138,10 +172,17 @@ class BankMember:
                 error.code,
             ) from error
         card = json.loads(self._client.arrays(response, ["card"])["card"][0])
-        return response.model_spec.version.value, card.get("trained_weights_sha256")
+        return response.model_spec.version.value, card
 
-    def _read(self, version, generator):
-        path = self._path
+    def _read(self, version, card):
+        if "members" in card:
+            return self._row_member(version, card)
+        generator, path = card.get("trained_weights_sha256"), self._path
+        if path is None:
+            raise InputError(
+                f"version {version} of the bank is of direct avatars, whose vectors a client reads "
+                "from a file: name MODELS/bank"
+            )
         if not self._copy:
             path = os.path.join(self._path, str(version), VECTORS_FILE)
             if not os.path.exists(path):
@@ -158,6 +199,16 @@ class BankMember:
                 f"generator {str(generator)[:12]}; {remedy}"
             )
         return member
+
+    def _row_member(self, version, card):
+        members = card.pop("members")
+        if self._person not in members:
+            raise InputError(
+                f"nobody called {self._person!r} in version {version} of the bank; it holds "
+                f"{', '.join(sorted(members)) or 'nobody'}"
+            )
+        own = members[self._person]
+        return _RowMember(version, own["row"], {**card, **own})
 
     def _missing(self, version):
         there = sorted(

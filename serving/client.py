@@ -8,9 +8,9 @@
 
 It works with TensorFlow Serving and the embedded server, and depends on signatures only, not on
 the model. Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are retried, with
-backoff within the deadline. For a member of the shared bank, pass the bank's folder:
-`AvatarClient(address, "eileen", bank="models/bank")`; the vectors sent are always those of the
-version that renders.
+backoff within the deadline. For a member of a bank of guided avatars pass `bank=True`: the server's
+card tells all that is needed. For a bank of direct ones pass its folder, `bank="models/bank"`; the
+vectors sent are always those of the version that renders.
 
 Rows 68 and 69 of [T, 70, 2] are the pupils, the person's right one first; NaN in both is "as in the
 photo". Avatars whose card lacks `gaze` are sent the 68 landmarks, with one UserWarning.
@@ -49,8 +49,8 @@ class AvatarClient:
     """Renders the avatar `person` on the server at `address` ("host:port").
 
     Args:
-      bank: for a member of the shared bank, its folder `<models>/bank`, or a copy of one version's
-        `vectors.npz`.
+      bank: for a member of the shared bank: True where it is of guided avatars; else its folder
+        `<models>/bank`, which does for both, or a copy of one version's `vectors.npz`.
       label, version: the version to render with, "stable" or "canary" or a number; default: the
         latest. With a copy of `vectors.npz` and no label it is the version of that file.
       jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.

@@ -133,6 +133,14 @@ def path_in(models_dir):
     return pathlib.Path(models_dir) / FILE_NAME
 
 
+def served_from(models_dir):
+    """The path of the models folder on the servers, as models.config has it; "" without one."""
+    config = read_if_there(models_dir)
+    for model in config.model_config_list.config if config else ():
+        return model.base_path.removesuffix(f"/{model.name}")
+    return ""
+
+
 def read_if_there(models_dir):
     """The models.config in `models_dir`, None if there is none; InputError if it is malformed."""
     path = path_in(models_dir)

@@ -1,5 +1,7 @@
 """Avatars with random weights, for tests that export, serve or drive one whatever it shows."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -55,6 +57,22 @@ def random_guided_avatar(seed=0):
     weights = generator.folded("float32").get_weights()
     facts = Facts(images=2, steps=0, trained_weights_sha256=weights_sha256(seed))
     return Avatar(config, "feed_forward", weights, psi_hat, COLLINS, facts, photos=photos)
+
+
+def random_guided_people():
+    """{name: avatar} of three people on one guided generator, of two photos, one and two."""
+    ann = random_guided_avatar()
+    return {"ann": ann, "bob": _another(ann, 1, count=1), "cem": _another(ann, 2, count=2)}
+
+
+def _another(avatar, seed, count):
+    """Somebody else on the same generator: other photos, another vector and reference."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (count, 8, 8, 3)).astype(np.uint8)
+    given = avatar.photos
+    photos = Photos(coarse.repeat(8, 1).repeat(8, 2), given.landmarks[:count], given.pupils[:count])
+    changes = {"photos": photos, "psi_hat": np.roll(avatar.psi_hat, seed)}
+    changes["reference_landmarks"] = avatar.reference_landmarks + np.float32(0.01 * seed)
+    return dataclasses.replace(avatar, **changes)
 
 
 def weights_sha256(seed=0):

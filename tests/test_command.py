@@ -122,3 +122,18 @@ def test_the_benchmark_times_every_help():
     assert all(0 < value < 100 for value in figures.values())
     with pytest.raises(InputError, match="repeats=none: expected a whole number"):
         startup.run("tiny", {"repeats": "none"})
+
+
+def test_a_flag_whose_value_is_optional():
+    from absl import flags
+
+    from scripts import command
+
+    command.define_optional_value("made_up", "Of this test.")
+    given = {}
+    for text in ("--made_up", "--made_up=a/b", "--nomade_up"):
+        flags.FLAGS["made_up"].unparse()
+        flags.FLAGS(["program", text])
+        given[text] = flags.FLAGS.made_up
+    flags.FLAGS["made_up"].unparse()
+    assert given == {"--made_up": True, "--made_up=a/b": "a/b", "--nomade_up": None}

@@ -12,7 +12,7 @@ import pytest
 
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import store
+from tf_talkinghead.export import config_file, store
 
 
 def _write(text):
@@ -143,13 +143,13 @@ def test_model_config_entry_is_removed(tmp_path):
     entry = 'config {{ name: "{0}" base_path: "/models/{0}" model_platform: "tensorflow" }}'
     entries = " ".join(entry.format(name) for name in ("ann", "bob"))
     config.write_text(f"model_config_list {{ {entries} }}")
-    assert store.remove_config_entry(tmp_path, "ann") and not store.remove_config_entry(
+    assert config_file.remove_config_entry(tmp_path, "ann") and not config_file.remove_config_entry(
         tmp_path, "ann"
     )
     assert '"bob"' in config.read_text() and "ann" not in config.read_text()
     config.write_text("model_config_list {")
     with pytest.raises(InputError, match="not a TensorFlow Serving model config"):
-        store.remove_config_entry(tmp_path, "bob")
+        config_file.remove_config_entry(tmp_path, "bob")
 
 
 @pytest.mark.parametrize(

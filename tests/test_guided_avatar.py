@@ -13,13 +13,12 @@ from tests.face_points import COLLINS
 from tests.random_avatars import random_generator, tiny_guided
 from tests.xmp import xmp_mark
 from tf_talkinghead import provenance
-from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import saved_model, workflow
+from tf_talkinghead.export import saved_model
 from tf_talkinghead.faces.geometry import expressed, turned
 from tf_talkinghead.faces.warping import warp
 from tf_talkinghead.personalization.avatar import load_avatar, render, save_avatar
 from tf_talkinghead.personalization.personalize import personalize
-from tf_talkinghead.weights.store import empty, save_trained
+from tf_talkinghead.weights.store import empty
 
 POSES = np.float32(
     [COLLINS, turned(COLLINS, yaw=12.0), expressed(COLLINS, 0.9, 0.0, 0.0), turned(COLLINS, yaw=-9)]
@@ -155,12 +154,3 @@ def test_rows_that_are_no_face_are_the_reference_and_harm_nobody(avatar, publish
         64,
         3,
     )
-
-
-def test_what_guided_weights_cannot_do_yet_is_said(trained, images, tmp_path):
-    config = dataclasses.replace(trained.config.personalize, mode="fine_tune")
-    with pytest.raises(InputError, match="--mode=feed_forward"):
-        personalize(trained, images, POSES, config)
-    weights = save_trained(trained, tmp_path / "weights")
-    with pytest.raises(InputError, match="a bank needs direct weights"):
-        workflow.publish_bank(str(weights), tmp_path / "models")

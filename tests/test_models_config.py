@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import models_config, versions
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import store
+from tf_talkinghead.export import config_file
 
 
 def publish(models, name, *numbers):
@@ -82,7 +82,7 @@ def test_the_file_reads_back_and_shows_the_path_inside_a_container(tmp_path):
     text = path.read_text()
     assert text_format.Parse(text, model_server_config_pb2.ModelServerConfig()) == config
     assert 'base_path: "/models/anna"' in text
-    assert store.remove_config_entry(tmp_path, "anna")
+    assert config_file.remove_config_entry(tmp_path, "anna")
     assert labels(models_config.read_if_there(tmp_path)) == {}
 
 

@@ -21,6 +21,7 @@ from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.personalization import fine_tuning
 from tf_talkinghead.personalization.avatar import load_avatar
 from tf_talkinghead.personalization.frame_selection import central
+from tf_talkinghead.personalization.pairs import make_pairs
 from tf_talkinghead.personalization.personalize import personalize, render
 from tf_talkinghead.personalization.progress import Progress
 from tf_talkinghead.personalization.warps import warp
@@ -114,7 +115,8 @@ def test_feed_forward_is_P_times_the_mean_embedding(trained, person):
 def test_discriminator_starts_at_w_0_plus_e_new_and_moves(trained, person):
     images, landmarks = person
     config = _recipe(trained, adversarial_from=0.5)
-    learner = fine_tuning.PersonLearner(trained, images, landmarks, config, 4)
+    pairs = make_pairs(trained.config.model, images, landmarks, config)
+    learner = fine_tuning.PersonLearner(trained, pairs, config, 4)
     e_new = fine_tuning.embed(trained.embedder, images, landmarks).numpy()
     np.testing.assert_allclose(learner.discriminator.w.numpy(), trained.w_0 + e_new, rtol=1e-6)
     batch = {"image": tf.constant(images), "landmarks": tf.constant(landmarks)}
@@ -184,7 +186,7 @@ def _scripted_scores(monkeypatch, ssim):
     """Evaluations give these SSIMs in turn; the list of held-out flags they saw is returned."""
     values, held_out = iter(ssim), []
 
-    def evaluate(self, render):
+    def evaluate(self, render, given=None):
         held_out.append(self.held_out)
         scores = {"ssim": next(values), "held_out": self.held_out}
         return {**scores, "face_similarity": 0.0, "landmark_error": None}

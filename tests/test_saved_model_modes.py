@@ -18,6 +18,7 @@ from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.personalization.avatar import Avatar, Facts
 from tf_talkinghead.personalization.fine_tuning import PersonLearner
+from tf_talkinghead.personalization.pairs import make_pairs
 from tf_talkinghead.personalization.personalize import MODES
 from tf_talkinghead.weights.store import empty
 
@@ -50,7 +51,8 @@ def exported(request, tmp_path_factory):
     )
     size = whole.model.image_size
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    learner = PersonLearner(trained, images, _landmarks(2), config, UPDATES)
+    pairs = make_pairs(whole.model, images, _landmarks(2), config)
+    learner = PersonLearner(trained, pairs, config, UPDATES)
     untouched = learner.render(_landmarks(3))
     if mode != "feed_forward":
         for number in range(UPDATES):

@@ -85,6 +85,13 @@ def test_members_share_a_model(bank):
         nobody.render(landmarks(0.5))
 
 
+def test_a_bank_of_vectors_needs_its_folder(bank):
+    bank.publish()
+    bank.configure()
+    with bank.client(bank=True) as client, pytest.raises(InputError, match="name MODELS/bank"):
+        client.render(landmarks(0.5))
+
+
 def test_stable_stays_on_the_older_generator(bank):
     """The fault this layout mends: version 2's vectors sent to version 1: another face, ok true."""
     bank.publish()

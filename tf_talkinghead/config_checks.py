@@ -108,6 +108,7 @@ RANGES = {
     "export.jpeg_quality": (1, 100),
     "export.sources": _COUNT,
     "export.size": _ANY_COUNT,
+    "export.bank_sources": _COUNT,
     "evaluation.shots": _COUNT,
     "evaluation.holdout": _COUNT,
     "evaluation.gap": _ANY_COUNT,

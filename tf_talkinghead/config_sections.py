@@ -228,6 +228,7 @@ class ExportConfig(_Section):
     # pixels of a guided avatar's frames: the model's, or twice as many, which takes no training; 0:
     # the model's
     size: int = 0
+    bank_sources: int = 2  # photos of each member that a bank of guided avatars carries at most
 
 
 @dataclass(frozen=True)

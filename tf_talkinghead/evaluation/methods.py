@@ -96,12 +96,6 @@ def build(names, trained=None, seed=0, steps=None, direct=None):
     Raises:
       InputError: methods of the model without `trained`.
     """
-    if (
-        trained is not None
-        and trained.config.model.generator == "guided"
-        and set(names) == set(BASELINES + MODEL_METHODS)
-    ):
-        names = (*BASELINES, "feed_forward")  # what guided weights know of all
     wanting = [name for name in names if name in MODEL_METHODS]
     if wanting and trained is None:
         raise InputError(

@@ -42,6 +42,7 @@ from tf_talkinghead.export.bank_files import (
     read_members,
     write_members,
 )
+from tf_talkinghead.export.bank_members import check_member, member_card
 from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
 from tf_talkinghead.export.signatures import Renderer, describe_signature, signature
 from tf_talkinghead.export.store import BANK
@@ -115,7 +116,7 @@ def export_bank(
     """
     check_dtype(dtype)
     for name, avatar in avatars.items():
-        _check_member(name, avatar, generator)
+        check_member(name, avatar, generator)
     facts = {"trained_weights_sha256": generator}
     card = cards.make_card(BANK, config, "bank", _NEUTRAL, facts, files.arrays_sha256(weights))
     text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})
@@ -125,7 +126,7 @@ def export_bank(
     size = adain_size(config.model)
     module = BankModule(renderer, size, text)
     vectors = {name: _vector(name, avatar) for name, avatar in avatars.items()}
-    described = {name: _card(name, avatar) for name, avatar in avatars.items()}
+    described = {name: member_card(name, avatar) for name, avatar in avatars.items()}
 
     def write(folder, version):
         example = {"landmarks": _NEUTRAL, "person": np.zeros(size, np.float16)}
@@ -147,10 +148,14 @@ def join(models_dir: str | os.PathLike, person: str, avatar: Avatar) -> bool:
     """
     if avatar.mode not in SHARED_MODES or not _member_files(models_dir):
         return False
-    vector, card = _vector(person, avatar), _card(person, avatar)
+    vector, card = _vector(person, avatar), member_card(person, avatar)
     with _unchanging(models_dir):
         banks = {path: read_members(path) for path in _member_files(models_dir)}
         newest = next(iter(banks.values()), None)
+        if store.versions(models_dir, BANK)[-1] > max(
+            (m.version for m in banks.values()), default=0
+        ):
+            newest = None  # the newest version is of guided avatars, whom no file can join
         if newest is None or newest.generator != generator_sha256(avatar):
             return False
         for path, members in banks.items():
@@ -243,19 +248,6 @@ def _legacy_names(root):
         ) from error
 
 
-def _check_member(name, avatar, generator):
-    if avatar.mode not in SHARED_MODES:
-        raise InputError(
-            f"{name}: mode {avatar.mode} gave this person a generator of their own; "
-            f"personalise again with --mode={' or '.join(SHARED_MODES)}"
-        )
-    if generator_sha256(avatar) != generator:
-        raise InputError(
-            f"{name}: made with other weights than the bank's, or by version 0.1 of this project; "
-            "personalise again with these weights"
-        )
-
-
 def _vector(name, avatar):
     """The member's AdaIN vector as float16 [A]; InputError where float16 cannot hold it."""
     with np.errstate(over="ignore"):
@@ -265,14 +257,3 @@ def _vector(name, avatar):
             f"{name}: AdaIN values beyond float16's 65504; personalise again with fewer steps"
         )
     return vector
-
-
-def _card(name, avatar):
-    return cards.make_card(
-        name,
-        avatar.config,
-        avatar.mode,
-        avatar.reference_landmarks,
-        avatar.facts.to_dict(),
-        files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
-    )

@@ -18,6 +18,7 @@ from tf_talkinghead.provenance import NOTICE, SOURCE_TYPE
 
 CARD_FILE = "card.json"
 CARD_SCHEMA = 1
+PHOTO_NOTICE = "This avatar contains photographs of the person."
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
@@ -96,7 +97,7 @@ def photographs(photos) -> dict[str, int | str]:
     return {
         "photos": len(photos),
         "photo_pixels": photos.images.shape[1],
-        "photo_notice": "This avatar contains photographs of the person.",
+        "photo_notice": PHOTO_NOTICE,
     }
 
 

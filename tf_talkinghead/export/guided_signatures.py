@@ -92,10 +92,10 @@ class GuidedModule(tf.Module):
         return self.renderer.frames(points, self.psi_hat)
 
     def _serving_default(self, landmarks):
-        return self._render_gaze(_without_gaze(landmarks))
+        return self._render_gaze(without_gaze(landmarks))
 
     def _render_jpeg(self, landmarks):
-        return self._render_gaze_jpeg(_without_gaze(landmarks))
+        return self._render_gaze_jpeg(without_gaze(landmarks))
 
     def _render_gaze(self, points):
         frames, ok = self._frames(points)
@@ -106,7 +106,7 @@ class GuidedModule(tf.Module):
         return {"jpeg_bytes": self.renderer.jpeg(frames), "ok": ok}
 
 
-def _without_gaze(landmarks):
+def without_gaze(landmarks):
     """Points [B, 70, 2] of landmarks [B, 68, 2] that leave the gaze as in the photo."""
     return tf.pad(
         landmarks, [[0, 0], [0, POINTS - LANDMARKS], [0, 0]], constant_values=np.float32(np.nan)

@@ -12,22 +12,20 @@ renames away first. A process killed at any moment leaves either the whole versi
 next one removes the remains.
 """
 
-import contextlib
-import fcntl
 import os
 import pathlib
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export.bank_files import LEGACY_FILES
+from tf_talkinghead.export.config_file import CONFIG_FILE, versions_in_config
+from tf_talkinghead.export.locks import lock
 from tf_talkinghead.files import fsync, fsync_tree, write_atomically
 
 BANK = "bank"
-CONFIG_FILE = "models.config"
-
 _LAST_VERSION_FILE = ".last_version"
 _ELSEWHERE = "elsewhere"  # in the usual work folder: one line for each place, "." for the usual one
 _RESERVED = {BANK, CONFIG_FILE, *LEGACY_FILES}
@@ -93,32 +91,6 @@ def versions(models: str | os.PathLike, person: str) -> list[int]:
     )
 
 
-@contextlib.contextmanager
-def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[None]:
-    """Holds the lock on `name`, which a killed holder frees.
-
-    wait: for the holder to end; where it is false, a taken lock is an InputError.
-    """
-    folder = pathlib.Path(models) / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        file = open(folder / name, "w")  # noqa: SIM115 (closed below)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            raise InputError(
-                f"{name}: another process is working on it in {models}; wait for it to end"
-            ) from None
-        if _is_current(file, folder / name):
-            break
-        # The former holder removed the person and the lock file: what was locked is no longer
-        # there.
-        file.close()
-    with file:
-        yield
-
-
 def versions_lock(models: str | os.PathLike, person: str):
     """The lock under which versions of `person` appear, disappear or have a file replaced."""
     return lock(models, f"{person}.publishing", wait=True)
@@ -172,7 +144,7 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
         raise InputError(f"--keep_versions={keep}: expected 1 or more; --delete removes a person")
     root = pathlib.Path(models)
     with versions_lock(root, person):
-        named = _versions_in_config(root, person)
+        named = versions_in_config(root, person)
         removed = [version for version in versions(root, person)[:-keep] if version not in named]
         for version in removed:
             _remove(root, person, root / person / str(version))
@@ -230,61 +202,12 @@ def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
         return _sweep(pathlib.Path(models), person)
 
 
-def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
-    """Removes `person` from <models>/models.config; whether there was an entry."""
-    from google.protobuf import text_format
-
-    path = pathlib.Path(models) / CONFIG_FILE
-    if not path.exists():
-        return False
-    with lock(models, CONFIG_FILE, wait=True):
-        config = _read_config(path)
-        entries = config.model_config_list.config
-        kept = [entry for entry in entries if entry.name != person]
-        if len(kept) == len(entries):
-            return False
-        del entries[:]
-        entries.extend(kept)
-        write_atomically(path, text_format.MessageToString(config).encode())
-    return True
-
-
-def _read_config(path):
-    """The ModelServerConfig of a models.config; InputError where it is none."""
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
-    try:
-        return text_format.Parse(path.read_text(), model_server_config_pb2.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise InputError(f"{path}: not a TensorFlow Serving model config ({error})") from error
-
-
-def _versions_in_config(root, person):
-    """The versions of `person` that models.config says to load or gives a label."""
-    path = root / CONFIG_FILE
-    if not path.exists():
-        return set()
-    named = set()
-    for entry in _read_config(path).model_config_list.config:
-        if entry.name == person:
-            named |= {*entry.model_version_policy.specific.versions, *entry.version_labels.values()}
-    return named
-
-
 def _recorded(path):
     """The number in a .last_version file; 0 where there is none, or a damaged one."""
     try:
         return int(path.read_text())
     except (FileNotFoundError, ValueError):
         return 0
-
-
-def _is_current(file, path):
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _remove(root, person, path):

@@ -21,7 +21,8 @@ import numpy as np
 
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import bank, store
+from tf_talkinghead.export import bank, guided_bank, store
+from tf_talkinghead.export.config_file import CONFIG_FILE, remove_config_entry
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.faces.pupils import find_pupils
@@ -193,36 +194,45 @@ def publish_bank(
     dtype: str | None = None,
     bfloat16_compute: bool | None = None,
     keep_versions: int | None = None,
+    size: int | None = None,
 ) -> PublishedBank:
     """Publishes the shared generator of `weights` as the next version of the bank.
 
     people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`. dtype, bfloat16_compute: None: the run's.
+    `vector`. dtype, bfloat16_compute: None: the run's. size: as in `publish_again`.
     """
     check_keep_versions(keep_versions)
     trained = load_trained(weights)
-    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute)
-    if config.model.generator == "guided":
-        raise InputError(
-            f"--bank: {weights} are guided weights, whose avatars carry photos and are served one "
-            "model a person so far; a bank needs direct weights, such as --weights=demo"
-        )
+    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute, size=size)
+    guided = config.model.generator == "guided"
+    export_bank = guided_bank.export_guided_bank if guided else bank.export_bank
     generator = trained.provenance["sha256"]
     folded = trained.generator.folded("float32").get_weights()
     # Under the lock, so that somebody deleted meanwhile does not come back with this version.
     with store.lock(models, store.BANK, wait=True):
         avatars, left_out = bank.bank_people(models, list(people), generator)
-        version = bank.export_bank(config, folded, generator, models, avatars, **_precision(config))
+        version = export_bank(config, folded, generator, models, avatars, **_precision(config))
         if keep_versions:
             store.prune(models, store.BANK, keep_versions)
     return PublishedBank(version, sorted(avatars), left_out)
 
 
-def delete_person(models: str | os.PathLike, person: str) -> list[str]:
+def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[str]:
     """Removes `person` everywhere: versions, work folders, the bank's versions, models.config.
 
-    The person's own versions go in one rename, so no server finds half of them. Returns what was
-    removed, in words; InputError if there was nothing.
+    The person's own versions go in one rename, so no server finds half of them.
+
+    Args:
+      models: folder of all models.
+      person: who is removed.
+      follow: moves the servers to a version of the bank without the person, as in
+        `guided_bank.remove`.
+
+    Returns:
+      What was removed, in words.
+
+    Raises:
+      InputError: there was nothing.
     """
     store.check_name(person)
     if not pathlib.Path(models).is_dir():
@@ -237,8 +247,11 @@ def delete_person(models: str | os.PathLike, person: str) -> list[str]:
         removed += store.delete_folders(models, person)
         if bank.leave(models, person):
             removed.append("the vector and card in the bank")
-        if store.remove_config_entry(models, person):
-            removed.append(f"the entry in {store.CONFIG_FILE}")
+        held = guided_bank.remove(models, person, follow)
+        if held:
+            removed.append(f"versions {', '.join(map(str, held))} of the bank")
+        if remove_config_entry(models, person):
+            removed.append(f"the entry in {CONFIG_FILE}")
     (pathlib.Path(models) / ".locks" / person).unlink(missing_ok=True)
     if not removed:
         there = ", ".join(store.people(models)) or "nobody"

@@ -1,8 +1,9 @@
 """Fine-tuning of a new person (Sec. 3.3): networks, optimizers, moving averages and one update.
 
-    learner = PersonLearner(trained, images, landmarks, config, steps)
-    # psi' = P e_NEW, w' = w_0 + e_NEW
-    terms = learner.step(batch, number)       # {"image": uint8 [B,H,W,3], "landmarks": [B,68,2]}
+    learner = PersonLearner(trained, pairs, config, steps)   # psi' = P e_NEW, w' = w_0 + e_NEW
+    terms = learner.step(batch, number)                      # stacked rows of pairs.draw
+
+The pairs (pairs.py) know what G is shown, so both generators are trained by the same lines.
 
 `fine_tune` trains all of psi and psi' (not P and E: psi' replaced them), `vector` psi' alone and
 `feed_forward` nothing, so it has no losses either. The update is meta-learning's own, without the
@@ -17,13 +18,13 @@ import tensorflow as tf
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import to_float, to_uint8
 from tf_talkinghead.models.discriminator import PersonalDiscriminator
-from tf_talkinghead.models.generator import Generator
+from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.content_loss import content_loss
 from tf_talkinghead.training.ema import Averages
 from tf_talkinghead.training.meta_learning import network_state
 from tf_talkinghead.training.optimizers import Adam, OptimizedNetworks
-from tf_talkinghead.training.synthesis import shrunk
+from tf_talkinghead.training.synthesis import discriminated, shrunk, target_drawing
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
 _BATCH = 8  # images in one pass that needs no gradient
@@ -34,8 +35,7 @@ class PersonLearner:
 
     Args:
       trained: `weights.store.Trained`, left unchanged.
-      images: uint8 [T, H, W, 3], what e_NEW is the mean embedding of.
-      landmarks: float32 [T, 68, 2].
+      pairs: of `pairs.make_pairs`; e_NEW is the mean embedding of its images.
       config: PersonalizeConfig.
       steps: number of updates, which the learning rates' schedule needs.
 
@@ -43,17 +43,18 @@ class PersonLearner:
       MissingWeightsError: a network of the content loss lacks its weight file.
     """
 
-    def __init__(self, trained, images, landmarks, config, steps):
-        self.config, self.steps = config, steps
-        self.size = trained.config.model.image_size
-        e_new = embed(trained.embedder, images, landmarks)
+    def __init__(self, trained, pairs, config, steps):
+        self.pairs, self.config, self.steps = pairs, config, steps
+        self.model = trained.config.model
+        e_new = embed(trained.embedder, pairs.images, pairs.landmarks)
         psi_hat = trained.generator.project(e_new[None])[0]
         self.generator, self.averaged_generator = _copy(trained.generator), _copy(trained.generator)
         self.psi_hat = tf.Variable(psi_hat, name="psi_hat")
         self.averaged_psi_hat = tf.Variable(psi_hat, trainable=False, name="averaged_psi_hat")
         self.losses = config.losses(trained.config.losses)
         self._forward = tf.function(self._rendered, autograph=False, reduce_retracing=True)
-        self.content = content_loss(self.losses, self.size)
+        self._of_row = tf.function(self._synthesised, autograph=False, reduce_retracing=True)
+        self.content = content_loss(self.losses, self.model.image_size)
         self._content = tf.function(self._content_of, autograph=False, reduce_retracing=True)
         self._make_step(trained, e_new)
         self._functions = {}
@@ -75,7 +76,7 @@ class PersonLearner:
         self.discriminator, discriminator = None, None
         if config.adversarial_from < 1.0:
             D = PersonalDiscriminator.from_parts(
-                trained.config.model, trained.V, trained.w_0, trained.b, e_new
+                self.model, trained.V, trained.w_0, trained.b, e_new
             )
             self._rates.append(
                 (
@@ -88,8 +89,12 @@ class PersonLearner:
         self._step = AdversarialStep(
             weights=self.losses,
             content=self.content,
-            synthesise=lambda part, y: Synthesis(G(y, psi_hat=_rows(self.psi_hat, y))),
-            discriminate=lambda x, y, part: self.discriminator(x, y),
+            synthesise=lambda part, y: Synthesis(
+                self.pairs.synthesise(G, _rows(self.psi_hat, y), part, y)
+            ),
+            discriminate=lambda x, y, part: self.discriminator(
+                *discriminated(x, y, part, self.model)
+            ),
             generator=OptimizedNetworks([G] if config.mode == "fine_tune" else [], groups),
             discriminator=discriminator,
             discriminator_steps=config.discriminator_steps,
@@ -97,16 +102,17 @@ class PersonLearner:
         )
 
     def step(self, batch, number):
-        """Do update `number` (from 0) on images with landmarks; returns {term: scalar}."""
+        """Do update `number` (from 0) on a batch of rows of the pairs; returns {term: scalar}."""
         for rate, optimizer in self._rates:
             optimizer.set_rate(rate * rate_factor(number, self.steps, self.config))
         adversarial = (
             self.discriminator is not None and number >= self.config.adversarial_from * self.steps
         )
         if adversarial not in self._functions:
-            step = self._step
+            step, model = self._step, self.model
             self._functions[adversarial] = tf.function(
-                lambda batch: step(batch, adversarial), autograph=False
+                lambda batch: step({**batch, "y": target_drawing(batch, model)}, adversarial),
+                autograph=False,
             )
         return self._functions[adversarial](batch)
 
@@ -127,22 +133,33 @@ class PersonLearner:
         if self.config.mode == "fine_tune":
             converge_spectral_norms(self.averaged_generator)
 
-    def content_of(self, images, landmarks):
-        """Mean content loss of the averages on images uint8 [B, H, W, 3], landmarks [B, 68, 2]."""
-        total = 0.0
-        for start in range(0, len(images), _BATCH):
-            part, points = images[start : start + _BATCH], landmarks[start : start + _BATCH]
-            loss = self._content(tf.constant(part), tf.constant(points, tf.float32))
-            total += float(loss) * len(part)
-        return total / len(images)
+    def render_each(self, count):
+        """Frames uint8 [count, H, W, 3] of the first images by the averages.
+
+        A guided generator makes each from the others: with the image itself among its photos there
+        would be nothing left to do.
+        """
+        parts = _batches(self.pairs.each()[:count])
+        return np.concatenate([to_uint8(self._of_row(part)) for part in parts])
+
+    def content_of(self):
+        """Mean content loss of the averages on the images, each rendered as in `render_each`."""
+        parts = _batches(self.pairs.each())
+        total = sum(float(self._content(part)) * len(part["image"]) for part in parts)
+        return total / len(self.pairs.images)
 
     def _rendered(self, landmarks):
-        y = draw_landmarks(landmarks, self.size)
-        return self.averaged_generator(y, psi_hat=_rows(self.averaged_psi_hat, y))
+        psi_hat = _rows(self.averaged_psi_hat, landmarks)
+        return self.pairs.rendered(self.averaged_generator, psi_hat, landmarks)
 
-    def _content_of(self, images, landmarks):
-        terms = self.content(to_float(images), self._rendered(landmarks), landmarks)
-        return tf.add_n(list(terms.values()))
+    def _synthesised(self, part):
+        y = target_drawing(part, self.model)
+        psi_hat = _rows(self.averaged_psi_hat, y)
+        return self.pairs.synthesise(self.averaged_generator, psi_hat, part, y)
+
+    def _content_of(self, part):
+        x, x_hat = to_float(part["image"]), self._synthesised(part)
+        return tf.add_n(list(self.content(x, x_hat, part["landmarks"]).values()))
 
     def state(self):
         """Name -> variable of everything an update reads or writes: what a snapshot holds."""
@@ -193,9 +210,17 @@ def folded_weights(generator):
     return generator.folded("float32").get_weights()
 
 
+def stacked(rows):
+    """A batch, name -> tensor [B, ...], of rows, name -> array."""
+    return {name: tf.constant(np.stack([row[name] for row in rows])) for name in rows[0]}
+
+
+def _batches(rows):
+    return [stacked(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)]
+
+
 def _copy(generator):
-    copy = Generator(generator.config)
-    copy.build()
+    copy = make_generator(generator.config)
     copy.set_weights(generator.get_weights())
     return copy
 
@@ -208,5 +233,5 @@ def _without_projection(generator):
     ]
 
 
-def _rows(psi_hat, y):
-    return tf.repeat(psi_hat[None], tf.shape(y)[0], axis=0)
+def _rows(psi_hat, batch):
+    return tf.repeat(psi_hat[None], tf.shape(batch)[0], axis=0)

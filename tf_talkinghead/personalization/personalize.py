@@ -4,7 +4,7 @@
     avatar = personalize(load_trained("demo"), images, landmarks)
     frames = render(avatar, landmarks)
 
-Batches are drawn from the images and, for a share, from warped copies of them (warps.py). Every
+Batches are drawn from the images and, for a share, from warped copies of them (pairs.py). Every
 `evaluate_every` updates the moving averages are evaluated (progress.py). With a held-out image the
 best evaluation is kept and patience ends the run; with too few images to hold one out the last is
 kept. With `work_dir` the run's state is stored there, and a killed run continues.
@@ -17,7 +17,6 @@ import shutil
 import time
 
 import numpy as np
-import tensorflow as tf
 
 from tf_talkinghead import files
 from tf_talkinghead.config import PersonalizeConfig
@@ -27,10 +26,11 @@ from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.files import arrays_sha256, sha256
 from tf_talkinghead.personalization.avatar import Avatar, Facts, load_avatar, render, save_avatar
 from tf_talkinghead.personalization.feed_forward import feed_forward
-from tf_talkinghead.personalization.fine_tuning import PersonLearner
+from tf_talkinghead.personalization.fine_tuning import PersonLearner, stacked
 from tf_talkinghead.personalization.frame_selection import central
+from tf_talkinghead.personalization.pairs import make_pairs
+from tf_talkinghead.personalization.photos import choose_photos, resized_photos
 from tf_talkinghead.personalization.progress import Progress
-from tf_talkinghead.personalization.warps import training_pairs
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
 from tf_talkinghead.training.loop import Loop
 
@@ -76,13 +76,8 @@ def personalize(
     seconds_before = 0.0
     if config.mode == "feed_forward":
         avatar = feed_forward(trained, images, landmarks, config, pupils)
-    elif trained.config.model.generator == "guided":
-        raise InputError(
-            f"--mode={config.mode}: guided weights are personalised without training so far: "
-            "--mode=feed_forward"
-        )
     else:
-        run = _Run(trained, images, landmarks, config, work_dir, progress)
+        run = _Run(trained, images, landmarks, config, work_dir, progress, pupils)
         avatar = run.train()
         seconds_before = run.seconds_before
     avatar.facts = dataclasses.replace(
@@ -96,15 +91,23 @@ def personalize(
 class _Run:
     """One person's run: its data, its evaluations and what it keeps."""
 
-    def __init__(self, trained, images, landmarks, config, work_dir, progress):
+    def __init__(self, trained, images, landmarks, config, work_dir, progress, pupils=None):
         self.trained, self.config, self.show_progress = trained, config, progress
-        self.images, self.landmarks = images, landmarks
+        self.images, self.landmarks, self.pupils = images, landmarks, pupils
         self.steps = config.updates(len(images))
         self.held_out = central(landmarks) if len(images) >= config.holdout_from else None
         self.used = [i for i in range(len(images)) if i != self.held_out]
-        of_used = images[self.used], landmarks[self.used]
-        self.learner = PersonLearner(trained, *of_used, config, self.steps)
-        self.progress = Progress(images, landmarks, self.held_out)
+        self.pairs = make_pairs(
+            trained.config.model,
+            images[self.used],
+            landmarks[self.used],
+            config,
+            None if pupils is None else pupils[self.used],
+            trained.config.data.gaze_dropout,
+        )
+        self.learner = PersonLearner(trained, self.pairs, config, self.steps)
+        shown = resized_photos(images, trained.config.model.image_size)
+        self.progress = Progress(shown, landmarks, self.held_out)
         self.history, self.best, self.seconds_before = [], None, 0.0
         self.folder = pathlib.Path(work_dir) if work_dir else None
         self._started = time.monotonic()
@@ -113,7 +116,6 @@ class _Run:
         """All updates, from where a killed run stopped; the avatar of the evaluation kept."""
         self._loss_before = self._loss()
         start = self._resume()
-        self._pairs = self._make_pairs()
         loop = Loop(
             step=self.learner.step,
             batches=self._batches(start),
@@ -133,12 +135,15 @@ class _Run:
         if self.best is None:  # resumed after its end, and the best avatar's files were damaged
             self.learner.converge()
             step = self.history[-1]["step"] if self.history else self.steps
-            self._keep(step, self.progress.evaluate(self.learner.render))
+            self._keep(step, self._scores())
         return self.best
 
     def _loss(self):
-        loss = self.learner.content_of(self.images[self.used], self.landmarks[self.used])
-        return round(loss, 5)
+        return round(self.learner.content_of(), 5)
+
+    def _scores(self):
+        given = None if self.progress.held_out else self.learner.render_each(self.progress.count)
+        return self.progress.evaluate(self.learner.render, given)
 
     def _avatar(self, step, scores, **losses):
         """The averages after `step` updates, whose evaluation gave `scores`."""
@@ -158,14 +163,18 @@ class _Run:
         )
         config = dataclasses.replace(self.trained.config, personalize=self.config)
         reference = self.landmarks[neutral_frame(self.landmarks)]
-        return Avatar(
+        avatar = Avatar(
             config, self.config.mode, weights, psi_hat, reference, facts, list(self.history)
         )
+        if config.model.generator == "guided":
+            most = config.export.sources
+            avatar.photos = choose_photos(self.images, self.landmarks, most, self.pupils)
+        return avatar
 
     def _evaluate(self, step):
         """Evaluates the averages, stores them and says whether to stop early."""
         self.learner.converge()
-        scores = {"step": step, **self.progress.evaluate(self.learner.render)}
+        scores = {"step": step, **self._scores()}
         self.history.append(scores)
         best = max(range(len(self.history)), key=lambda i: self.history[i]["ssim"])
         since_best = len(self.history) - 1 - best
@@ -191,29 +200,11 @@ class _Run:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / f"step-{step:06d}.npz", psi_hat=psi_hat, **arrays)
 
-    def _make_pairs(self):
-        config = self.config
-        if not config.warp:
-            return None
-        arguments = (config.warped_pairs, config.seed, config.warp_reach, config.warp_motion)
-        return training_pairs(self.images[self.used], self.landmarks[self.used], *arguments)
-
     def _batches(self, start):
         """Batches from update `start` on, each drawn by its number: a resumed run sees the same."""
         for number in range(start, self.steps):
             rng = np.random.default_rng([self.config.seed, number])
-            drawn = [self._draw(rng) for _ in range(self.config.batch_size)]
-            images, landmarks = map(np.stack, zip(*drawn, strict=True))
-            yield {"image": tf.constant(images), "landmarks": tf.constant(landmarks, tf.float32)}
-
-    def _draw(self, rng):
-        """One image with its landmarks: a warped copy for a share, else one of those trained on."""
-        if self._pairs is not None and rng.random() < self.config.warp:
-            images, landmarks = self._pairs
-            chosen = rng.integers(len(images))
-            return images[chosen], landmarks[chosen]
-        chosen = self.used[rng.integers(len(self.used))]
-        return self.images[chosen], self.landmarks[chosen]
+            yield stacked([self.pairs.draw(rng) for _ in range(self.config.batch_size)])
 
     def _resume(self):
         """The step to continue from: of the newest stored state of this very run, else 0."""
@@ -250,10 +241,10 @@ class _Run:
     def _key(self):
         """One digest of all that decides the run's outcome."""
         settings = json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode()
-        weights = self.trained.generator.get_weights()
-        return arrays_sha256(
-            [self.images, self.landmarks, *weights, np.frombuffer(settings, np.uint8)]
-        )
+        arrays = [self.images, self.landmarks, *self.trained.generator.get_weights()]
+        if self.pupils is not None:
+            arrays.append(np.float32(self.pupils))
+        return arrays_sha256([*arrays, np.frombuffer(settings, np.uint8)])
 
 
 def _checked(trained, images, landmarks):

@@ -36,19 +36,30 @@ class Progress:
         self.identity = face_vectors(images[few], landmarks[few]).mean(0)
         self.held_out = held_out is not None
 
-    def evaluate(self, render) -> dict:
+    @property
+    def count(self) -> int:
+        """How many of the given images are compared: the held-out one, or the first ones."""
+        return len(self.images)
+
+    def evaluate(self, render, given=None) -> dict:
         """Scores of `render(landmarks [B, 68, 2]) -> uint8 [B, H, W, 3]`.
+
+        Args:
+          render: the function.
+          given: uint8 [count, H, W, 3], frames of the compared images that were rendered in another
+            way; None: by `render`.
 
         Returns:
           ssim: of the held-out image where there is one, else of the images trained on.
           held_out: whether there is one.
           face_similarity: centred cosine of renders in motion to the images, -1 to 1.
           landmark_error: mean distance of detected from requested landmarks, in distances between
-            the
-            eyes; None where no face is found.
+            the eyes; None where no face is found.
         """
-        frames = render(np.concatenate([self.landmarks, self.motion]))
-        still, moving = frames[: len(self.images)], frames[len(self.images) :]
+        poses = [self.landmarks] if given is None else []
+        frames = render(np.concatenate([*poses, self.motion]))
+        still = frames[: self.count] if given is None else given
+        moving = frames[-len(self.motion) :]
         vectors = face_vectors(moving[::2], self.motion[::2])
         return {
             "ssim": round(float(metrics.ssim(self.images, still).mean()), 5),

@@ -1,0 +1,282 @@
+"""The bank of guided avatars: one generator, and two photos and the vector of each member inside.
+
+    <models>/bank/<version>/            SavedModel, see guided_bank_signatures.py
+    <models>/bank/<version>/bank.json   what it was made with, and the row of each member
+    <models>/bank/.last_row             the number of rows ever given, which outlives the versions
+
+Members are named by rows. A name keeps its row in every version, and the row of a removed member is
+never given again, so a client that holds a row gets the same person from any version, or ok false.
+The card tells names and rows: a client needs no file.
+
+A guided avatar contains photographs of the person. They lie in the SavedModel, so whoever joins
+takes a new version, and deleting a person removes every version that held them. `remove` publishes
+a version without the person first, where others remain, so that servers keep a bank.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead import config as configs
+from tf_talkinghead import files
+from tf_talkinghead.config import Config
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.export import card as cards
+from tf_talkinghead.export import store
+from tf_talkinghead.export.bank_members import check_member, member_card
+from tf_talkinghead.export.config_file import replace_in_config
+from tf_talkinghead.export.guided_bank_signatures import (
+    NOBODY,
+    GuidedBankModule,
+    GuidedBankRenderer,
+    GuidedMember,
+)
+from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
+from tf_talkinghead.export.store import BANK
+from tf_talkinghead.personalization.avatar import Avatar
+from tf_talkinghead.personalization.photos import Photos, choose_photos, resized_photos
+
+BANK_FILE = "bank.json"
+_LAST_ROW_FILE = ".last_row"
+_SCHEMA = 1
+# Entries of a person's card that in a bank are the bank's.
+_OF_THE_BANK = ("resolution", "max_batch_size", "settings", "software")
+
+
+@dataclasses.dataclass
+class GuidedBank:
+    """The content of one version."""
+
+    config: Config
+    weights: list[np.ndarray]  # of the folded generator, in its own order
+    generator: str  # SHA-256 of the weights file that they were read from
+    dtype: str
+    bfloat16_compute: bool
+    rows: int  # given so far
+    members: dict[str, GuidedMember]
+    cards: dict[str, dict]
+
+
+def export_guided_bank(
+    config: Config,
+    weights: list[np.ndarray],
+    generator: str,
+    models_dir: str | os.PathLike,
+    avatars: dict[str, Avatar],
+    dtype: str = "float32",
+    bfloat16_compute: bool = False,
+) -> pathlib.Path:
+    """Publishes the generator with its members as the next version; arguments as `export_bank`.
+
+    The caller holds `store.lock(..., BANK)`.
+
+    Raises:
+      InputError: an unknown dtype, or a member with another generator; the message names them.
+    """
+    check_dtype(dtype)
+    rows = _known_rows(models_dir)
+    count = max(_last_row(models_dir), *(row + 1 for row in rows.values()), 0)
+    members, described = {}, {}
+    for name, avatar in sorted(avatars.items()):
+        check_member(name, avatar, generator)
+        if name not in rows:
+            rows[name], count = count, count + 1
+        photos = _best(avatar.photos, config.export.bank_sources)
+        reference = np.float32(avatar.reference_landmarks)
+        members[name] = GuidedMember(rows[name], np.float32(avatar.psi_hat), photos, reference)
+        described[name] = (
+            member_card(name, avatar) | cards.photographs(photos) | {"row": rows[name]}
+        )
+    _to_one_size(members.values(), config.export.size or config.model.image_size)
+    bank = GuidedBank(
+        config, weights, generator, dtype, bfloat16_compute, count, members, described
+    )
+    return _publish(models_dir, bank)
+
+
+def versions_with(models_dir: str | os.PathLike, person: str) -> list[int]:
+    """The versions of the bank that hold `person`, oldest first."""
+    return [
+        version
+        for version in store.versions(models_dir, BANK)
+        if person in _described(models_dir, version).get("members", {})
+    ]
+
+
+def remove(
+    models_dir: str | os.PathLike,
+    person: str,
+    follow: Callable[[int, list[int]], None] | None = None,
+) -> list[int]:
+    """Removes every version of the bank that holds `person`; returns their numbers.
+
+    Where the newest version holds others too, a version without the person is published first.
+
+    Args:
+      models_dir: folder of all models.
+      person: the member's name.
+      follow: called with the number of the version that stays and of those to be removed, before any
+        is; it moves the servers' labels, and raises if they do not follow. None: the labels of removed
+        versions are taken out of models.config, which every server accepts.
+
+    Raises:
+      InputError: the newest version is damaged.
+    """
+    with store.lock(models_dir, BANK, wait=True):
+        held = versions_with(models_dir, person)
+        if not held:
+            return []
+        newest = store.versions(models_dir, BANK)[-1]
+        if newest in held:
+            bank = read_bank(models_dir, newest)
+            del bank.members[person], bank.cards[person]
+            if bank.members:
+                newest = int(_publish(models_dir, bank).name)
+        left = newest not in held
+        if left and follow is not None:
+            follow(newest, held)
+        replace_in_config(models_dir, BANK, held, newest if left else None)
+        for version in held:
+            store.remove_version(models_dir, BANK, version)
+    return held
+
+
+def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
+    """The content of a version, from its own files; InputError where it cannot be read."""
+    folder = pathlib.Path(models_dir) / BANK / str(version)
+    try:
+        stored = _described(models_dir, version)
+        card = json.loads((folder / cards.CARD_FILE).read_text())
+        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        shapes = reader.get_variable_to_shape_map()
+
+        def array(name):
+            return reader.get_tensor(f"renderer/{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+        count = sum(name.startswith("renderer/kernels/") for name in shapes)
+        weights = [np.float32(array(f"kernels/{number}")) for number in range(count)]
+        names = ("photos", "photo_landmarks", "photo_pupils", "counts", "psi_hats", "references")
+        found = {name: array(name) for name in (*names, "slots")}
+        sources = len(found["photos"]) // len(found["counts"])
+        members = {}
+        for name, row in stored["members"].items():
+            slot = int(found["slots"][row])
+            first = slot * sources
+            own = slice(first, first + int(found["counts"][slot]))
+            photos = [found[part][own] for part in ("photos", "photo_landmarks", "photo_pupils")]
+            vector, reference = found["psi_hats"][slot], found["references"][slot]
+            members[name] = GuidedMember(row, vector, Photos(*photos), reference)
+        return GuidedBank(
+            configs.from_json(json.dumps(stored["config"])),
+            weights,
+            stored["generator"],
+            stored["dtype"],
+            stored["bfloat16_compute"],
+            stored["rows"],
+            members,
+            card["members"],
+        )
+    except (OSError, KeyError, ValueError, IndexError, tf.errors.OpError) as error:
+        raise InputError(
+            f"{folder}: not a bank of guided avatars that can be read ({error}); publish it again "
+            "with scripts.export --bank, then repeat this"
+        ) from error
+
+
+def _publish(models_dir, bank):
+    """Publishes `bank`; the number of its rows is written down first, for all later ones."""
+    config, sources = bank.config, bank.config.export.bank_sources
+    facts = {"trained_weights_sha256": bank.generator}
+    weights_hash = files.arrays_sha256(bank.weights)
+    card = cards.make_card(BANK, config, "bank", NOBODY, facts, weights_hash)
+    card |= cards.precision(bank.dtype, bank.bfloat16_compute)
+    card |= {"photo_notice": cards.PHOTO_NOTICE}
+    # A member's entry is what differs from the bank's card: a client lays it over that.
+    described = {
+        name: {
+            key: value
+            for key, value in own.items()
+            if card.get(key, ...) != value and key not in _OF_THE_BANK
+        }
+        for name, own in bank.cards.items()
+    }
+    text = cards.to_json({**card, "members": described})
+    members = list(bank.members.values())
+    renderer = GuidedBankRenderer(
+        config.model,
+        bank.weights,
+        bank.dtype,
+        bank.bfloat16_compute,
+        config.export.jpeg_quality,
+        members,
+        bank.rows,
+        max([sources, *(len(member.photos) for member in members)]),
+        config.export.size,
+    )
+    module = GuidedBankModule(renderer, text)
+    description = {
+        "schema": _SCHEMA,
+        "config": json.loads(configs.to_json(config)),
+        "generator": bank.generator,
+        "dtype": bank.dtype,
+        "bfloat16_compute": bank.bfloat16_compute,
+        "rows": bank.rows,
+        "members": {name: member.row for name, member in bank.members.items()},
+    }
+
+    def write(folder, _version):
+        example = {"landmarks": NOBODY, "member": np.int32(0)}
+        write_saved_model(module, folder, BANK, config, text, example)
+        (folder / BANK_FILE).write_text(json.dumps(description, indent=1) + "\n")
+
+    folder = pathlib.Path(models_dir) / BANK
+    files.write_atomically(folder / _LAST_ROW_FILE, f"{bank.rows}\n".encode())
+    return store.publish(models_dir, BANK, write)
+
+
+def _best(photos, most):
+    """At most `most` of a person's photos, as `choose_photos` orders them."""
+    return choose_photos(photos.images, photos.landmarks, most, photos.pupils)
+
+
+def _to_one_size(members, most):
+    """Brings the photos of all members to the size of the largest of them, at most `most` px."""
+    size = min(most, max((member.photos.images.shape[1] for member in members), default=most))
+    for member in members:
+        images = resized_photos(member.photos.images, size)
+        member.photos = dataclasses.replace(member.photos, images=images)
+
+
+def _described(models_dir, version):
+    """The bank.json of a version; {} where it is a bank of direct avatars."""
+    path = pathlib.Path(models_dir) / BANK / str(version) / BANK_FILE
+    if not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text())
+        if stored["schema"] != _SCHEMA:
+            raise ValueError(f"schema {stored['schema']}, expected {_SCHEMA}")
+        return stored
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: not what this version of the project writes ({error}); remove the version "
+            f"{path.parent} and publish the bank again"
+        ) from error
+
+
+def _known_rows(models_dir):
+    """{name: row} of all versions; a name has the same row in each."""
+    found = {}
+    for version in store.versions(models_dir, BANK):
+        found |= _described(models_dir, version).get("members", {})
+    return found
+
+
+def _last_row(models_dir):
+    path = pathlib.Path(models_dir) / BANK / _LAST_ROW_FILE
+    return int(path.read_text()) if path.exists() else 0
