@@ -68,16 +68,16 @@ def show_warning(message, category, filename, lineno, file=None, line=None):
     print(f"warning: {message}", file=sys.stderr)
 
 
-def define_optional_value(name, explanation):
+def define_optional_value(name, explanation, module_name):
     """Defines a flag that is True where it stands alone (--NAME), and else its text (--NAME=TEXT).
 
-    It is None where it is not given, and for --noNAME.
+    It belongs to `module_name` and is None where it is not given, and for --noNAME.
     """
     known = {"true": True, "false": None}
     parser, serializer = flags.ArgumentParser(), flags.ArgumentSerializer()
     parser.parse = lambda text: known.get(text, text)
     flag = flags.Flag(parser, serializer, name, None, explanation, boolean=True)
-    flags.DEFINE_flag(flag)
+    flags.DEFINE_flag(flag, module_name=module_name)
 
 
 def load(package):

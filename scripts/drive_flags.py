@@ -31,6 +31,7 @@ command.define_optional_value(
     "bank",
     "The avatar is in the shared bank. A bank of direct avatars also needs its vectors: "
     "--bank=MODELS/bank, or a version's vectors.npz.",
+    __name__,
 )
 flags.DEFINE_enum(
     "adapt",

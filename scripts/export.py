@@ -59,8 +59,8 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "server",
     [],
-    "With --delete: HOST:PORT of the servers, whose labels move to a bank without the person before "
-    "its versions with the person are removed.",
+    "With --delete: HOST:PORT of the servers, whose labels move to a bank without the person "
+    "before its versions with the person are removed.",
 )
 
 
@@ -75,7 +75,8 @@ def main(argv):
         raise InputError("--server goes with --delete; scripts.serve rolls versions out")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
-            '--bank needs --weights: "guided", "demo", or the run directory its people were made with'
+            '--bank needs --weights: "guided", "demo", or the run directory its people were made '
+            "with"
         )
 
     command.load("tensorflow")

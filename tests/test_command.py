@@ -129,7 +129,7 @@ def test_a_flag_whose_value_is_optional():
 
     from scripts import command
 
-    command.define_optional_value("made_up", "Of this test.")
+    command.define_optional_value("made_up", "Of this test.", __name__)
     given = {}
     for text in ("--made_up", "--made_up=a/b", "--nomade_up"):
         flags.FLAGS["made_up"].unparse()

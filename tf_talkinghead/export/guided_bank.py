@@ -120,9 +120,9 @@ def remove(
     Args:
       models_dir: folder of all models.
       person: the member's name.
-      follow: called with the number of the version that stays and of those to be removed, before any
-        is; it moves the servers' labels, and raises if they do not follow. None: the labels of removed
-        versions are taken out of models.config, which every server accepts.
+      follow: called with the number of the version that stays and of those to be removed, before
+        any is; it moves the servers' labels, and raises if they do not follow. None: the labels of
+        removed versions are taken out of models.config, which every server accepts.
 
     Raises:
       InputError: the newest version is damaged.

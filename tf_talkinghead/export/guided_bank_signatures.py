@@ -1,4 +1,4 @@
-"""Signatures of a bank of guided avatars: one generator, and every member's photos and vector inside.
+"""Signatures of a bank of guided avatars: one generator, every member's photos and vector inside.
 
     serving_default    landmarks float32 [B,68,2], member int32 [B]   frames uint8 [B,S,S,3], ok [B]
     render_jpeg        the same                                       jpeg_bytes string [B], ok
