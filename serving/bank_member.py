@@ -1,8 +1,8 @@
 """Client side of the shared bank: what a member is rendered from in the server's version.
 
-In a bank of guided avatars a member is a row, which the card (`describe`) tells. A name has the same
-row in every version, and a row is never given twice, so any version renders the right person or
-answers `ok` false. In a bank of direct avatars a member is a vector, read from a file.
+In a bank of guided avatars a member is a row, which the card (`describe`) tells. A name has the
+same row in every version, and a row is never given twice, so any version renders the right person
+or answers `ok` false. In a bank of direct avatars a member is a vector, read from a file.
 
 A vector sent to a version with a different generator renders a wrong face with `ok` true, and
 versions may be published, removed and rolled back during a client's lifetime. The client therefore

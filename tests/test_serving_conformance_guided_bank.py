@@ -87,9 +87,11 @@ def test_any_version_knows_a_member_by_the_same_row(bank):
     for version in (1, 2):
         with client_of(bank, "bob", version=version) as client:
             assert worst(client.render(motion(2)), render(PEOPLE["bob"], motion(2))) <= 1
-    with client_of(bank, "cem", version=1) as client:
-        with pytest.raises(InputError, match="nobody called 'cem' in version 1 .* ann, bob"):
-            client.render(motion(1))
+    with (
+        client_of(bank, "cem", version=1) as client,
+        pytest.raises(InputError, match="nobody called 'cem' in version 1 .* ann, bob"),
+    ):
+        client.render(motion(1))
 
 
 def test_landmarks_that_are_no_face_are_told(bank):
@@ -124,9 +126,11 @@ def test_a_person_is_deleted_while_others_are_called_by_label(server_kind, folde
         thread.join()
         assert ended.code == 0, ended.stderr
         assert not errors and count[0]
-        with AvatarClient(address, "ann", bank=True, label="stable") as client:
-            with pytest.raises(InputError, match="nobody called 'ann' in version 3"):
-                client.render(motion(1))
+        with (
+            AvatarClient(address, "ann", bank=True, label="stable") as client,
+            pytest.raises(InputError, match="nobody called 'ann' in version 3"),
+        ):
+            client.render(motion(1))
     assert sorted(path.name for path in (models / "bank").glob("[0-9]*")) == ["3"]
     (entry,) = models_config.read_if_there(models).model_config_list.config
     assert dict(entry.version_labels) == {"stable": 3, "canary": 3}
