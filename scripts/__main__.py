@@ -17,7 +17,13 @@ from scripts import listing
 _HELP = ("--help", "-help", "-h", "help")
 _OURS = ("scripts", "serving", "tf_talkinghead")
 # Subcommand -> extra of pyproject.toml with the packages it imports; "train" for the others.
-_EXTRAS = {"benchmark": "all", "drive": "drive", "quickstart": "all", "serve": "serve"}
+_EXTRAS = {
+    "benchmark": "all",
+    "drive": "drive",
+    "quickstart": "all",
+    "serve": "serve",
+    "verify": "drive",
+}
 
 
 def main():

@@ -3,8 +3,8 @@
     python -m scripts.benchmark networks --preset=paper
     python -m scripts.benchmark SUBJECT --preset=demo --json=figures.json
 
-SUBJECT is networks, data, train, person, guided, serving, drive or help. Prints one line per
-figure. --option=name=value sets an option of the subject; an unknown name lists them all.
+SUBJECT is networks, data, train, person, guided, watermark, serving, drive or help. Prints one line
+per figure. --option=name=value sets an option of the subject; an unknown name lists them all.
 """
 
 import importlib
@@ -23,6 +23,7 @@ SUBJECTS = {
     "train": "tf_talkinghead.benchmark.train",
     "person": "tf_talkinghead.benchmark.person",
     "guided": "tf_talkinghead.benchmark.guided",
+    "watermark": "tf_talkinghead.benchmark.watermark",
     "serving": "serving.benchmark",
     "drive": "serving.drive_benchmark",
     "help": "scripts.startup",

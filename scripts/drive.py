@@ -7,7 +7,8 @@
 The driver's frame rate and sound are kept. With --adapt=relative (the default) the motion of
 another person is adapted to the avatar's face shape. Frames without a face repeat the last pose. If
 the server is unreachable for longer than --timeout, the video ends with the last rendered frame and
-the exit code is 1. The last line on stdout is JSON. The file's metadata marks it as AI-generated.
+the exit code is 1. The last line on stdout is JSON. The file's metadata marks it as AI-generated,
+and a signed manifest (Content Credentials) says with what it was made.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from absl import flags
 from scripts import command, drive_flags
 from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.provenance import consent_sentence, watermark_sentence
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(drive_flags)  # --help lists them
@@ -35,6 +37,8 @@ def main(argv):
 
     # Imported after the flags are checked: OpenCV, PyAV and gRPC are slow to import.
     from serving.client import AvatarClient
+    from tf_talkinghead.disclosure.caption import disclosing
+    from tf_talkinghead.disclosure.credentials import sign_made
     from tf_talkinghead.driving import driver, film, motion_file, retargeting
 
     warnings.showwarning = command.show_warning
@@ -63,9 +67,14 @@ def main(argv):
             motion_file.write_motion_file(
                 FLAGS.save_motion, retargeting.saved_motion(motion) if motion else saved
             )
+        rows = min(ROWS, card.get("max_batch_size", ROWS))
+
+        def stream(landmarks):
+            return client.stream(landmarks, rows)
+
         result = film.film(
             points,
-            lambda landmarks: client.stream(landmarks, min(ROWS, card.get("max_batch_size", ROWS))),
+            disclosing(stream) if FLAGS.disclose else stream,
             FLAGS.output,
             fps,
             beside=(lambda size: driver.driver_crops(motion, size)) if FLAGS.side_by_side else None,
@@ -73,6 +82,10 @@ def main(argv):
             audio_from=motion.path if motion and motion.has_audio else None,
             title=f"{FLAGS.person}, AI-generated",
         )
+    if FLAGS.sign:
+        source = motion.path if motion and motion.path and motion.path.exists() else None
+        print(sign_made(result.path, card, source, FLAGS.sign_cert, FLAGS.sign_key))
+    print(f"{watermark_sentence(card)}; {consent_sentence(card)}")
     report = {
         "output": str(result.path),
         "frames": result.frames,
@@ -81,6 +94,8 @@ def main(argv):
         "sound": bool(motion and motion.has_audio),
         "gaze": points.shape[1] == 70,
         "complete": result.error is None,
+        "watermark": (card.get("watermark") or {}).get("id"),
+        "signed": FLAGS.sign,
         "rendered_per_second": round(result.frames / max(result.seconds, 1e-9), 2),
     }
     if result.error:

@@ -88,6 +88,17 @@ flags.DEFINE_float(
     "timeout", 30.0, "Seconds to retry while the server does not answer.", lower_bound=0.1
 )
 flags.DEFINE_integer("in_flight", 4, "Number of concurrent requests.", lower_bound=1)
+flags.DEFINE_bool("disclose", False, "Burn a small caption, AI-generated, into every frame.")
+flags.DEFINE_bool("sign", True, "Sign the film with a C2PA manifest (Content Credentials).")
+flags.DEFINE_string(
+    "sign_cert",
+    None,
+    "PEM file of the signer's certificates; default: $TALKINGHEAD_SIGN_CERT, or a local one, made "
+    "once.",
+)
+flags.DEFINE_string(
+    "sign_key", None, "PEM file of the signer's private key; default: $TALKINGHEAD_SIGN_KEY."
+)
 
 
 def check() -> None:

@@ -63,6 +63,19 @@ flags.DEFINE_list(
     "before its versions with the person are removed.",
 )
 
+flags.DEFINE_bool(
+    "watermark",
+    None,
+    "Mark every frame invisibly, inside the served graph; the card tells. Default: "
+    "as personalized, or the run's.",
+)
+flags.DEFINE_string(
+    "watermark_key",
+    None,
+    "File of 16 random bytes or more, the key of the watermark. Default: the public key, with "
+    "which anybody can verify the mark, and remove or forge it.",
+)
+
 
 def main(argv):
     command.no_arguments(argv)
@@ -81,6 +94,7 @@ def main(argv):
 
     command.load("tensorflow")
     from tf_talkinghead.export import workflow
+    from tf_talkinghead.watermark.keys import read_key
 
     if FLAGS.delete:
         follow = _servers_follow if FLAGS.server else None
@@ -97,6 +111,8 @@ def main(argv):
         "bfloat16_compute": FLAGS.bfloat16_compute,
         "keep_versions": FLAGS.keep_versions,
         "size": FLAGS.size,
+        "watermark": FLAGS.watermark,
+        "watermark_key": read_key(FLAGS.watermark_key),
     }
     if FLAGS.bank:
         bank = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)

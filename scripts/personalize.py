@@ -15,8 +15,10 @@ made with these weights already are left as they are.
 from absl import flags
 
 from scripts import command
+from tf_talkinghead import provenance
 from tf_talkinghead.config_checks import CHOICES
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.watermark.keys import read_key
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -66,6 +68,25 @@ flags.DEFINE_bool(
     "Accept images with several faces (the largest is used) and images of different people.",
 )
 
+flags.DEFINE_string(
+    "consent",
+    None,
+    "Statement of the consent of the person shown, for the card and the manifests of films; "
+    "without it they say that none was stated.",
+)
+flags.DEFINE_string("consent_by", None, "Who states it.")
+flags.DEFINE_bool(
+    "watermark",
+    None,
+    "Mark every frame invisibly, inside the served graph; the card tells. Default: the run's (on).",
+)
+flags.DEFINE_string(
+    "watermark_key",
+    None,
+    "File of 16 random bytes or more, the key of the watermark. Default: the public key, with "
+    "which anybody can verify the mark, and remove or forge it.",
+)
+
 
 def main(argv):
     command.no_arguments(argv)
@@ -77,11 +98,17 @@ def main(argv):
         "dtype": FLAGS.dtype,
         "vgg19_weights": FLAGS.vgg19_weights,
         "vggface_weights": FLAGS.vggface_weights,
+        "watermark": FLAGS.watermark,
+        "watermark_key": read_key(FLAGS.watermark_key) if FLAGS.watermark_key else None,
     }
+    if FLAGS.consent_by and not FLAGS.consent:
+        raise InputError("--consent_by needs --consent: what is stated")
+    consent = provenance.stated_consent(FLAGS.consent, FLAGS.consent_by)
     if FLAGS.refresh:
-        if FLAGS.person or FLAGS.images or FLAGS.shots or FLAGS.force:
+        if FLAGS.person or FLAGS.images or FLAGS.shots or FLAGS.force or FLAGS.consent:
             raise InputError(
-                "--refresh uses the crops kept: without --person, --images, --shots and --force"
+                "--refresh uses the crops and the consent kept: without --person, --images, "
+                "--shots, --force and --consent"
             )
         _refresh(settings)
         return
@@ -100,6 +127,7 @@ def main(argv):
         shots=FLAGS.shots,
         force=FLAGS.force,
         **settings,
+        consent=consent,
     )
     _report(FLAGS.person, made)
 

@@ -41,6 +41,14 @@ flags.DEFINE_string(
     "scripts.meta_train.",
 )
 flags.DEFINE_string("output", "quickstart", "Folder of all output files.")
+flags.DEFINE_string(
+    "consent", None, "Statement of the consent of the person shown, for card and manifest."
+)
+
+_PORTRAIT_CONSENT = (
+    "Official NASA portrait, public domain, animated as a demonstration; "
+    "no consent to the animation was asked."
+)
 
 
 def main(argv):
@@ -66,6 +74,9 @@ def main(argv):
         f"--models={models}",
         "--keep_versions=2",
     ]
+    consent = FLAGS.consent or (None if FLAGS.images else _PORTRAIT_CONSENT)
+    if consent:
+        personalize.append(f"--consent={consent}")
     if FLAGS.steps is not None:
         personalize.append(f"--steps={FLAGS.steps}")
     _run("personalise and publish", personalize, took)
@@ -80,9 +91,12 @@ def main(argv):
     if FLAGS.driver != "scripted":
         drive.append("--side_by_side")
     report = json.loads(_run("drive and film", drive, took).splitlines()[-1])
-    from tf_talkinghead.driving.contact_sheet import write_contact_sheet  # OpenCV: not for --help
+    # OpenCV and c2pa: not for --help.
+    from tf_talkinghead.disclosure.credentials import sign_made
+    from tf_talkinghead.driving.contact_sheet import write_contact_sheet
 
     sheet = write_contact_sheet(folder / "contact_sheet.png", film, images)
+    sign_made(sheet, _card(models / person))
 
     print(f"\n{film}  {report['frames']} frames at {report['fps']:g} a second, AI-generated")
     print(f"{sheet}  the input and frames of the film")
@@ -110,6 +124,13 @@ def _portrait(folder):
     path = folder / "collins.png"
     PIL.Image.fromarray(data.astronaut()).save(path)
     return path
+
+
+def _card(model):
+    """The card of a model's newest version."""
+    versions = [path for path in model.iterdir() if path.name.isdigit()]
+    newest = max(versions, key=lambda path: int(path.name))
+    return json.loads((newest / "card.json").read_text())
 
 
 def _name_of(path):

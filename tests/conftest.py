@@ -23,6 +23,14 @@ def real_data():
     return pathlib.Path(folder)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_signer(tmp_path_factory):
+    """Local certificates of films are made here and not in the user's configuration folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def portrait():
     """Eileen Collins's portrait that ships with scikit-image, uint8 RGB [512, 512, 3]."""

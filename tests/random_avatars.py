@@ -15,10 +15,21 @@ from tf_talkinghead.personalization.avatar import Avatar, Facts
 from tf_talkinghead.personalization.photos import Photos
 
 
-def tiny_guided():
-    """The 32-px preset's networks as a guided generator of 64 px."""
-    changes = {"generator": "guided", "image_size": 64, "flow_size": 16, "attention_down_size": 0}
+def tiny_guided(size=64):
+    """The 32-px preset's networks as a guided generator of `size` px."""
+    changes = {
+        "generator": "guided",
+        "image_size": size,
+        "embedder_channels": _channels(size // 2),
+        "flow_size": 16,
+        "attention_down_size": 0,
+    }
     return replace(preset("tiny"), {f"model.{name}": value for name, value in changes.items()})
+
+
+def _channels(working_size):
+    """The tiny preset's channels for a network of another size: one number a halving."""
+    return (8, 16, *[16] * (working_size.bit_length() - 5))
 
 
 def random_generator(config, seed=0):
@@ -29,12 +40,15 @@ def random_generator(config, seed=0):
     return generator
 
 
-def random_avatar(name="tiny", seed=0, mode="fine_tune"):
-    """An avatar of preset `name` and the training generator it was folded from.
+def random_avatar(name="tiny", seed=0, mode="fine_tune", size=None):
+    """An avatar of preset `name`, of `size` px if given, and the generator it was folded from.
 
     Its weights file, which there is not, has the SHA-256 `weights_sha256(seed)`.
     """
     config = preset(name)
+    if size is not None:
+        changes = {"image_size": size, "embedder_channels": _channels(size)}
+        config = replace(config, {f"model.{name}": value for name, value in changes.items()})
     generator = random_generator(config, seed)
     psi_hat = (
         np.random.default_rng(seed).normal(0, 0.5, adain_size(config.model)).astype(np.float32)
@@ -44,15 +58,15 @@ def random_avatar(name="tiny", seed=0, mode="fine_tune"):
     return Avatar(config, mode, weights, psi_hat, COLLINS, facts), generator
 
 
-def random_guided_avatar(seed=0):
+def random_guided_avatar(seed=0, size=64):
     """A guided avatar of random weights, with two photos of noise whose pupils are known."""
-    config = tiny_guided()
+    config = tiny_guided(size)
     generator = random_generator(config, seed)
     generator.detail_gain.gain.assign(0.5)
     coarse = np.random.default_rng(seed).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
     landmarks = np.float32([COLLINS, turned(COLLINS, yaw=12.0)])
     pupils = np.stack([landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)], 1)
-    photos = Photos(coarse.repeat(8, 1).repeat(8, 2), landmarks, pupils)
+    photos = Photos(coarse.repeat(size // 8, 1).repeat(size // 8, 2), landmarks, pupils)
     psi_hat = np.random.default_rng(seed).normal(0, 0.1, generator.adain_size).astype(np.float32)
     weights = generator.folded("float32").get_weights()
     facts = Facts(images=2, steps=0, trained_weights_sha256=weights_sha256(seed))

@@ -21,6 +21,7 @@ RULES = ("py_library", "py_binary", "py_test")
 # Where a module's name differs from its package's.
 PACKAGES = {
     "absl": "absl_py",
+    "c2pa": "c2pa_python",
     "cv2": "opencv_python_headless",
     "dlib": "dlib_bin",
     "google": "protobuf",

@@ -24,6 +24,7 @@ def test_the_card_of_a_version_is_true(tmp_path):
         loss_after=1.25,
         face_similarity=0.5,
         inputs_sha256=["aa", "bb"],
+        consent={"statement": "She agreed.", "by": "Ann", "when": "2026-05-04"},
     )
     folder = export_person(avatar, tmp_path, "ann")
     found = json.loads((folder / card.CARD_FILE).read_text())

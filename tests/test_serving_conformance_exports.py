@@ -21,6 +21,7 @@ from tf_talkinghead import provenance
 from tf_talkinghead.export.bank import export_bank
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import render
+from tf_talkinghead.watermark.detection import detect
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,21 @@ def test_the_bank_over_rest(served, exported):
     assert mark == (provenance.SOURCE_TYPE, provenance.NOTICE)
     with pytest.raises(urllib.error.HTTPError):
         predict("serving_default")
+
+
+def test_both_servers_give_the_marked_frames(served):
+    """A watermark that every caller gets, whatever serves it."""
+    avatar, _ = random_avatar("tiny", size=128)
+    folder = served.models / "marked"
+    version = export_person(avatar, folder, "marked")
+    served.configure("marked", folder=folder / "marked")
+    clip = motion(4)
+    try:
+        with AvatarClient(served.address, "marked", jpeg=False) as client:
+            frames, card = client.render(clip), client.card()
+    finally:
+        served.drop("marked")
+    loaded = tf.saved_model.load(str(version)).signatures["serving_default"]
+    here = loaded(landmarks=tf.constant(clip))["frames"].numpy()
+    assert np.abs(frames.astype(int) - here).max() <= 1
+    assert detect(frames, everywhere=False).id == int(card["watermark"]["id"], 16)

@@ -224,6 +224,7 @@ class ExportConfig(_Section):
     max_batch_size: int = 4
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95
+    watermark: bool = True  # invisible mark in every frame of 128 px and more
     sources: int = 32  # photos that a guided avatar carries at most: 0.2 MB each at 256 px
     # pixels of a guided avatar's frames: the model's, or twice as many, which takes no training; 0:
     # the model's

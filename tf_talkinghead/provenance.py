@@ -1,4 +1,6 @@
-"""The AI-generated mark of cards, JPEGs, videos and previews: a notice and the IPTC source type."""
+"""The AI-generated mark of cards, JPEGs, videos and previews, and the consent a card states."""
+
+import datetime
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 NOTICE = (
@@ -21,3 +23,35 @@ XMP = (
     "</dc:description></rdf:Description></rdf:RDF></x:xmpmeta>"
     '<?xpacket end="r"?>'
 )
+
+# The card's `consent` object where personalisation was told of none.
+NO_CONSENT = {"statement": None, "by": None, "when": None}
+
+
+def stated_consent(statement: str | None, by: str | None = None) -> dict | None:
+    """The card's `consent` object: who stated what, and when; None without a statement."""
+    if not statement:
+        return None
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"statement": statement, "by": by, "when": when}
+
+
+def consent_sentence(card: dict | None) -> str:
+    """One sentence on the consent that an avatar's card states."""
+    consent = (card or {}).get("consent") or NO_CONSENT
+    if not consent["statement"]:
+        return "consent: none stated"
+    by = f", stated by {consent['by']}" if consent["by"] else ""
+    return f"consent: {consent['statement']}{by}, {consent['when']}"
+
+
+def watermark_sentence(card: dict | None) -> str:
+    """One sentence on the watermark that an avatar's card tells of."""
+    mark = (card or {}).get("watermark")
+    if mark is None:
+        return "no watermark (exported before there was one)"
+    if not mark["present"]:
+        return f"no watermark ({mark['why']})"
+    if mark["id"] is None:
+        return f"watermark of {mark['of']}"
+    return f"watermark {mark['id']}, key {mark['key']}"

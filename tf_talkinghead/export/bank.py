@@ -43,6 +43,7 @@ from tf_talkinghead.export.bank_files import (
     write_members,
 )
 from tf_talkinghead.export.bank_members import check_member, member_card
+from tf_talkinghead.export.marking import marking
 from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
 from tf_talkinghead.export.signatures import Renderer, describe_signature, signature
 from tf_talkinghead.export.store import BANK
@@ -93,6 +94,7 @@ def export_bank(
     avatars: dict[str, Avatar],
     dtype: str = "float32",
     bfloat16_compute: bool = False,
+    watermark_key: bytes | None = None,
 ) -> pathlib.Path:
     """Publishes the shared generator as the next version of the bank, with its members.
 
@@ -107,6 +109,7 @@ def export_bank(
       avatars: the members by name.
       dtype: storage type of the weights, one of DTYPES.
       bfloat16_compute: run the convolutions in bfloat16.
+      watermark_key: key of the frames' watermark; None is the public one.
 
     Returns:
       The version's folder.
@@ -119,9 +122,17 @@ def export_bank(
         check_member(name, avatar, generator)
     facts = {"trained_weights_sha256": generator}
     card = cards.make_card(BANK, config, "bank", _NEUTRAL, facts, files.arrays_sha256(weights))
-    text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})
+    watermark = marking(config, card, watermark_key)
+    card |= {**cards.precision(dtype, bfloat16_compute), "watermark": watermark.card}
+    text = cards.to_json(card)
     renderer = Renderer(
-        config.model, weights, _NEUTRAL, dtype, bfloat16_compute, config.export.jpeg_quality
+        config.model,
+        weights,
+        _NEUTRAL,
+        dtype,
+        bfloat16_compute,
+        config.export.jpeg_quality,
+        watermark=watermark.embedder,
     )
     size = adain_size(config.model)
     module = BankModule(renderer, size, text)

@@ -3,6 +3,7 @@
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import card as cards
+from tf_talkinghead.export.marking import OF_THE_BANK
 from tf_talkinghead.personalization.avatar import SHARED_MODES, Avatar, generator_sha256
 
 
@@ -22,7 +23,7 @@ def check_member(name: str, avatar: Avatar, generator: str) -> None:
 
 def member_card(name: str, avatar: Avatar) -> dict:
     """The member's card, since a bank has no `describe` of each person."""
-    return cards.make_card(
+    card = cards.make_card(
         name,
         avatar.config,
         avatar.mode,
@@ -30,3 +31,4 @@ def member_card(name: str, avatar: Avatar) -> dict:
         avatar.facts.to_dict(),
         files.arrays_sha256([*avatar.weights, avatar.psi_hat]),
     )
+    return {**card, "watermark": OF_THE_BANK}

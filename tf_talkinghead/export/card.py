@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_talkinghead.config import Config
 from tf_talkinghead.models.generator import adain_size
-from tf_talkinghead.provenance import NOTICE, SOURCE_TYPE
+from tf_talkinghead.provenance import NO_CONSENT, NOTICE, SOURCE_TYPE
 
 CARD_FILE = "card.json"
 CARD_SCHEMA = 1
@@ -72,6 +72,7 @@ def make_card(
         "trained_weights_sha256": facts.get("trained_weights_sha256"),
         "trained_on": facts.get("trained_on"),
         "inputs_sha256": facts.get("inputs_sha256", []),
+        "consent": facts.get("consent") or NO_CONSENT,
         "software": software(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "ai_generated": True,

@@ -36,6 +36,7 @@ from tf_talkinghead.export.guided_bank_signatures import (
     GuidedBankRenderer,
     GuidedMember,
 )
+from tf_talkinghead.export.marking import marking
 from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
 from tf_talkinghead.export.store import BANK
 from tf_talkinghead.personalization.avatar import Avatar
@@ -60,6 +61,7 @@ class GuidedBank:
     rows: int  # given so far
     members: dict[str, GuidedMember]
     cards: dict[str, dict]
+    watermark_key: bytes | None = None  # None: the public one, also of a bank read from disk
 
 
 def export_guided_bank(
@@ -70,6 +72,7 @@ def export_guided_bank(
     avatars: dict[str, Avatar],
     dtype: str = "float32",
     bfloat16_compute: bool = False,
+    watermark_key: bytes | None = None,
 ) -> pathlib.Path:
     """Publishes the generator with its members as the next version; arguments as `export_bank`.
 
@@ -94,7 +97,15 @@ def export_guided_bank(
         )
     _to_one_size(members.values(), config.export.size or config.model.image_size)
     bank = GuidedBank(
-        config, weights, generator, dtype, bfloat16_compute, count, members, described
+        config,
+        weights,
+        generator,
+        dtype,
+        bfloat16_compute,
+        count,
+        members,
+        described,
+        watermark_key,
     )
     return _publish(models_dir, bank)
 
@@ -196,6 +207,15 @@ def _publish(models_dir, bank):
     card = cards.make_card(BANK, config, "bank", NOBODY, facts, weights_hash)
     card |= cards.precision(bank.dtype, bank.bfloat16_compute)
     card |= {"photo_notice": cards.PHOTO_NOTICE}
+    members = list(bank.members.values())
+    rows = [member.row for member in members]
+    watermark = marking(config, card, bank.watermark_key, rows)
+    card["watermark"] = watermark.card
+    ids = watermark.card.get("rows", {})
+    for own in bank.cards.values():
+        own["watermark"] = {key: value for key, value in watermark.card.items() if key != "rows"}
+        if ids:
+            own["watermark"]["id"] = ids[str(own["row"])]
     # A member's entry is what differs from the bank's card: a client lays it over that.
     described = {
         name: {
@@ -206,7 +226,6 @@ def _publish(models_dir, bank):
         for name, own in bank.cards.items()
     }
     text = cards.to_json({**card, "members": described})
-    members = list(bank.members.values())
     renderer = GuidedBankRenderer(
         config.model,
         bank.weights,
@@ -217,6 +236,7 @@ def _publish(models_dir, bank):
         bank.rows,
         max([sources, *(len(member.photos) for member in members)]),
         config.export.size,
+        watermark.embedder,
     )
     module = GuidedBankModule(renderer, text)
     description = {

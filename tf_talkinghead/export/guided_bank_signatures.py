@@ -48,12 +48,23 @@ class GuidedBankRenderer(ServedGenerator):
     """
 
     def __init__(
-        self, config, weights, dtype, bfloat16_compute, quality, members, rows, sources, size=0
+        self,
+        config,
+        weights,
+        dtype,
+        bfloat16_compute,
+        quality,
+        members,
+        rows,
+        sources,
+        size=0,
+        watermark=None,
     ):
         """As `ServedGenerator`; members: [GuidedMember]; rows: how many rows were ever given;
-        sources: photos a member at most; size S of the frames, by default `config.image_size`.
+        sources: photos a member at most; size S of the frames, by default `config.image_size`;
+        watermark: with an id for each slot.
         """
-        super().__init__(config, weights, NOBODY, dtype, bfloat16_compute, quality)
+        super().__init__(config, weights, NOBODY, dtype, bfloat16_compute, quality, watermark)
         self._sources, self._size = sources, size or config.image_size
         photo_size = members[0].photos.images.shape[1] if members else config.image_size
         grey = np.full([1, photo_size, photo_size, 3], 127, np.uint8)
@@ -104,7 +115,7 @@ class GuidedBankRenderer(ServedGenerator):
         landmarks = tf.where(usable[:, None, None], landmarks, tf.gather(self.references, slot))
         pupils = tf.where(usable[:, None, None], pupils, np.float32(np.nan))
         x_hat = self._rendered(landmarks, pupils, slot)
-        return self._as_frames(x_hat, rows), (usable & (slot > 0))[:rows]
+        return self._as_frames(x_hat, rows, slot), (usable & (slot > 0))[:rows]
 
     def _slot(self, member):
         """int32 [B]: the slot of each row, 0 where there is nobody."""

@@ -25,13 +25,11 @@ LANDMARKS, POINTS = 68, 70
 class GuidedRenderer(ServedGenerator):
     """Frames of the guided generator from landmarks, pupils, an AdaIN vector and photos."""
 
-    def __init__(
-        self, config, weights, reference, dtype, bfloat16_compute, quality, photos: Photos, size=0
-    ):
+    def __init__(self, config, *args, photos: Photos, size: int = 0, **options):
         """As `ServedGenerator`; photos: those of the person; size S of the frames, by default
         `config.image_size`. Photos larger than the frames are stored at the frames' size.
         """
-        super().__init__(config, weights, reference, dtype, bfloat16_compute, quality)
+        super().__init__(config, *args, **options)
         self._size = size or config.image_size
 
         def constant(array, name):

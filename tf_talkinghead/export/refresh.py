@@ -32,15 +32,17 @@ def refresh_person(
     keep_versions: int | None = None,
     work_dir: str | os.PathLike | None = None,
     progress: bool = True,
+    watermark_key: bytes | None = None,
     **settings,
 ) -> Made | None:
     """Makes the avatar of `person` anew from the kept crops, with other (newer) weights.
 
     Args:
-      weights, models, keep_versions, progress: as for `make_person`.
+      weights, models, keep_versions, progress, watermark_key: as for `make_person`.
       person: whose avatar.
       work_dir: the one the person was personalised with; None: where they last were.
-      settings: mode, steps, dtype, vgg19_weights and vggface_weights, as for `make_person`.
+      settings: mode, steps, dtype, watermark, vgg19_weights and vggface_weights, as for
+        `make_person`.
 
     Returns:
       What was made; None where the avatar was made with these weights already.
@@ -69,8 +71,10 @@ def refresh_person(
                     f"{size}; personalise again with the photos: --person={person} --images=..."
                 )
             found.images = resized_photos(found.images, size)
-        crop = before.facts.crop
-        return make_from(trained, found, models, person, work, keep_versions, progress, crop)
+        kept = {"crop": before.facts.crop, "consent": before.facts.consent}
+        return make_from(
+            trained, found, models, person, work, keep_versions, progress, kept, watermark_key
+        )
 
 
 def kept_people(models: str | os.PathLike) -> list[str]:

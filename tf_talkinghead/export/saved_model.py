@@ -5,11 +5,11 @@
     render_jpeg       landmarks                    jpeg_bytes string [B], ok
     describe          query int32 [B], ignored     card string [B], JSON
 
-The graph draws the landmarks and encodes the JPEGs. Kernels are plain: spectral norms are divided
-in, and P is gone, since the person's AdaIN vector (psi_hat, Sec. 3.3) is a constant. A row with
-non-finite landmarks is rendered from the reference landmarks with ok false: an assertion would fail
-the other requests of its batch. Beside the graph lie the card, TensorFlow Serving's warm-up
-requests and its batching parameters.
+The graph draws the landmarks, marks the frames and encodes the JPEGs. Kernels are plain: spectral
+norms are divided in, and P is gone, since the person's AdaIN vector (psi_hat, Sec. 3.3) is a
+constant. A row with non-finite landmarks is rendered from the reference landmarks with ok false: an
+assertion would fail the other requests of its batch. Beside the graph lie the card, TensorFlow
+Serving's warm-up requests and its batching parameters.
 """
 
 import os
@@ -24,6 +24,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import card as cards
 from tf_talkinghead.export import store
 from tf_talkinghead.export.guided_signatures import GuidedModule, GuidedRenderer
+from tf_talkinghead.export.marking import marking
 from tf_talkinghead.export.signatures import PersonModule, Renderer
 from tf_talkinghead.personalization.avatar import Avatar
 
@@ -42,6 +43,7 @@ def export_person(
     dtype: str = "float32",
     bfloat16_compute: bool = False,
     keep_versions: int | None = None,
+    watermark_key: bytes | None = None,
 ) -> pathlib.Path:
     """Publishes `avatar` as the next version of `person`.
 
@@ -52,6 +54,7 @@ def export_person(
       dtype: storage type of the weights, one of DTYPES.
       bfloat16_compute: run the convolutions in bfloat16.
       keep_versions: remove all but the newest of this many versions afterwards; None keeps all.
+      watermark_key: key of the frames' watermark; None is the public one.
 
     Returns:
       The version's folder.
@@ -73,7 +76,9 @@ def export_person(
     )
     if avatar.photos is not None:
         card |= cards.photographs(avatar.photos)
-    text = cards.to_json({**card, **cards.precision(dtype, bfloat16_compute)})
+    watermark = marking(config, card, watermark_key)
+    card |= {**cards.precision(dtype, bfloat16_compute), "watermark": watermark.card}
+    text = cards.to_json(card)
     served = (
         config.model,
         avatar.weights,
@@ -83,9 +88,15 @@ def export_person(
         config.export.jpeg_quality,
     )
     if avatar.photos is None:
-        module = PersonModule(Renderer(*served), avatar.psi_hat, text)
+        renderer = Renderer(*served, watermark=watermark.embedder)
+        module = PersonModule(renderer, avatar.psi_hat, text)
     else:
-        renderer = GuidedRenderer(*served, avatar.photos, config.export.size)
+        renderer = GuidedRenderer(
+            *served,
+            watermark=watermark.embedder,
+            photos=avatar.photos,
+            size=config.export.size,
+        )
         module = GuidedModule(renderer, avatar.psi_hat, text)
 
     def write(folder, _version):

@@ -1,4 +1,4 @@
-"""Signatures of an avatar's SavedModel: drawing, generator and JPEG encoding as one graph.
+"""Signatures of an avatar's SavedModel: drawing, generator, watermark and JPEG as one graph.
 
     serving_default   landmarks float32 [B,68,2]   frames uint8 [B,H,W,3], ok bool [B]
     render_jpeg       landmarks                    jpeg_bytes string [B], ok
@@ -16,6 +16,7 @@ from tf_talkinghead.config import ModelConfig
 from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.personalization.avatar import folded_generator
 from tf_talkinghead.personalization.rendering import render_direct
+from tf_talkinghead.watermark.embedding import Embedder
 
 # Landmarks further out than this many crops are drawn here, where float32 still resolves a pixel.
 _FARTHEST = 8.0
@@ -32,6 +33,7 @@ class ServedGenerator(tf.Module):
         dtype: str,
         bfloat16_compute: bool,
         quality: int,
+        watermark: Embedder | None = None,
     ):
         """Builds G and its variables.
 
@@ -42,10 +44,11 @@ class ServedGenerator(tf.Module):
           dtype: storage type of the variables, one of DTYPES.
           bfloat16_compute: run the convolutions in bfloat16.
           quality: JPEG quality, 1 to 100.
+          watermark: marks every frame; None leaves them unmarked.
         """
         super().__init__(name="renderer")
         self._config, self._size = config, config.image_size
-        self._quality = quality
+        self._quality, self._watermark = quality, watermark
         self._reference = np.asarray(reference, np.float32)
         # The Keras network has variables of its own, which serve as placeholders only: hidden from
         # tracking.
@@ -67,9 +70,15 @@ class ServedGenerator(tf.Module):
         kernels = [tf.cast(kernel, tf.float32) for kernel in self.kernels]
         return self._network.it.stateless_call(kernels, [], *inputs, **options)[0]
 
-    def _as_frames(self, x_hat, rows):
-        """The first `rows` of x_hat [B, S, S, 3] in [-1, 1] as uint8."""
-        frames = tf.cast(tf.round(tf.clip_by_value((x_hat + 1.0) * 127.5, 0.0, 255.0)), tf.uint8)
+    def _as_frames(self, x_hat, rows, member=None):
+        """The first `rows` of x_hat [B, S, S, 3] in [-1, 1] as uint8, with the watermark.
+
+        member: int32 [B], whose id each row is marked with where the watermark has several.
+        """
+        frames = tf.clip_by_value((x_hat + 1.0) * 127.5, 0.0, 255.0)
+        if self._watermark is not None:
+            frames = self._watermark(frames, member)
+        frames = tf.cast(tf.round(frames), tf.uint8)
         return tf.ensure_shape(frames[:rows], [None, self._size, self._size, 3])
 
     def jpeg(self, frames):
@@ -86,9 +95,9 @@ class ServedGenerator(tf.Module):
 class Renderer(ServedGenerator):
     """Frames of the paper's generator from landmarks and AdaIN vectors."""
 
-    def __init__(self, config, *args):
+    def __init__(self, config, *args, **options):
         """As `ServedGenerator`."""
-        super().__init__(config, *args)
+        super().__init__(config, *args, **options)
         # The fixed input signature gives one trace for all signatures, so the file holds the graph
         # once.
         specs = [

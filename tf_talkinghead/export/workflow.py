@@ -64,6 +64,9 @@ def make_person(
     progress: bool = True,
     vgg19_weights: str | None = None,
     vggface_weights: str | None = None,
+    consent: dict | None = None,
+    watermark: bool | None = None,
+    watermark_key: bytes | None = None,
 ) -> Made:
     """Personalise `weights` with `images` and publish the avatar as the next version of `person`.
 
@@ -81,6 +84,9 @@ def make_person(
       progress: whether to show a progress bar.
       vgg19_weights, vggface_weights: files of the content loss where the run's paths do not exist
         here.
+      consent: of the person shown, as `provenance.stated_consent` makes it; None: none stated.
+      watermark: whether frames are marked; None: the run's.
+      watermark_key: None is the public one.
 
     Raises:
       InputError: a flag, file or image cannot be used; known before anything slow or written.
@@ -94,6 +100,7 @@ def make_person(
         mode=mode,
         steps=steps,
         dtype=dtype,
+        watermark=watermark,
         vgg19_weights=vgg19_weights,
         vggface_weights=vggface_weights,
     )
@@ -114,14 +121,27 @@ def make_person(
         )
         _keep_inputs(found, work)
         crop = keep_ground(found, neutral_frame(found.landmarks), work)
-        return make_from(trained, found, models, person, work, keep_versions, progress, crop)
+        kept = {"crop": crop, "consent": consent}
+        return make_from(
+            trained, found, models, person, work, keep_versions, progress, kept, watermark_key
+        )
 
 
-def make_from(trained, found, models, person, work, keep_versions, progress, crop):
+def make_from(
+    trained,
+    found,
+    models,
+    person,
+    work,
+    keep_versions,
+    progress,
+    facts: dict,
+    watermark_key: bytes | None = None,
+) -> Made:
     """From a person's images (`PersonImages`) to the published version.
 
-    The caller holds the person's lock, and the crops and the ground, in which the neutral frame is
-    `crop`, lie in `work` already.
+    The caller holds the person's lock, and the crops and the ground lie in `work` already; `facts`
+    are those of `Facts` that it knows: `crop`, of the neutral frame in the ground, and `consent`.
     """
     config = trained.config
     avatar = personalize(
@@ -133,7 +153,7 @@ def make_from(trained, found, models, person, work, keep_versions, progress, cro
         inputs_sha256=found.sha256,
         pupils=find_pupils(found.images, found.landmarks),
     )
-    avatar.facts = dataclasses.replace(avatar.facts, crop=crop)
+    avatar.facts = dataclasses.replace(avatar.facts, **facts)
     save_avatar(avatar, work)
     shown = resized_photos(found.images, config.model.image_size)
     previews = write_preview(avatar, shown, found.landmarks, work)
@@ -141,7 +161,9 @@ def make_from(trained, found, models, person, work, keep_versions, progress, cro
     # A former vector of this person, on other weights or of another mode, is not this avatar.
     if not in_bank:
         bank.leave(models, person)
-    version = export_person(avatar, models, person, **_precision(config))
+    version = export_person(
+        avatar, models, person, watermark_key=watermark_key, **_precision(config)
+    )
     pruned = store.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
 
@@ -154,6 +176,8 @@ def publish_again(
     bfloat16_compute=None,
     size=None,
     keep_versions=None,
+    watermark: bool | None = None,
+    watermark_key: bytes | None = None,
 ) -> pathlib.Path:
     """Publish the last avatar of `person` as a new version; returns the version's folder.
 
@@ -165,6 +189,8 @@ def publish_again(
       size: pixels of the frames, the weights' own or for guided avatars twice as many; None: as the
         avatar was made.
       keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+      watermark: whether frames are marked; None: as the avatar was made.
+      watermark_key: None is the public one.
 
     Raises:
       InputError: there is no avatar of that name, or a flag has an impossible value.
@@ -172,10 +198,22 @@ def publish_again(
     store.check_name(person)
     check_keep_versions(keep_versions)
     avatar = load_avatar(place_of(models, person, work_dir))
-    config = resolve(avatar.config, dtype=dtype, bfloat16_compute=bfloat16_compute, size=size)
+    config = resolve(
+        avatar.config,
+        dtype=dtype,
+        bfloat16_compute=bfloat16_compute,
+        size=size,
+        watermark=watermark,
+    )
     avatar = dataclasses.replace(avatar, config=config)
-    precision = _precision(config)
-    return export_person(avatar, models, person, keep_versions=keep_versions, **precision)
+    return export_person(
+        avatar,
+        models,
+        person,
+        keep_versions=keep_versions,
+        watermark_key=watermark_key,
+        **_precision(config),
+    )
 
 
 @dataclasses.dataclass
@@ -195,15 +233,24 @@ def publish_bank(
     bfloat16_compute: bool | None = None,
     keep_versions: int | None = None,
     size: int | None = None,
+    watermark: bool | None = None,
+    watermark_key: bytes | None = None,
 ) -> PublishedBank:
     """Publishes the shared generator of `weights` as the next version of the bank.
 
     people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`. dtype, bfloat16_compute: None: the run's. size: as in `publish_again`.
+    `vector`. dtype, bfloat16_compute, watermark: None: the run's. size: as in `publish_again`.
+    watermark_key: None is the public one.
     """
     check_keep_versions(keep_versions)
     trained = load_trained(weights)
-    config = resolve(trained.config, dtype=dtype, bfloat16_compute=bfloat16_compute, size=size)
+    config = resolve(
+        trained.config,
+        dtype=dtype,
+        bfloat16_compute=bfloat16_compute,
+        size=size,
+        watermark=watermark,
+    )
     guided = config.model.generator == "guided"
     export_bank = guided_bank.export_guided_bank if guided else bank.export_bank
     generator = trained.provenance["sha256"]
@@ -211,7 +258,15 @@ def publish_bank(
     # Under the lock, so that somebody deleted meanwhile does not come back with this version.
     with store.lock(models, store.BANK, wait=True):
         avatars, left_out = bank.bank_people(models, list(people), generator)
-        version = export_bank(config, folded, generator, models, avatars, **_precision(config))
+        version = export_bank(
+            config,
+            folded,
+            generator,
+            models,
+            avatars,
+            watermark_key=watermark_key,
+            **_precision(config),
+        )
         if keep_versions:
             store.prune(models, store.BANK, keep_versions)
     return PublishedBank(version, sorted(avatars), left_out)

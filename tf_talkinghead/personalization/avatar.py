@@ -50,6 +50,8 @@ class Facts:
     trained_on: str | None = None  # name of the run or of the shipped weights
     inputs_sha256: list[str] = dataclasses.field(default_factory=list)  # of the files given
     crop: dict | None = None  # of the reference frame in its whole picture, see ground.py
+    # Of the person shown: {"statement", "by", "when"}; None where nobody stated any.
+    consent: dict | None = None
 
     def to_dict(self) -> dict:
         """As stored in avatar.json and passed to the card."""

@@ -17,6 +17,8 @@ from tf_talkinghead.data.video import write_video
 from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.images import telling_frames
 from tf_talkinghead.personalization.avatar import Avatar, render
+from tf_talkinghead.watermark.embedding import SMALLEST, mark_frames
+from tf_talkinghead.watermark.pattern import make_pattern
 
 FPS = 12.5
 _COLUMNS = 8
@@ -38,12 +40,12 @@ def write_preview(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    motion = render(avatar, scripted_motion(avatar.reference_landmarks, fps=FPS))
+    motion = _rendered(avatar, scripted_motion(avatar.reference_landmarks, fps=FPS))
     film, picture = folder / "preview.mp4", folder / "preview.png"
     mark = {"comment": provenance.MARK}
     write_video(film, (_legible(frame) for frame in motion), FPS, metadata=mark)
     moments = motion[sorted(telling_frames(motion, 2 * _COLUMNS))]
-    given, rendered = images[:_COLUMNS], render(avatar, landmarks[:_COLUMNS])
+    given, rendered = images[:_COLUMNS], _rendered(avatar, landmarks[:_COLUMNS])
     beside = 2 * len(given) <= _COLUMNS
     rows = [np.concatenate([given, rendered])] if beside else [given, rendered]
     sheet = np.concatenate([_row(row) for row in [*rows, moments[:_COLUMNS], moments[_COLUMNS:]]])
@@ -53,6 +55,14 @@ def write_preview(
     Image.fromarray(sheet).save(partial, format="PNG", pnginfo=text)
     os.replace(partial, picture)
     return [picture, film]
+
+
+def _rendered(avatar, landmarks):
+    """Frames with the watermark's id 0, which says "preview": the version is not there yet."""
+    frames, size = render(avatar, landmarks), avatar.config.model.image_size
+    if not avatar.config.export.watermark or size < SMALLEST:
+        return frames
+    return mark_frames(frames, make_pattern(), 0)
 
 
 def _row(frames):

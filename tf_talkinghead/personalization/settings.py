@@ -21,6 +21,7 @@ _FIELDS = {  # flag -> the fields it sets
     "dtype": ("export.dtype",),
     "size": ("export.size",),
     "bfloat16_compute": ("export.bfloat16_compute",),
+    "watermark": ("export.watermark",),
 }
 
 

@@ -1,0 +1,1 @@
+"""The invisible, keyed watermark of rendered pictures: pattern, payload, embedding, detection."""

@@ -1,0 +1,145 @@
+"""Detection of the watermark in a picture or film: is there a mark, and whose.
+
+    found = detect(frames)             # frames uint8 RGB [H, W, 3] of one size, one or many
+    found.present, found.score, found.id
+
+A mark is present where the sync pattern's score passes its threshold, at the likely places or in a
+search over scale and place, or where the payload decodes. An id is given only where CRC and
+agreement of the decoded word say so (payload.py).
+"""
+
+import dataclasses
+import heapq
+from collections.abc import Iterable
+
+import numpy as np
+
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.watermark.keys import PUBLIC_KEY
+from tf_talkinghead.watermark.pattern import make_pattern
+from tf_talkinghead.watermark.payload import decode
+from tf_talkinghead.watermark.residual import SMALLEST_SIDE, Residuals
+from tf_talkinghead.watermark.search import (
+    Peak,
+    coefficients,
+    refined,
+    search,
+    soft_bits,
+    sync_score,
+)
+
+# Standard deviations: of a likely place, and of the best place of the whole search. For a wrong key
+# one place is normally distributed, so that 4 are passed by chance once in 5,000 files; the highest
+# of 60 searches for wrong keys was 5.8. `benchmark watermark` counts them on half the people; false
+# positives of both together must stay below 0.1 %.
+PLACE_THRESHOLD, SEARCH_THRESHOLD = 4.0, 6.3
+# Places of the search that are refined and decoded.
+_DECODED = 3
+# A place worth decoding.
+_WORTH = 3.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """What a detector found.
+
+    Attributes:
+      present: whether there is a mark of the key.
+      score: of the sync pattern, in standard deviations.
+      threshold: of the score.
+      id: the avatar's id where it can be read; 0 is a preview.
+      agreement: of the decoded word, 0 to 1.
+      place: (x, y, side) of the marked picture in pixels of the frame; None without a mark.
+      frames: how many were looked at.
+    """
+
+    present: bool
+    score: float
+    threshold: float
+    id: int | None
+    agreement: float
+    place: tuple[float, float, float] | None
+    frames: int
+
+
+def detect(
+    frames: Iterable[np.ndarray], key: bytes = PUBLIC_KEY, everywhere: bool = True
+) -> Detection:
+    """Looks for the mark of `key`.
+
+    Args:
+      frames: uint8 RGB [H, W, 3] of one size; a film's, evenly spaced, a hundred are enough.
+      key: the key it was marked with.
+      everywhere: whether to search over scale and place where the likely places show nothing.
+
+    Raises:
+      InputError: no frames, or frames of different sizes.
+    """
+    return detect_in(gather(frames), key, everywhere)
+
+
+def gather(frames: Iterable[np.ndarray]) -> Residuals:
+    """The mean residuals of frames, for any number of keys; arguments and errors as `detect`."""
+    residuals = None
+    for frame in frames:
+        residuals = residuals or Residuals(*frame.shape[:2])
+        if frame.shape[:2] != (residuals.height, residuals.width):
+            raise InputError(
+                f"expected frames of {residuals.width} x {residuals.height} px like the first, got "
+                f"{frame.shape[1]} x {frame.shape[0]}"
+            )
+        residuals.add(frame)
+    if residuals is None:
+        raise InputError("no frames to look for a watermark in")
+    return residuals
+
+
+def detect_in(residuals: Residuals, key: bytes, everywhere: bool = True) -> Detection:
+    """As `detect`, of residuals gathered before."""
+    pattern = make_pattern(key)
+    best = _Best(residuals.count)
+    for place, canvas in residuals.canvases.items():
+        turned = coefficients(canvas, pattern)
+        best.consider(Peak(sync_score(turned, pattern), *place), turned, PLACE_THRESHOLD)
+    if not best.present and everywhere and min(residuals.height, residuals.width) >= SMALLEST_SIDE:
+        peaks = [peak for (peak,) in search(residuals, [pattern])]
+        for peak in heapq.nlargest(_DECODED, peaks, key=lambda peak: peak.score):
+            _, turned = refined(residuals, peak, pattern)
+            best.consider(peak, turned, SEARCH_THRESHOLD)
+    return best.detection()
+
+
+class _Best:
+    """The best of the places considered; one whose payload decodes is better than any other."""
+
+    def __init__(self, frames):
+        self.frames, self.id, self.agreement = frames, None, 0.0
+        self.peak, self.threshold = Peak(0.0, 0, 0, 0), PLACE_THRESHOLD
+
+    @property
+    def present(self):
+        """Whether a place shows the mark."""
+        return self.id is not None or self.peak.score >= self.threshold
+
+    def consider(self, peak, turned, threshold):
+        """Takes a place, its coefficients and the threshold of its score into account."""
+        decoded = decode(soft_bits(turned)) if peak.score > _WORTH else None
+        readable = decoded is not None and decoded.id is not None
+        better = peak.score - threshold > self.peak.score - self.threshold
+        if self.id is None and (readable or better):
+            self.peak, self.threshold = peak, threshold
+            self.agreement = decoded.agreement if decoded else 0.0
+            self.id = decoded.id if decoded else None
+
+    def detection(self):
+        """The result."""
+        place = (self.peak.x, self.peak.y, self.peak.side) if self.present else None
+        return Detection(
+            self.present,
+            self.peak.score,
+            self.threshold,
+            self.id,
+            self.agreement,
+            place,
+            self.frames,
+        )
