@@ -142,7 +142,7 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
 def test_the_readmes_example_opens_the_jaw_with_the_loudness(tmp_path):
     """One second of silence, one of noise, one of silence."""
     (example,) = re.findall(
-        r"```python\n(import csv.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+        r"```python\n(import csv.*?)```", (ROOT / "docs" / "driving.md").read_text(), re.DOTALL
     )
     assert len(example.splitlines()) <= 12
     loud = np.random.default_rng(0).uniform(-1, 1, 16000) * 20000
