@@ -131,7 +131,7 @@ def test_larger_frames_equal_those_of_the_persons_own_avatar(people):
     assert frames.shape == (4, 128, 128, 3) and ok.numpy().all()
     for row, member in enumerate(members):
         own = GuidedRenderer(
-            model, weights, member.reference, "float32", False, 95, member.photos, 128
+            model, weights, member.reference, "float32", False, 95, photos=member.photos, size=128
         )
         expected, _ = own.frames(points[row::2], tf.constant(member.psi_hat))
         assert worst(frames[row::2], expected) <= 1
