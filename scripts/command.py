@@ -68,7 +68,7 @@ def show_warning(message, category, filename, lineno, file=None, line=None):
     print(f"warning: {message}", file=sys.stderr)
 
 
-def define_optional_value(name, explanation, module_name):
+def define_optional_value(name, explanation, module_name, values=flags.FLAGS):
     """Defines a flag that is True where it stands alone (--NAME), and else its text (--NAME=TEXT).
 
     It belongs to `module_name` and is None where it is not given, and for --noNAME.
@@ -77,7 +77,7 @@ def define_optional_value(name, explanation, module_name):
     parser, serializer = flags.ArgumentParser(), flags.ArgumentSerializer()
     parser.parse = lambda text: known.get(text, text)
     flag = flags.Flag(parser, serializer, name, None, explanation, boolean=True)
-    flags.DEFINE_flag(flag, module_name=module_name)
+    flags.DEFINE_flag(flag, values, module_name)
 
 
 def load(package):

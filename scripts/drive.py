@@ -13,6 +13,7 @@ and a signed manifest (Content Credentials) says with what it was made.
 
 import contextlib
 import json
+import os
 import pathlib
 import tempfile
 import warnings
@@ -83,7 +84,7 @@ def main(argv):
             title=f"{FLAGS.person}, AI-generated",
         )
     if FLAGS.sign:
-        source = motion.path if motion and motion.path and motion.path.exists() else None
+        source = motion.path if motion and motion.path and os.path.exists(motion.path) else None
         print(sign_made(result.path, card, source, FLAGS.sign_cert, FLAGS.sign_key))
     print(f"{watermark_sentence(card)}; {consent_sentence(card)}")
     report = {

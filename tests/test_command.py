@@ -129,11 +129,10 @@ def test_a_flag_whose_value_is_optional():
 
     from scripts import command
 
-    command.define_optional_value("made_up", "Of this test.", __name__)
     given = {}
     for text in ("--made_up", "--made_up=a/b", "--nomade_up"):
-        flags.FLAGS["made_up"].unparse()
-        flags.FLAGS(["program", text])
-        given[text] = flags.FLAGS.made_up
-    flags.FLAGS["made_up"].unparse()
+        values = flags.FlagValues()
+        command.define_optional_value("made_up", "Of this test.", __name__, values)
+        values(["program", text])
+        given[text] = values.made_up
     assert given == {"--made_up": True, "--made_up=a/b": "a/b", "--nomade_up": None}
