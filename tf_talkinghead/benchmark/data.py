@@ -292,10 +292,7 @@ def _resident_megabytes():
 
 def _positive(options, name, default):
     text = options.get(name, default)
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
+    value = int(text) if str(text).isdigit() else 0
     if value < 1:
         raise InputError(f"--option={name}={text}: expected a positive whole number")
     return value
