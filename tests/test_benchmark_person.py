@@ -1,6 +1,8 @@
 """The person benchmark's figures on preset `tiny`."""
 
+from tests.random_avatars import tiny_guided
 from tf_talkinghead.benchmark import person
+from tf_talkinghead.weights.store import empty, save_trained
 
 
 def test_figures_of_tiny():
@@ -13,3 +15,11 @@ def test_figures_of_tiny():
     ):
         assert found[name] > 0
     assert "synthetic" in found["weights"] and "synthetic" in found["images"]
+
+
+def test_guided_avatars_are_measured_too(tmp_path):
+    weights = save_trained(empty(tiny_guided()), tmp_path / "weights")
+    found = person.run(
+        "tiny", {"weights": str(weights), "shots": "1", "modes": "feed_forward", "steps": "1"}
+    )
+    assert found["export_frame_seconds"] > 0 and found["training_graph_frame_seconds"] > 0

@@ -70,9 +70,12 @@ def _rendering(trained, avatar, version, points):
     serve(landmarks=one)
     figures = {"model_load_seconds": time.perf_counter() - began}
     size, psi_hat = trained.config.model.image_size, tf.constant(avatar.psi_hat[None])
-    graph = tf.function(
-        lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat)
-    )
+    if avatar.photos is None:
+        graph = tf.function(
+            lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat)
+        )
+    else:  # a guided avatar's photos are its own: its unexported form stands for the training graph
+        graph = lambda landmarks: avatar.forward(landmarks, psi_hat)
     calls = {
         "export": lambda: serve(landmarks=one)["frames"].numpy(),
         "training_graph": lambda: graph(one).numpy(),
