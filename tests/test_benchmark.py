@@ -41,6 +41,7 @@ def test_operations_of_convolutions_and_products_worked_by_hand():
     }
 
 
+@pytest.mark.slow
 def test_figures_are_flat_named_with_units_and_agree(small_products):
     figures = networks.run("tiny", {"batches": "2,1", "repeats": "1"})
     assert all(isinstance(value, (float, str)) for value in figures.values())

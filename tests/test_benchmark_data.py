@@ -16,6 +16,7 @@ from tf_talkinghead.faces.crops import default_landmarks
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_runs_on_what_it_synthesises():
     figures = data.run("tiny", {"episodes": "32", "frames": "12", "rounds": "1"})
     assert figures["footage"].startswith("synthesised") and figures["dataset"].startswith(

@@ -11,6 +11,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.weights.store import DEMO, empty, save_trained
 
 
+@pytest.mark.slow
 def test_figures_of_tiny(tmp_path):
     weights = save_trained(empty(tiny_guided()), tmp_path / "weights")
     found = guided.run("tiny", {"weights": str(weights), "shots": "2", "repeats": "3"})

@@ -1,10 +1,13 @@
 """The person benchmark's figures on preset `tiny`."""
 
+import pytest
+
 from tests.random_avatars import tiny_guided
 from tf_talkinghead.benchmark import person
 from tf_talkinghead.weights.store import empty, save_trained
 
 
+@pytest.mark.slow
 def test_figures_of_tiny():
     found = person.run("tiny", {"shots": "2", "modes": "vector,feed_forward", "steps": "1"})
     for name in (
@@ -17,6 +20,7 @@ def test_figures_of_tiny():
     assert "synthetic" in found["weights"] and "synthetic" in found["images"]
 
 
+@pytest.mark.slow
 def test_guided_avatars_are_measured_too(tmp_path):
     weights = save_trained(empty(tiny_guided()), tmp_path / "weights")
     found = person.run(

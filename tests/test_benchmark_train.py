@@ -29,6 +29,7 @@ def test_operations_of_a_convolution_and_its_gradients_by_hand():
     assert found["matrix_product"] == 0
 
 
+@pytest.mark.slow
 def test_figures_of_tiny():
     found = train.run("tiny", {"steps": "1"})
     assert found["examples_per_second"] > 0 and 0 <= found["data_wait_share"] < 1

@@ -10,6 +10,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export.saved_model import export_person
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured(portrait, tmp_path):
     export_person(random_guided_avatar(), tmp_path / "models", "ann")
     video.write_video(tmp_path / "clip.mp4", [portrait] * 6, 10)

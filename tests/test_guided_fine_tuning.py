@@ -126,6 +126,7 @@ def test_d_takes_part_on_the_full_size_window_from_w_0_plus_e_new(trained, perso
     assert not np.array_equal(learner.discriminator.w.numpy(), trained.w_0 + e_new)
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_numbers(trained, person, tmp_path, monkeypatch):
     config = recipe(trained, mode="vector", evaluate_every=2, adversarial_from=1.0, warp=0.5)
     whole = personalize(trained, *person, config, progress=False)

@@ -17,6 +17,7 @@ def models(tmp_path):
     return tmp_path / "models"
 
 
+@pytest.mark.slow
 def test_an_avatar_of_its_own_is_served_and_measured():
     figures = benchmark.run("tiny", {"seconds": "0.1", "clients": "1"})
     for caller in ("in_process", "served"):
