@@ -19,6 +19,7 @@ def tiny_guided(size=64):
     """The 32-px preset's networks as a guided generator of `size` px."""
     changes = {
         "generator": "guided",
+        "foreground": True,
         "image_size": size,
         "embedder_channels": _channels(size // 2),
         "flow_size": 16,

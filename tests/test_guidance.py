@@ -48,6 +48,15 @@ def test_landmarks_of_the_target_come_from_those_of_the_source():
     )
 
 
+def test_many_faces_of_one_source_are_bent_as_each_alone():
+    """TensorFlow 2.21's oneDNN matmul corrupted the memory here from 12 faces on."""
+    faces = points(*(turned(COLLINS, yaw=0.2 * n) for n in range(64)))
+    flow = guidance.spline(faces, tf.repeat(points(COLLINS)[:, None], 64, 0), 16)
+    for n in (0, 31, 63):
+        alone = guidance.spline(faces[n : n + 1], points(COLLINS)[:, None], 16)
+        np.testing.assert_allclose(flow[n], alone[0], atol=1e-5)
+
+
 def test_equal_faces_leave_the_picture_where_it_is():
     flow = guidance.spline(points(COLLINS), points(COLLINS)[:, None], 16)[0, 0]
     np.testing.assert_allclose(flow, guidance.grid(16), atol=1e-5)

@@ -2,6 +2,8 @@
 landmarks nobody can have.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +16,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import expressed, turned
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.generators import make_folded_generator, make_generator
+from tf_talkinghead.models.growing import grows_into, take_weights
 from tf_talkinghead.models.guided import make_guide
 from tf_talkinghead.models.layers import converge_spectral_norms
 
@@ -122,6 +125,44 @@ def test_the_photo_shows_through_where_the_face_is_as_in_the_photo(generator, ph
         generator.detail_gain.gain.assign(0.5)
     photo = photos[0].reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
     assert np.corrcoef(x_hat.ravel(), photo.ravel())[0, 1] > 0.7
+
+
+def test_the_background_stays_where_the_foreground_is_zero(generator, photos):
+    """With the foreground shut the photo shows as it is, whatever pose is asked for."""
+    turned_away = np.float32([turned(COLLINS, yaw=20.0)])
+    gains = generator.flow_gain.gain, generator.detail_gain.gain, generator.foreground_gain.gain
+    before = [gain.numpy() for gain in gains]
+    kernel, bias = generator.foreground.kernel.numpy(), generator.foreground.bias.numpy()
+    for gain, value in zip(gains, (0.0, 0.0, 1.0), strict=True):
+        gain.assign(value)
+    mean = {}
+    try:
+        for name, share in (("moves", 20.0), ("stays", -20.0)):
+            generator.foreground.bias.assign([share])
+            mean[name] = call(generator, turned_away, photos[:1].repeat(2, 0)).numpy()[0]
+    finally:
+        for gain, value in zip(gains, before, strict=True):
+            gain.assign(value)
+        generator.foreground.kernel.assign(kernel)
+        generator.foreground.bias.assign(bias)
+    photo = photos[0].reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
+    agreement = {n: np.corrcoef(x.ravel(), photo.ravel())[0, 1] for n, x in mean.items()}
+    assert agreement["stays"] > 0.98 > 0.95 > agreement["moves"]
+
+
+def test_a_generator_without_foreground_grows_into_one_with(photos):
+    before = dataclasses.replace(CONFIG, foreground=False)
+    assert grows_into(before, CONFIG) and not grows_into(CONFIG, before)
+    earlier, grown = make_generator(before), make_generator(CONFIG)
+    for gain in (earlier.flow_gain, earlier.detail_gain):
+        gain.gain.assign(0.5)
+    take_weights(grown, earlier)
+    grown.foreground.bias.assign([20.0])  # everything moves, as before
+    converge_spectral_norms(grown)
+    converge_spectral_norms(earlier)
+    np.testing.assert_allclose(
+        call(grown, TARGET, photos), call(earlier, TARGET, photos), atol=2e-3
+    )
 
 
 def test_unknown_pupils_and_none_are_the_same(photos):

@@ -46,6 +46,8 @@ class ModelConfig(_Section):
     # guided: the farthest a learned displacement reaches, a share of the picture
     residual_flow: float = 0.1
     detail_channels: int = 16  # guided: of the head that works at the full size
+    # guided: whether G learns what moves with the head, so that the background stays
+    foreground: bool = False
 
     @property
     def working_size(self) -> int:

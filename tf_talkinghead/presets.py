@@ -56,6 +56,7 @@ OVERRIDES = {
     },
     "guided": {
         "model.generator": "guided",
+        "model.foreground": True,
         "model.embedder_channels": (24, 48, 96, 160, 256),
         "model.generator_channels": (24, 48, 96, 160),
         "model.generator_residual_blocks": 2,

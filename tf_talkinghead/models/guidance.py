@@ -144,7 +144,7 @@ def control_points(landmarks):
     """
     rigid = tf.gather(landmarks, _RIGID, axis=-2)
     matrix, offset = _similarity(_RIGID_PLACES, rigid)
-    outline = tf.einsum("...ij,pj->...pi", matrix, tf.constant(_OUTLINE)) + offset
+    outline = _applied(matrix, _OUTLINE) + offset
     border = tf.broadcast_to(
         tf.constant(_BORDER), tf.concat([tf.shape(landmarks)[:-2], _BORDER.shape], 0)
     )
@@ -277,7 +277,16 @@ def _similarity(places, points):
     cosine = tf.reduce_sum(a * b, [-2, -1])
     sine = tf.reduce_sum(a[:, 0] * b[..., 1] - a[:, 1] * b[..., 0], -1)
     matrix = tf.stack([tf.stack([cosine, -sine], -1), tf.stack([sine, cosine], -1)], -2)
-    return matrix, mean - tf.linalg.matvec(matrix, middle)[..., None, :]
+    return matrix, mean - _applied(matrix, middle[None])
+
+
+def _applied(matrix, points):
+    """`matrix` [..., 2, 2] times constant `points` [P, 2], [..., P, 2].
+
+    Written out: TensorFlow 2.21's oneDNN matmul corrupts memory when it broadcasts a
+    [B, 1, 2, 2] matrix over a vector (B = 16; einsum and matvec alike).
+    """
+    return tf.reduce_sum(matrix[..., None, :, :] * points[:, None, :], -1)
 
 
 def _transposed(matrix):

@@ -10,6 +10,11 @@ picture alone, how to correct the bent photo:
 flow is the thin-plate spline of guidance.py, residual a learned displacement (64 x 64, bounded),
 mask and colour are of size w and upsampled, detail comes from a small head at S. What the body
 learns to draw is what photos cannot give: the inside of a mouth, shut lids, what a turn uncovers.
+With `config.foreground` it also learns, on the grid of the flow, what moves with the head:
+
+    flow = identity + foreground * (spline - identity)
+
+so that a patterned wall behind the head stays straight.
 """
 
 import keras
@@ -25,8 +30,10 @@ from tf_talkinghead.models.network import Network, add_block, down_part
 
 # y, bent photo, displacement, stretch, inside, gaze of target and photo
 _GUIDANCE = 3 + 3 + 2 + 1 + 1 + 2
+_STILL = 3  # the photo unbent, with `config.foreground`
 _LIFTED = 8  # channels of the body's output that the detail head sees
 _TRUSTED = 2.0  # of the mask before the sigmoid: at first the photo is believed
+_MOVING = 4.0  # of the foreground before the sigmoid: at first everything moves
 _FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the picture becomes 1
 
 
@@ -96,7 +103,8 @@ class _GuidedBody(Network):
 
     def _build_body(self):
         config, channels = self.config, self.config.generator_channels
-        self.down = down_part(self, _GUIDANCE, channels, "instance", self.spectral)
+        inputs = _GUIDANCE + (_STILL if config.foreground else 0)
+        self.down = down_part(self, inputs, channels, "instance", self.spectral)
         size, inputs = config.working_size >> len(channels), channels[-1]
         self.residual = [
             self._block(size, inputs, inputs, f"residual_{number}", "none")
@@ -120,6 +128,9 @@ class _GuidedBody(Network):
         self.flow_level = min(range(len(sizes)), key=lambda n: abs(sizes[n] - config.flow_size))
         self.flow = self._convolution(2, 3, widths[self.flow_level], "flow")
         self.flow_gain = self._gain(0.0, "flow_gain")
+        if config.foreground:
+            self.foreground = self._convolution(1, 3, widths[self.flow_level], "foreground")
+            self.foreground_gain = self._gain(1.0, "foreground_gain")
         self.lift = self._convolution(config.detail_channels, 3, _LIFTED + 3 + 3, "lift")
         self.detail = self._convolution(3, 3, config.detail_channels, "detail")
         self.detail_gain = self._gain(0.0, "detail_gain")
@@ -142,6 +153,8 @@ class _GuidedBody(Network):
     def _leaves(self):
         """Every layer of the body, outer ones before the ones inside them, in building order."""
         heads = [self.closing, self.closing_gain, self.flow, self.flow_gain]
+        if self.config.foreground:
+            heads += [self.foreground, self.foreground_gain]
         heads += [self.lift, self.detail, self.detail_gain]
         parts = [*self.down, *self.residual, *self.up, *self.skips, *heads]
         return [leaf for part in parts for leaf in part._flatten_layers()]
@@ -149,39 +162,48 @@ class _GuidedBody(Network):
     def _render(self, y, guide, psi_hat, size):
         """x_hat [B, size, size, 3] float32."""
         config = self.config
-        lifted, mask, colour, residual = self._body(y, guide, psi_hat)
-        flow = guide["flow"] + _resized(residual, config.flow_size)[:, None]
+        lifted, mask, colour, foreground, residual = self._body(y, guide, psi_hat)
+        flow = guide["flow"]
+        if config.foreground:
+            identity = guidance.grid(config.flow_size)
+            share = _resized(foreground, config.flow_size)[:, None]
+            flow = identity + share * (flow - identity)
+        flow += _resized(residual, config.flow_size)[:, None]
         photo = _bent(guide["photos"], guide, flow, size)
         mask, colour = _resized(mask, size), _resized(colour, size)
         x_hat = mask * photo + (1.0 - mask) * colour
         return tf.clip_by_value(x_hat + self._detail(lifted, x_hat, photo), -1.0, 1.0)
 
     def _body(self, y, guide, psi_hat):
-        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3],
-        residual flow [B, f, f, 2]).
+        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], foreground [B, f, f, 1]
+        or None, residual flow [B, f, f, 2]).
         """
         config, size = self.config, self.config.working_size
         parts = iter(tf.split(psi_hat, adain_sizes(config), axis=-1))
-        h = self._guidance(y, guide, size)  # [B, w, w, 12]
+        h = self._guidance(y, guide, size)  # [B, w, w, 12 or 15]
         known = []
         for layer in self.down:
             h = layer(h)  # ... [B, w/16, w/16, C]
             known.append(h)
         for layer in self.residual:
             h = layer(h, next(parts))
-        skips = iter(zip(self.skips, reversed(known[:-1])))
+        skips, foreground = iter(zip(self.skips, reversed(known[:-1]))), None
         for number, layer in enumerate(self.up):
             h = layer(h, next(parts))  # ... [B, w, w, c]
             for skip, before in [next(skips)] if number < len(self.skips) else []:
                 h += skip(before)
             if number == self.flow_level:
-                shift = self.flow_gain(tf.cast(self.flow(tf.nn.relu(h)), tf.float32))
+                active = tf.nn.relu(h)
+                shift = self.flow_gain(tf.cast(self.flow(active), tf.float32))
                 residual = config.residual_flow * tf.tanh(shift)
+                if config.foreground:
+                    share = self.foreground_gain(tf.cast(self.foreground(active), tf.float32))
+                    foreground = tf.sigmoid(share + _MOVING)
         h = self.closing(tf.nn.relu(self.closing_norm(h, next(parts))))
         mask, colour, lifted = tf.split(
             self.closing_gain(tf.cast(h, tf.float32)), [1, 3, _LIFTED], -1
         )
-        return lifted, tf.sigmoid(mask + _TRUSTED), tf.tanh(colour), residual
+        return lifted, tf.sigmoid(mask + _TRUSTED), tf.tanh(colour), foreground, residual
 
     def _guidance(self, y, guide, size):
         flow = tf.stack(
@@ -192,7 +214,12 @@ class _GuidedBody(Network):
         far = _FAR * (mean - guidance.grid(size))
         stretch = guidance.stretch(mean) / guidance.STRETCH_LIMIT
         inside = guidance.inside(mean)
-        return tf.concat([y, photo, far, stretch, inside, guide["gaze"]], -1)
+        inputs = [y, photo, far, stretch, inside, guide["gaze"]]
+        if self.config.foreground:
+            small = tf.cast(tf.gather(guide["small"], guide["rows"]), tf.float32)
+            still = tf.reduce_sum(guide["shares"][..., None, None, None] * small, 1)
+            inputs.append(still / 127.5 - 1.0)
+        return tf.concat(inputs, -1)
 
     def _detail(self, lifted, x_hat, photo):
         """What the head at the full size adds, [B, S, S, 3]; a larger picture gets it upsampled."""

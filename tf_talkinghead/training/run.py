@@ -19,6 +19,7 @@ from tf_talkinghead.data.dataset import load_dataset
 from tf_talkinghead.data.episodes import Schedule, check, episodes
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import write_atomically
+from tf_talkinghead.models.growing import grows_into, take_weights
 from tf_talkinghead.training import validation
 from tf_talkinghead.training.checkpoints import Checkpoints, restore, snapshot
 from tf_talkinghead.training.distribution import (
@@ -144,8 +145,12 @@ def meta_train(
 
 
 def start_from(learner, trained):
-    """Starts a new run from trained weights: E, G, V, w_0 and b, and the averages of E and G."""
-    if trained.config.model != learner.config.model:
+    """Starts a new run from trained weights: E, G, V, w_0 and b, and the averages of E and G.
+
+    Raises:
+      InputError: weights of another network; one without `model.foreground` may grow into it.
+    """
+    if not grows_into(trained.config.model, learner.config.model):
         raise InputError(
             f"--init_from: weights of another network (preset {trained.config.preset}) "
             f"than this run (preset {learner.config.preset})"
@@ -153,7 +158,7 @@ def start_from(learner, trained):
     for network in (learner.embedder, learner.averaged_embedder):
         network.set_weights(trained.embedder.get_weights())
     for network in (learner.generator, learner.averaged_generator):
-        network.set_weights(trained.generator.get_weights())
+        take_weights(network, trained.generator)
     learner.discriminator.V.set_weights(trained.V.get_weights())
     learner.discriminator.w_0.assign(trained.w_0)
     learner.discriminator.b.assign(trained.b)
