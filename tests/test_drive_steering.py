@@ -106,7 +106,7 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
         refusals["--face=2: the driver shows 1 faces"] = [*clip, "--face=2"]
         refusals["--neutral=7: expected 0 to 0.50 seconds"] = [*clip, "--neutral=7"]
         for name, text, said in (
-            ("schema.json", '{"schema": 9}', "expected schema 1, got 9"),
+            ("schema.json", '{"schema": 9}', "expected schema 1 or 2, got 9"),
             ("empty.csv", "", "the file is empty"),
             ("nan.csv", "time,jaw\n0,nan\n", "jaw: expected a finite number"),
             ("points.json", json.dumps({

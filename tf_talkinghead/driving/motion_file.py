@@ -10,10 +10,11 @@ others keep their neutral value, and an empty gaze is "as in the photo". Example
 A JSON file also names its schema and may hold landmarks, one set for each time, and the neutral
 landmarks that its numbers are relative to:
 
-    {"schema": 1, "names": ["jaw", ...], "times": [...], "numbers": [[...], ...],
-     "landmarks": [...], "neutral": [...]}
+    {"schema": 2, "names": ["jaw", ...], "times": [...], "numbers": [[...], ...],
+     "landmarks": "eNrt...", "neutral": [...]}
 
-With landmarks it takes about 1 KB a frame; a ten-second CSV some 20 KB.
+The landmarks are packed (landmark_packing.py); those of schema 1 are lists. A second takes some
+5 KB, of a CSV 2 KB.
 
 Errors are InputErrors that begin with the flag that named the file.
 """
@@ -29,10 +30,12 @@ import numpy as np
 from tf_talkinghead import files
 from tf_talkinghead.driving.expression import Expression, checked_numbers
 from tf_talkinghead.driving.face_model import GAZE, NAMES
+from tf_talkinghead.driving.landmark_packing import pack, unpack
 from tf_talkinghead.errors import InputError
 
-SCHEMA = 1
-_DECIMALS = 5
+SCHEMA = 2
+_KNOWN_SCHEMAS = (1, SCHEMA)
+_DECIMALS = 4
 _REST = np.array(astuple(Expression()))
 
 
@@ -83,10 +86,9 @@ def write_motion_file(path: str | pathlib.Path, motion: Motion) -> None:
         tree = {"schema": SCHEMA, "names": NAMES, "times": _listed(motion.times)}
         tree["numbers"] = _listed(motion.numbers)
         if motion.landmarks is not None:
-            # A ten-thousandth of the crop: a fortieth of a pixel at 256 px.
-            tree["landmarks"] = _listed(motion.landmarks, 4)
+            tree["landmarks"] = pack(motion.landmarks)
         if motion.neutral is not None:
-            tree["neutral"] = _listed(motion.neutral, 4)
+            tree["neutral"] = _listed(motion.neutral)
         text = json.dumps(tree, allow_nan=False, separators=(",", ":")) + "\n"
     else:
         raise InputError(f"motion file: expected a .csv or .json name, got {path.name}")
@@ -131,13 +133,19 @@ def _from_json(text):
         raise InputError(f"not JSON ({error})") from error
     if not isinstance(tree, dict):
         raise InputError("the file is empty" if tree is None else "expected a JSON object")
-    if tree.get("schema") != SCHEMA:
-        raise InputError(f"expected schema {SCHEMA}, got {tree.get('schema')!r}")
+    if tree.get("schema") not in _KNOWN_SCHEMAS:
+        raise InputError(f"expected schema 1 or {SCHEMA}, got {tree.get('schema')!r}")
     names = tree.get("names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"names: expected a list of names, got {names!r}")
-    optional = [None if tree.get(k) is None else _array(tree, k) for k in ("landmarks", "neutral")]
-    return _array(tree, "times"), names, _array(tree, "numbers"), *optional
+    times, numbers = _array(tree, "times"), _array(tree, "numbers")
+    optional = {key: tree.get(key) for key in ("landmarks", "neutral")}
+    for key, value in optional.items():
+        if isinstance(value, str) and key == "landmarks":
+            optional[key] = unpack(value, times.size)
+        elif value is not None:
+            optional[key] = _array(tree, key)
+    return times, names, numbers, *optional.values()
 
 
 def _checked(times, names, values, landmarks=None, neutral=None):
@@ -191,7 +199,7 @@ def _cell(value):
     return "" if math.isnan(value) else f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".")
 
 
-def _listed(values, decimals=_DECIMALS):
+def _listed(values):
     """Nested lists, NaN as null."""
-    rounded = np.round(np.asarray(values, np.float64), decimals)
+    rounded = np.round(np.asarray(values, np.float64), _DECIMALS)
     return np.where(np.isnan(rounded), None, rounded.astype(object)).tolist()
