@@ -93,7 +93,7 @@ def main(argv):
         )
 
     command.load("tensorflow")
-    from tf_talkinghead.export import workflow
+    from tf_talkinghead.export import bank_workflow, workflow
     from tf_talkinghead.watermark.keys import read_key
 
     if FLAGS.delete:
@@ -115,7 +115,7 @@ def main(argv):
         "watermark_key": read_key(FLAGS.watermark_key),
     }
     if FLAGS.bank:
-        bank = workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
+        bank = bank_workflow.publish_bank(FLAGS.weights, FLAGS.models, FLAGS.people, **options)
         if bank.left_out:
             print(f"left out, made with other weights: {', '.join(bank.left_out)}")
         members = ", ".join(bank.people) or "nobody yet"

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from tests.random_avatars import random_avatar
-from tf_talkinghead.export import store, workflow
+from tf_talkinghead.export import bank_workflow, store
 from tf_talkinghead.export.bank_files import read_members
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import Facts, save_avatar
@@ -59,7 +59,7 @@ def made(tiny, tmp_path_factory):
         save_avatar(avatar, store.work_dir(models, name))
         export_person(avatar, models, name)
     for _ in range(2):
-        workflow.publish_bank(str(weights), models)
+        bank_workflow.publish_bank(str(weights), models)
     entries = "".join(
         f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
         for name in ("ann", "bob")

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.random_avatars import random_avatar, random_generator, weights_sha256
 from tf_talkinghead import config
 from tf_talkinghead.errors import InputError, TalkingHeadError
-from tf_talkinghead.export import store
+from tf_talkinghead.export import bank_workflow, store
 from tf_talkinghead.export import workflow as room
 from tf_talkinghead.export.bank_files import read_members
 from tf_talkinghead.personalization.avatar import load_avatar, save_avatar
@@ -32,7 +32,8 @@ def untrained(monkeypatch):
     trained = empty(config.preset("tiny"))
     trained.generator.set_weights(random_generator(trained.config).get_weights())
     trained.provenance = {"sha256": weights_sha256()}
-    monkeypatch.setattr(room, "load_trained", lambda source: trained)
+    for module in (room, bank_workflow):
+        monkeypatch.setattr(module, "load_trained", lambda source: trained)
     return trained
 
 
@@ -49,7 +50,7 @@ def test_photo_to_avatar_to_bank_and_away(photo, tmp_path, untrained):
     assert card["inputs_sha256"] == [hashlib.sha256(photo.read_bytes()).hexdigest()]
     assert {path.name for path in made.previews} == {"preview.png", "preview.mp4"}
     assert "AI-generated" in Image.open(made.work / "preview.png").info["Comment"]
-    bank = room.publish_bank("any", models)
+    bank = bank_workflow.publish_bank("any", models)
     assert bank.version == models / "bank" / "1" and bank.people == ["ann"]
     assert card["trained_weights_sha256"] == read_members(bank.version / "vectors.npz").generator
     again = room.make_person("any", "bob", [photo], models, mode="feed_forward", progress=False)
@@ -88,7 +89,10 @@ def test_the_newest_work_folder_is_exported_and_all_are_removed(photo, tmp_path,
     room.make_person(
         "any", "bob", [photo], models, mode="feed_forward", work_dir=elsewhere, progress=False
     )
-    assert room.publish_bank("any", models).people == ["ann", "bob"]  # wherever they are worked on
+    assert bank_workflow.publish_bank("any", models).people == [
+        "ann",
+        "bob",
+    ]  # wherever they are worked on
     removed = room.delete_person(models, "ann")
     assert any(str(elsewhere) in text for text in removed)
     assert (
@@ -177,5 +181,5 @@ def test_members_made_with_other_weights_are_named(tmp_path, untrained):
     for name, seed in (("ann", 0), ("eve", 1)):
         avatar, _ = random_avatar("tiny", seed=seed, mode="vector")
         save_avatar(avatar, store.work_dir(tmp_path, name))
-    bank = room.publish_bank("any", tmp_path)
+    bank = bank_workflow.publish_bank("any", tmp_path)
     assert bank.people == ["ann"] and bank.left_out == ["eve"]

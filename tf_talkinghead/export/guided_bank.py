@@ -89,7 +89,8 @@ def export_guided_bank(
         check_member(name, avatar, generator)
         if name not in rows:
             rows[name], count = count, count + 1
-        photos = _best(avatar.photos, config.export.bank_sources)
+        every, most = avatar.photos, config.export.bank_sources
+        photos = choose_photos(every.images, every.landmarks, most, every.pupils)
         reference = np.float32(avatar.reference_landmarks)
         members[name] = GuidedMember(rows[name], np.float32(avatar.psi_hat), photos, reference)
         described[name] = (
@@ -203,13 +204,14 @@ def _publish(models_dir, bank):
     """Publishes `bank`; the number of its rows is written down first, for all later ones."""
     config, sources = bank.config, bank.config.export.bank_sources
     facts = {"trained_weights_sha256": bank.generator}
-    weights_hash = files.arrays_sha256(bank.weights)
-    card = cards.make_card(BANK, config, "bank", NOBODY, facts, weights_hash)
-    card |= cards.precision(bank.dtype, bank.bfloat16_compute)
-    card |= {"photo_notice": cards.PHOTO_NOTICE}
+    digest = files.arrays_sha256(bank.weights)
+    card = cards.make_card(BANK, config, "bank", NOBODY, facts, digest)
+    card |= {
+        **cards.precision(bank.dtype, bank.bfloat16_compute),
+        "photo_notice": cards.PHOTO_NOTICE,
+    }
     members = list(bank.members.values())
-    rows = [member.row for member in members]
-    watermark = marking(config, card, bank.watermark_key, rows)
+    watermark = marking(config, card, bank.watermark_key, [member.row for member in members])
     card["watermark"] = watermark.card
     ids = watermark.card.get("rows", {})
     for own in bank.cards.values():
@@ -257,11 +259,6 @@ def _publish(models_dir, bank):
     folder = pathlib.Path(models_dir) / BANK
     files.write_atomically(folder / _LAST_ROW_FILE, f"{bank.rows}\n".encode())
     return store.publish(models_dir, BANK, write)
-
-
-def _best(photos, most):
-    """At most `most` of a person's photos, as `choose_photos` orders them."""
-    return choose_photos(photos.images, photos.landmarks, most, photos.pupils)
 
 
 def _to_one_size(members, most):

@@ -12,14 +12,10 @@ published again (personalization/settings.py).
 """
 
 import dataclasses
-import io
 import os
 import pathlib
 import shutil
 
-import numpy as np
-
-from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import bank, guided_bank, store
 from tf_talkinghead.export.config_file import CONFIG_FILE, remove_config_entry
@@ -28,13 +24,14 @@ from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.faces.pupils import find_pupils
 from tf_talkinghead.personalization.avatar import Avatar, load_avatar, save_avatar
 from tf_talkinghead.personalization.ground import keep_ground
+from tf_talkinghead.personalization.kept_crops import keep_crops
 from tf_talkinghead.personalization.personalize import personalize
 from tf_talkinghead.personalization.photos import LARGEST, resized_photos
 from tf_talkinghead.personalization.preview import write_preview
 from tf_talkinghead.personalization.reference_images import person_images
 from tf_talkinghead.personalization.settings import resolve
 from tf_talkinghead.training.content_loss import check_weight_files
-from tf_talkinghead.weights.store import load_trained
+from tf_talkinghead.weights.store import Trained, load_trained
 
 
 @dataclasses.dataclass
@@ -93,9 +90,8 @@ def make_person(
     """
     store.check_name(person)
     check_keep_versions(keep_versions)
-    trained = load_trained(weights)
-    config = resolve(
-        trained.config,
+    trained = load_for_person(
+        weights,
         shots=shots,
         mode=mode,
         steps=steps,
@@ -104,10 +100,7 @@ def make_person(
         vgg19_weights=vgg19_weights,
         vggface_weights=vggface_weights,
     )
-    if config.personalize.mode != "feed_forward":
-        check_weight_files(config.losses)
-    trained = dataclasses.replace(trained, config=config)
-    work = _work(models, person, work_dir)
+    config, work = trained.config, _work(models, person, work_dir)
     with store.lock(models, person):
         store.note_place(models, person, work)
         found = person_images(
@@ -119,12 +112,25 @@ def make_person(
             default_shots=config.personalize.shots,
             largest=LARGEST if config.model.generator == "guided" else None,
         )
-        _keep_inputs(found, work)
+        keep_crops(found, work)
         crop = keep_ground(found, neutral_frame(found.landmarks), work)
         kept = {"crop": crop, "consent": consent}
         return make_from(
             trained, found, models, person, work, keep_versions, progress, kept, watermark_key
         )
+
+
+def load_for_person(weights: str, **settings) -> Trained:
+    """`weights` with the settings of `personalization.settings.resolve` in their config.
+
+    Raises:
+      InputError: a setting that cannot be, or a file of the content loss that is not there.
+    """
+    trained = load_trained(weights)
+    config = resolve(trained.config, **settings)
+    if config.personalize.mode != "feed_forward":
+        check_weight_files(config.losses)
+    return dataclasses.replace(trained, config=config)
 
 
 def make_from(
@@ -162,7 +168,7 @@ def make_from(
     if not in_bank:
         bank.leave(models, person)
     version = export_person(
-        avatar, models, person, watermark_key=watermark_key, **_precision(config)
+        avatar, models, person, watermark_key=watermark_key, **precision(config)
     )
     pruned = store.prune(models, person, keep_versions) if keep_versions else []
     return Made(version, avatar, work, previews, in_bank, pruned)
@@ -212,64 +218,8 @@ def publish_again(
         person,
         keep_versions=keep_versions,
         watermark_key=watermark_key,
-        **_precision(config),
+        **precision(config),
     )
-
-
-@dataclasses.dataclass
-class PublishedBank:
-    """What `publish_bank` published: the version's folder, its members, and who was left out."""
-
-    version: pathlib.Path
-    people: list[str]
-    left_out: list[str]  # of a shared mode, but made with other weights
-
-
-def publish_bank(
-    weights: str,
-    models: str | os.PathLike,
-    people=(),
-    dtype: str | None = None,
-    bfloat16_compute: bool | None = None,
-    keep_versions: int | None = None,
-    size: int | None = None,
-    watermark: bool | None = None,
-    watermark_key: bytes | None = None,
-) -> PublishedBank:
-    """Publishes the shared generator of `weights` as the next version of the bank.
-
-    people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`. dtype, bfloat16_compute, watermark: None: the run's. size: as in `publish_again`.
-    watermark_key: None is the public one.
-    """
-    check_keep_versions(keep_versions)
-    trained = load_trained(weights)
-    config = resolve(
-        trained.config,
-        dtype=dtype,
-        bfloat16_compute=bfloat16_compute,
-        size=size,
-        watermark=watermark,
-    )
-    guided = config.model.generator == "guided"
-    export_bank = guided_bank.export_guided_bank if guided else bank.export_bank
-    generator = trained.provenance["sha256"]
-    folded = trained.generator.folded("float32").get_weights()
-    # Under the lock, so that somebody deleted meanwhile does not come back with this version.
-    with store.lock(models, store.BANK, wait=True):
-        avatars, left_out = bank.bank_people(models, list(people), generator)
-        version = export_bank(
-            config,
-            folded,
-            generator,
-            models,
-            avatars,
-            watermark_key=watermark_key,
-            **_precision(config),
-        )
-        if keep_versions:
-            store.prune(models, store.BANK, keep_versions)
-    return PublishedBank(version, sorted(avatars), left_out)
 
 
 def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[str]:
@@ -326,7 +276,7 @@ def place_of(models, person, work_dir):
     return _work(models, person, work_dir) if work_dir else store.places(models, person)[-1]
 
 
-def _precision(config):
+def precision(config):
     """Number formats of an export, as named arguments."""
     return {
         "dtype": config.export.dtype,
@@ -337,11 +287,3 @@ def _precision(config):
 def check_keep_versions(keep_versions):
     if keep_versions is not None and keep_versions < 1:
         raise InputError(f"--keep_versions={keep_versions}: expected 1 or more")
-
-
-def _keep_inputs(found, work):
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, images=found.images, landmarks=found.landmarks, names=np.array(found.names)
-    )
-    files.write_atomically(work / "inputs.npz", buffer.getvalue())
