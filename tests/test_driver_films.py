@@ -58,6 +58,31 @@ def test_a_lost_face_holds_its_pose_and_comes_back_unsmeared(portrait, tmp_path)
     assert np.isnan(driven(tmp_path / "lost.mp4", gaze=True).pupils[8:14]).all()
 
 
+def turned_head(portrait, yaw):
+    """The portrait with its face on a cylinder that is turned by `yaw` degrees; hair on its back."""
+    middle, half, top, bottom = 222, 62, 30, 200  # of the face, pixels
+    across = np.arange(middle - half, middle + half)
+    angle = np.arcsin((across - middle + 0.5) / half) - np.deg2rad(yaw)
+    source = np.where(np.abs(angle) < np.pi / 2, middle + half * np.sin(angle), -1)
+    picture = portrait.copy()
+    strip = portrait[top:bottom, source.astype(int).clip(0)]
+    strip[:, source < 0] = (70, 45, 30)
+    picture[top:bottom, across] = strip
+    return picture
+
+
+def test_a_face_turned_away_holds_its_pose_until_it_comes_back(portrait, tmp_path):
+    yaws = [0.0] * 6 + [*np.linspace(10, 90, 9)] + [90.0] * 6 + [0.0] * 8
+    frames = [placed(turned_head(portrait, yaw), 20) for yaw in yaws]
+    motion = driven(film(tmp_path / "away.mp4", frames))
+    assert motion.seen[:6].all() and not motion.seen[15:21].any() and motion.seen[26:].all()
+    last = int(np.flatnonzero(motion.seen[:15])[-1])
+    for t in range(last + 1, 21):
+        np.testing.assert_array_equal(motion.landmarks[t], motion.landmarks[last])
+    off = np.abs(motion.landmarks[-1] - motion.landmarks[0]).mean()
+    assert off < 0.02  # of the crop: the same face in the same place
+
+
 def test_of_two_faces_the_named_one_drives(portrait, tmp_path):
     """A large face on the left and a smaller one on the right, in all frames."""
     both = []
