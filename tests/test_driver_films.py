@@ -59,7 +59,7 @@ def test_a_lost_face_holds_its_pose_and_comes_back_unsmeared(portrait, tmp_path)
 
 
 def turned_head(portrait, yaw):
-    """The portrait with its face on a cylinder that is turned by `yaw` degrees; hair on its back."""
+    """The portrait, its face on a cylinder turned by `yaw` degrees; hair on its back."""
     middle, half, top, bottom = 222, 62, 30, 200  # of the face, pixels
     across = np.arange(middle - half, middle + half)
     angle = np.arcsin((across - middle + 0.5) / half) - np.deg2rad(yaw)
