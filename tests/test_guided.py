@@ -17,7 +17,7 @@ from tf_talkinghead.faces.geometry import expressed, turned
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.generators import make_folded_generator, make_generator
 from tf_talkinghead.models.growing import grows_into, take_weights
-from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.guide import make_guide
 from tf_talkinghead.models.layers import converge_spectral_norms
 
 CONFIG = tiny_guided().model
@@ -125,6 +125,15 @@ def test_the_photo_shows_through_where_the_face_is_as_in_the_photo(generator, ph
         generator.detail_gain.gain.assign(0.5)
     photo = photos[0].reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
     assert np.corrcoef(x_hat.ravel(), photo.ravel())[0, 1] > 0.7
+
+
+def test_black_and_white_photos_give_black_and_white_frames(generator, photos):
+    grey = photos.mean(-1, keepdims=True).astype(np.uint8).repeat(3, -1)
+    spread = {
+        name: np.ptp(call(generator, TARGET, shown).numpy(), axis=-1).mean()
+        for name, shown in (("grey", grey), ("coloured", photos))
+    }
+    assert spread["grey"] < 1e-5 and spread["coloured"] > 0.1
 
 
 def test_the_background_stays_where_the_foreground_is_zero(generator, photos):

@@ -21,7 +21,7 @@ from tf_talkinghead.export.guided_signatures import LANDMARKS, POINTS, without_g
 from tf_talkinghead.export.signatures import ServedGenerator, describe_signature, signature
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.generator import adain_size
-from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.guide import make_guide
 from tf_talkinghead.personalization.photos import Photos, resized_photos
 from tf_talkinghead.personalization.rendering import has_face
 

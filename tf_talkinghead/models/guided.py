@@ -23,8 +23,9 @@ import tensorflow as tf
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.blocks import AdaptiveInstanceNormalization, Gain, convolution
 from tf_talkinghead.models.checks import checked, checked_drawing
-from tf_talkinghead.models.gaze import gaze_spots, look_aside
+from tf_talkinghead.models.colour import as_colourful
 from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes, copy_folded
+from tf_talkinghead.models.guide import bent, own_photos, resized
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
 
@@ -35,60 +36,6 @@ _LIFTED = 8  # channels of the body's output that the detail head sees
 _TRUSTED = 2.0  # of the mask before the sigmoid: at first the photo is believed
 _MOVING = 4.0  # of the foreground before the sigmoid: at first everything moves
 _FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the picture becomes 1
-
-
-def make_guide(
-    config,
-    landmarks,
-    photos,
-    photo_landmarks,
-    rows,
-    shares,
-    pupils=None,
-    photo_pupils=None,
-    small=None,
-):
-    """What a `GuidedGenerator` is shown for each frame.
-
-    Args:
-      config: ModelConfig.
-      landmarks: float32 [B, 68, 2], the pose asked for.
-      photos: uint8 [N, S', S', 3]; photo_landmarks: float32 [N, 68, 2].
-      rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up
-        to 1 (`guidance.choose`).
-      pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
-      small: the photos at the working size, [N, w, w, 3] in 0..255; None: they are made.
-
-    Returns:
-      A dict of tensors: photos; small, the photos at the working size; rows; shares;
-        flow [B, M, F, F, 2]; gaze
-      [B, w, w, 2], where the target's pupils are and where the first photo's lie under its flow.
-    """
-    size = config.working_size
-    flow = guidance.spline(landmarks, tf.gather(photo_landmarks, rows), config.flow_size)
-    if small is None:
-        small = tf.image.resize(tf.cast(photos, tf.float32), [size, size], method="area")
-    if pupils is None or photo_pupils is None:
-        gaze = tf.zeros([tf.shape(landmarks)[0], size, size, 2])
-    else:
-        places = tf.image.resize(flow[:, 0], [size, size])
-        own = tf.gather(photo_pupils, rows[:, 0])
-        # Gaze is moved from one to the other: with either unknown, both are.
-        known = tf.reduce_all(tf.math.is_finite(pupils) & tf.math.is_finite(own), [1, 2])
-        gaze = tf.concat([gaze_spots(pupils, guidance.grid(size)), gaze_spots(own, places)], -1)
-        gaze = tf.where(known[:, None, None, None], gaze, 0.0)
-        own = tf.gather(photo_pupils, rows)
-        flow = tf.stack(
-            [look_aside(flow[:, m], landmarks, pupils, own[:, m]) for m in range(flow.shape[1])], 1
-        )
-    return {
-        "photos": photos,
-        "small": small,
-        "rows": rows,
-        "shares": shares,
-        "flow": flow,
-        "gaze": gaze,
-    }
 
 
 class _GuidedBody(Network):
@@ -166,13 +113,14 @@ class _GuidedBody(Network):
         flow = guide["flow"]
         if config.foreground:
             identity = guidance.grid(config.flow_size)
-            share = _resized(foreground, config.flow_size)[:, None]
+            share = resized(foreground, config.flow_size)[:, None]
             flow = identity + share * (flow - identity)
-        flow += _resized(residual, config.flow_size)[:, None]
-        photo = _bent(guide["photos"], guide, flow, size)
-        mask, colour = _resized(mask, size), _resized(colour, size)
+        flow += resized(residual, config.flow_size)[:, None]
+        photo = bent(guide["photos"], guide, flow, size)
+        mask, colour = resized(mask, size), resized(colour, size)
         x_hat = mask * photo + (1.0 - mask) * colour
-        return tf.clip_by_value(x_hat + self._detail(lifted, x_hat, photo), -1.0, 1.0)
+        x_hat += self._detail(lifted, x_hat, photo)
+        return tf.clip_by_value(as_colourful(x_hat, own_photos(guide)), -1.0, 1.0)
 
     def _body(self, y, guide, psi_hat):
         """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], foreground [B, f, f, 1]
@@ -207,27 +155,27 @@ class _GuidedBody(Network):
 
     def _guidance(self, y, guide, size):
         flow = tf.stack(
-            [_resized(guide["flow"][:, m], size) for m in range(guide["flow"].shape[1])], 1
+            [resized(guide["flow"][:, m], size) for m in range(guide["flow"].shape[1])], 1
         )
-        photo = _bent(guide["small"], guide, flow, size)
+        photo = bent(guide["small"], guide, flow, size)
         mean = tf.einsum("bm,bmijc->bijc", guide["shares"], flow)
         far = _FAR * (mean - guidance.grid(size))
         stretch = guidance.stretch(mean) / guidance.STRETCH_LIMIT
         inside = guidance.inside(mean)
         inputs = [y, photo, far, stretch, inside, guide["gaze"]]
         if self.config.foreground:
-            small = tf.cast(tf.gather(guide["small"], guide["rows"]), tf.float32)
-            still = tf.reduce_sum(guide["shares"][..., None, None, None] * small, 1)
+            shares = guide["shares"][..., None, None, None]
+            still = tf.reduce_sum(shares * own_photos(guide), 1)
             inputs.append(still / 127.5 - 1.0)
         return tf.concat(inputs, -1)
 
     def _detail(self, lifted, x_hat, photo):
         """What the head at the full size adds, [B, S, S, 3]; a larger picture gets it upsampled."""
         size, finest = x_hat.shape[1], self.config.image_size
-        inputs = [_resized(part, finest) for part in (lifted, x_hat, photo)]
+        inputs = [resized(part, finest) for part in (lifted, x_hat, photo)]
         h = tf.cast(tf.concat(inputs, -1), self.compute_dtype)
         detail = self.detail(tf.nn.relu(self.lift(h)))
-        return _resized(self.detail_gain(tf.cast(detail, tf.float32)), size)
+        return resized(self.detail_gain(tf.cast(detail, tf.float32)), size)
 
     def _checked(self, y, guide):
         size, count = self.config.working_size, guide["flow"].shape[1]
@@ -244,7 +192,7 @@ class GuidedGenerator(Projection, _GuidedBody):
     """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide,
     e_hat=...)` -> x_hat [B, S, S, 3].
 
-    y: drawing [B, S/2, S/2, 3] in [0, 1]; guide: of `make_guide`.
+    y: drawing [B, S/2, S/2, 3] in [0, 1]; guide: of `guide.make_guide`.
     """
 
     def build(self, input_shape=None):
@@ -282,19 +230,3 @@ class FoldedGuidedGenerator(_GuidedBody):
     def call(self, y, guide, psi_hat, size=None):
         y, guide = self._checked(y, guide)
         return self._render(y, guide, self._checked_psi(psi_hat), size or self.config.image_size)
-
-
-def _bent(photos, guide, flow, size):
-    """The photos under their flows, blended by their shares: float32
-    [B, size, size, 3] in [-1, 1].
-    """
-    total = 0.0
-    for m in range(flow.shape[1]):
-        places = _resized(flow[:, m], size)
-        pixels = guidance.sample(photos, guide["rows"][:, m], places)
-        total += tf.reshape(guide["shares"][:, m], [-1, 1, 1, 1]) * pixels
-    return total / 127.5 - 1.0
-
-
-def _resized(h, size):
-    return h if h.shape[1] == size else tf.image.resize(h, [size, size])

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tf_talkinghead.data import still_motion
 from tf_talkinghead.models import guidance
-from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.guide import make_guide
 from tf_talkinghead.personalization.photos import resized_photos
 from tf_talkinghead.personalization.rendering import render_direct, render_guided
 from tf_talkinghead.personalization.warps import training_pairs

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.models import guidance
-from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.guide import make_guide
 
 _LEAST_EYES, _LEAST_SIDE = 0.01, 0.02  # of the crop: smaller faces than any that can be rendered
 _FARTHEST = 1.0  # crops beyond the picture's edge at which a face's middle may lie

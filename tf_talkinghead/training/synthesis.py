@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import to_float
 from tf_talkinghead.models import guidance
-from tf_talkinghead.models.guided import make_guide
+from tf_talkinghead.models.guide import make_guide
 
 
 def target_drawing(part, config):
