@@ -3,8 +3,9 @@
     python -m scripts.benchmark networks --preset=paper
     python -m scripts.benchmark SUBJECT --preset=demo --json=figures.json
 
-SUBJECT is networks, data, train, person, guided, watermark, serving, drive or help. Prints one line
-per figure. --option=name=value sets an option of the subject; an unknown name lists them all.
+SUBJECT is networks, data, train, person, guided, ablation, watermark, serving, drive or help.
+Prints one line per figure. --option=name=value sets an option of the subject; an unknown name lists
+them all.
 """
 
 import importlib
@@ -23,6 +24,7 @@ SUBJECTS = {
     "train": "tf_talkinghead.benchmark.train",
     "person": "tf_talkinghead.benchmark.person",
     "guided": "tf_talkinghead.benchmark.guided",
+    "ablation": "tf_talkinghead.benchmark.ablation",
     "watermark": "tf_talkinghead.benchmark.watermark",
     "serving": "serving.benchmark",
     "drive": "serving.drive_benchmark",

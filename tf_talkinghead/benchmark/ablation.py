@@ -1,0 +1,139 @@
+"""Ablation of the guided generator: what each part earns, in short runs that differ by it alone.
+
+    python -m scripts.benchmark ablation --preset=guided --option=data=TRAIN --option=people=CHOOSE
+
+Each variant is trained from nothing for the same number of updates on the same episodes, and then
+renders people it was not trained on from T photos, without fine-tuning. Short runs tell which parts
+help early; a part that needs long training may be worth more than it shows here.
+"""
+
+import contextlib
+import functools
+import pathlib
+import tempfile
+from unittest import mock
+
+import numpy as np
+import tensorflow as tf
+
+from tf_talkinghead import config as configs
+from tf_talkinghead import metrics
+from tf_talkinghead.config import EvaluationConfig
+from tf_talkinghead.errors import InputError
+from tf_talkinghead.evaluation import methods, protocol
+from tf_talkinghead.models import guidance
+from tf_talkinghead.models.guided import FoldedGuidedGenerator, GuidedGenerator
+from tf_talkinghead.personalization import feed_forward
+from tf_talkinghead.training import synthesis
+from tf_talkinghead.training.run import meta_train
+from tf_talkinghead.weights.store import load_trained
+
+OPTIONS = {
+    "data": "prepared dataset to train on; needed",
+    "people": "prepared dataset of other people, who are rendered; needed",
+    "steps": "updates of each run; default: 400",
+    "shots": "T, photos of each person; default: 8",
+    "variants": "comma-separated names; default: all",
+    "runs": "folder that the runs are kept in and continued from; default: none",
+}
+_EVERY = 3  # of the scored frames
+
+
+def _no_spline(landmarks, source_landmarks, size):
+    """The identity in the place of `guidance.spline`: photos are shown as they are."""
+    shape = [tf.shape(landmarks)[0], source_landmarks.shape[1], size, size, 2]
+    return tf.broadcast_to(tf.constant(guidance.grid(size)), shape)
+
+
+def _no_detail(self, lifted, x_hat, photo):
+    return tf.zeros_like(x_hat)
+
+
+def _no_vector(embed):
+    """An embedding without knowledge of the person: AdaIN has the same parameters for everybody."""
+    return lambda *arguments: 0.0 * embed(*arguments)
+
+
+# Name -> (changes of the configuration, patches: object, attribute, its replacement from itself).
+_EMBEDDINGS = ((synthesis, "embed_context"), (feed_forward, "embed"))
+_GENERATORS = (GuidedGenerator, FoldedGuidedGenerator)
+VARIANTS = {
+    "whole": ({}, ()),
+    "no_spline": ({}, ((guidance, "spline", lambda _: _no_spline),)),
+    "no_foreground": ({"model.foreground": False}, ()),
+    "no_residual_flow": ({"model.residual_flow": 0.0}, ()),
+    "no_adain": ({}, tuple((*place, _no_vector) for place in _EMBEDDINGS)),
+    "no_discriminator": ({"losses.adversarial": 0.0, "losses.feature_matching": 0.0}, ()),
+    "no_detail_head": ({}, tuple((G, "_detail", lambda _: _no_detail) for G in _GENERATORS)),
+}
+
+
+def run(preset, options):
+    """Trains and measures each variant, see the module docstring.
+
+    Args:
+      preset: a preset with a guided generator.
+      options: as in OPTIONS.
+
+    Returns:
+      {figure: number}: SSIM, SSIM of the face, L1 and sharpness of each variant.
+
+    Raises:
+      InputError: data or people are not given, or there is no such variant.
+    """
+    if not {"data", "people"} <= options.keys():
+        raise InputError("ablation needs --option=data=DATASET and --option=people=DATASET")
+    names = options.get("variants", ",".join(VARIANTS)).split(",")
+    if unknown := set(names) - VARIANTS.keys():
+        raise InputError(f"--option=variants: no {', '.join(unknown)}; of {', '.join(VARIANTS)}")
+    steps, shots = int(options.get("steps", 400)), int(options.get("shots", 8))
+    base = configs.replace(
+        configs.preset(preset),
+        {"meta.steps": steps, "losses.adversarial_start": steps // 4, "meta.ema_decay": 0.98},
+    )
+    if base.model.generator != "guided":
+        raise InputError(f"--preset={preset}: the ablation is of guided generators")
+    figures = {"steps": float(steps), "photos": float(shots)}
+    with contextlib.ExitStack() as stack:
+        folder = options.get("runs") or stack.enter_context(tempfile.TemporaryDirectory())
+        for name in names:
+            changes, patches = VARIANTS[name]
+            with contextlib.ExitStack() as patched:
+                for owner, attribute, replacement in patches:
+                    new = replacement(getattr(owner, attribute))
+                    patched.enter_context(mock.patch.object(owner, attribute, new))
+                run_dir = pathlib.Path(folder) / name
+                meta_train(configs.replace(base, changes), options["data"], run_dir)
+                scores = _scores(load_trained(run_dir), options["people"], shots)
+            figures |= {f"{name}_{key}": value for key, value in scores.items()}
+    return figures
+
+
+def _scores(trained, people, shots):
+    """{measure: mean over people} of feed-forward avatars of `shots` photos."""
+    method = methods.model_method("feed_forward", trained)
+    size, config, found = trained.config.model.image_size, EvaluationConfig(shots=(shots,)), []
+    for source in protocol.sources(people):
+        if source.frames == 1:
+            continue
+        clip = source.load(size, config.max_frames)
+        try:
+            chosen = protocol.split(len(clip.images), config, source.clip)
+        except InputError:
+            continue  # too short for T frames
+        learn, shown = chosen.learn[:shots], chosen.holdout[::_EVERY]
+        driving, truth = np.float32(clip.landmarks[shown]), clip.images[shown]
+        frames = method(clip.images[learn], clip.landmarks[learn])(driving)
+        mask = metrics.face_mask(driving, size)
+        measure = functools.partial(metrics.ssim, truth, frames)
+        found.append(
+            {
+                "ssim": measure().mean(),
+                "ssim_face": measure(mask).mean(),
+                "l1": metrics.l1(truth, frames).mean(),
+                "sharpness": metrics.sharpness(truth, frames).mean(),
+            }
+        )
+    if not found:
+        raise InputError(f"--option=people={people}: nobody with {shots} frames to learn from")
+    return {key: float(np.mean([row[key] for row in found])) for key in found[0]}
