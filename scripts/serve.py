@@ -19,11 +19,12 @@ import threading
 
 from absl import flags, logging
 
-from scripts import command
+from scripts import command, tls_flags
 from serving.options import ServerOptions
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(tls_flags)  # --help lists them
 _ONLY_WRITING = ("server", "promote", "pin", "retire", "served_from")
 _DEFAULTS = ServerOptions()
 
@@ -167,6 +168,7 @@ def _write_config():
             retire,
             FLAGS.served_from,
             FLAGS.wait_seconds,
+            tls_flags.tls(),
         )
         print(f"wrote {models_config.path_in(FLAGS.models)}")
         if left:

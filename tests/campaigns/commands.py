@@ -1,4 +1,4 @@
-"""The commands that the faults campaign kills, on preset `tiny`: how each starts, what it may leave.
+"""The commands of the faults campaign, on preset `tiny`: how each starts, and what it may leave.
 
 `commands(made)` are all of them on the inputs of `made_inputs.make`.
 """
@@ -130,7 +130,7 @@ class _Dataset:
 
 
 class _Run:
-    """meta_train: the newest snapshot is sound; at the end it equals the first run's, bit by bit."""
+    """meta_train: the newest snapshot is sound; at the end it equals the first run's bitwise."""
 
     def __init__(self, made):
         self._digest = made / "run.digest"
@@ -195,7 +195,7 @@ def _check_person(server, folder, done):
 
 
 class _Models:
-    """export: versions as before or as after, every picture the right one, no remains at the end."""
+    """export: versions as before or as after, every picture right, no remains at the end."""
 
     def __init__(self, made, after, changed):
         self._made, self._after, self._changed = made, after, changed

@@ -4,9 +4,12 @@ A check prints what is wrong, nothing where all is well.
 """
 
 import importlib
+import itertools
 import json
 import pathlib
+import shutil
 import sys
+import time
 
 # What a fork server imports for these jobs.
 PRELOAD = (
@@ -100,3 +103,36 @@ def check_snapshots(run):
     checkpoints = Checkpoints(pathlib.Path(run) / "checkpoints")
     for step in checkpoints.steps()[-1:]:
         checkpoints.load(step)
+
+
+def check_damaged(models, expected):
+    """As `check_models`, but a version that cannot be loaded is no fault; a crash is one."""
+    import tensorflow as tf
+
+    from tf_talkinghead.errors import TalkingHeadError
+
+    refused = (OSError, ValueError, KeyError, RuntimeError, TalkingHeadError, tf.errors.OpError)
+    for folder in sorted(pathlib.Path(models).glob("[!.]*/[0-9]*")):
+        only = pathlib.Path(f"{models}-one")
+        shutil.rmtree(only, ignore_errors=True)
+        shutil.copytree(folder, only / folder.parent.name / folder.name)
+        try:
+            check_models(only, expected)
+        except refused as error:
+            print(f"{folder}: {str(error)[:100]}", file=sys.stderr)
+
+
+def expect(models, expected, more):
+    """Renders everything in `models` into the file `expected`, beside the pictures of `more`."""
+    import numpy as np
+
+    frames = {name.rpartition("/")[0]: frame for name, frame in render_models(models).items()}
+    with np.load(more) as stored:
+        np.savez(expected, **{name: stored[name] for name in stored.files}, **frames)
+
+
+def with_jumping_clock(name, arguments):
+    """`script` with a `time.time` that jumps by up to two days at each call."""
+    real, jumps = time.time, itertools.cycle([0, 86400, -86400, 172800, 3600, -60])
+    time.time = lambda: real() + next(jumps)
+    script(name, arguments)

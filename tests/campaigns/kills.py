@@ -124,7 +124,7 @@ def _after(server, command, folder, job, sent):
 
 
 class _Killer:
-    """Sends the signal at its moment, (changes to wait for, seconds to wait after the last of them).
+    """Sends the signal at its moment: (changes to wait for, seconds to wait after the last).
 
     `at` is then the time.monotonic() of the signal; None where the command ended before.
     """
