@@ -19,7 +19,7 @@ import sys
 import numpy as np
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.files import file_sha256, flush, fsync
+from tf_talkinghead.files import ArrayFile, file_sha256, flush, fsync, read_json
 from tf_talkinghead.training.checkpoint_upgrade import upgraded
 
 SCHEMA = 2
@@ -79,9 +79,9 @@ class Checkpoints:
         aside as damaged.
         """
         try:
-            found = json.loads((self.folder / "best.json").read_text())
-            step, scores = found["step"], found["scores"]
-        except (OSError, ValueError, KeyError):
+            found = read_json(self.folder / "best.json")
+            step, scores = int(found["step"]), dict(found["scores"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None, {}
         return (step, scores) if self.path(step).is_dir() else (None, {})
 
@@ -100,7 +100,7 @@ class Checkpoints:
         """
         folder = self.path(step)
         try:
-            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest = read_json(folder / "manifest.json")
             if manifest["schema"] not in (1, SCHEMA):
                 raise InputError(
                     f"{folder}: checkpoint schema {manifest['schema']}, this version reads "
@@ -110,8 +110,8 @@ class Checkpoints:
                 raise InputError(
                     f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)"
                 )
-            with np.load(folder / "state.npz") as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            with ArrayFile(folder / "state.npz") as stored:
+                arrays = {name: stored[name] for name in stored.names}
             return (upgraded(arrays) if manifest["schema"] == 1 else arrays), manifest
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: damaged checkpoint ({error})") from error
