@@ -12,6 +12,7 @@ import numpy as np
 from serving.predict_protos import TensorProto
 from tf_talkinghead.errors import InputError
 
+LARGEST = 1 << 28  # values of one tensor: as bytes, what the client takes in one message
 _STRING = 7  # TensorFlow's DataType DT_STRING
 # DataType -> (numpy's dtype, the field of single values)
 _NUMBERS = {
@@ -65,9 +66,18 @@ def to_array(proto):
       InputError: an unknown dtype, or a content that does not fit the shape.
     """
     shape = [dim.size for dim in proto.tensor_shape.dim]
+    try:
+        return _parsed(proto, shape)
+    except (OverflowError, ValueError) as error:
+        raise InputError(f"a tensor of shape {shape}: {error}") from error
+
+
+def _parsed(proto, shape):
     if min(shape, default=0) < 0 or proto.tensor_shape.unknown_rank:
         raise InputError(f"a tensor of unknown shape {shape}")
     count = math.prod(shape)
+    if count > LARGEST:  # a few bytes may stand for many equal values
+        raise InputError(f"a tensor of shape {shape}: expected at most {LARGEST} values")
     if proto.dtype == _STRING:
         values = _packed_strings(proto.tensor_content, count) or proto.string_val
         return _filled(np.array(list(values), object), count, b"").reshape(shape)

@@ -1,5 +1,5 @@
-"""Files from foreign hands that ended in a traceback when fuzzed, bombs, path tricks and pickles: each
-is refused in one line.
+"""Files from foreign hands, most of them found by fuzzing, bombs, path tricks and pickles: refused
+in one line each.
 """
 
 import io

@@ -67,8 +67,12 @@ def tree(rng, value):
             parent[f"{key}x"] = parent.pop(key)
         else:
             other, name = rng.choice(nodes)
-            parent[key] = copy.deepcopy(other[name]) if name in range(9**9) else rng.choice(ODD)
+            parent[key] = copy.deepcopy(other[name]) if name in _keys(other) else rng.choice(ODD)
     return value
+
+
+def _keys(value):
+    return value.keys() if isinstance(value, dict) else range(len(value))
 
 
 def _collect(value, nodes):
