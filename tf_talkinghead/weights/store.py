@@ -29,9 +29,7 @@ from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.guided import GuidedGenerator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.checkpoints import Checkpoints
-
-DEMO = pathlib.Path(__file__).parent / "demo"
-SHIPPED = {"demo": DEMO, "guided": DEMO.parent / "guided"}  # names that `load_trained` knows
+from tf_talkinghead.weights.identity import SHIPPED
 
 
 @dataclass
