@@ -12,7 +12,7 @@ import numpy as np
 from serving.predict_protos import TensorProto
 from tf_talkinghead.errors import InputError
 
-LARGEST = 1 << 28  # values of one tensor: as bytes, what the client takes in one message
+MOST_FILLED = 1 << 24  # values of a tensor of which some are left out: few bytes, much memory
 _STRING = 7  # TensorFlow's DataType DT_STRING
 # DataType -> (numpy's dtype, the field of single values)
 _NUMBERS = {
@@ -76,8 +76,6 @@ def _parsed(proto, shape):
     if min(shape, default=0) < 0 or proto.tensor_shape.unknown_rank:
         raise InputError(f"a tensor of unknown shape {shape}")
     count = math.prod(shape)
-    if count > LARGEST:  # a few bytes may stand for many equal values
-        raise InputError(f"a tensor of shape {shape}: expected at most {LARGEST} values")
     if proto.dtype == _STRING:
         values = _packed_strings(proto.tensor_content, count) or proto.string_val
         return _filled(np.array(list(values), object), count, b"").reshape(shape)
@@ -102,6 +100,8 @@ def _parsed(proto, shape):
 def _filled(values, count, default):
     """`count` values: TensorFlow leaves out those at the end that repeat the last one."""
     if len(values) > count:
+        raise InputError(f"a tensor of {count} values: got {len(values)}")
+    if len(values) < count and count > MOST_FILLED:
         raise InputError(f"a tensor of {count} values: got {len(values)}")
     last = values[-1] if len(values) else default
     filled = np.full(count, last, values.dtype)

@@ -21,9 +21,10 @@ import time
 
 from tests.campaigns.fork_server import ROOT
 from tests.campaigns.fuzz_worker import PLACE
-from tests.campaigns.parsers import parsers
+from tests.campaigns.parsers import PARSERS
 from tf_talkinghead.errors import InputError
 
+WORKER = ["-m", "tests.campaigns.fuzz_worker"]
 HANG = 10.0  # seconds on one input
 START = 120.0  # seconds until the first input
 OPTIONS = {
@@ -32,7 +33,7 @@ OPTIONS = {
     "inputs": "at most for each parser; 100,000 by default",
     "least": "inputs for each parser, however long they take; 5,000 by default, 0 with seconds",
     "seed": "of the mutations; 0 by default",
-    "only": "some of the parsers, comma-separated: " + ",".join(parsers()),
+    "only": "some of the parsers, comma-separated: " + ",".join(PARSERS),
 }
 
 
@@ -46,9 +47,9 @@ def run(preset, options):
     Returns:
       {"PARSER_inputs", "PARSER_past_first_check", "PARSER_refused", ..., "faults_found"}.
     """
-    chosen = options["only"].split(",") if "only" in options else list(parsers())
-    if not set(chosen) <= set(parsers()):
-        raise InputError(f"only={options['only']}: expected some of {', '.join(parsers())}")
+    chosen = options["only"].split(",") if "only" in options else list(PARSERS)
+    if not set(chosen) <= set(PARSERS):
+        raise InputError(f"only={options['only']}: expected some of {', '.join(PARSERS)}")
     folder = pathlib.Path(options.get("folder") or tempfile.mkdtemp(prefix="fuzz-")).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     least = int(options.get("least", "0" if "seconds" in options else "5000"))
@@ -102,7 +103,7 @@ class Fuzzed:
     def _watch(self, first, began, seconds, least, most):
         """One worker; how it ended of itself, or None where the budget was spent."""
         log = open(self.folder / "log", "ab")  # noqa: SIM115
-        command = [sys.executable, "-m", "tests.campaigns.fuzz_worker", self.name, self.seed]
+        command = [sys.executable, *WORKER, self.name, self.seed]
         worker = subprocess.Popen(
             [*command, str(first), str(self.folder)],
             cwd=ROOT,

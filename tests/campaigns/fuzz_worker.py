@@ -18,7 +18,8 @@ import sys
 import time
 import traceback
 
-from tests.campaigns.parsers import parsers, quiet, refusals
+from tests.campaigns.parser import quiet, refusals
+from tests.campaigns.parsers import PARSERS
 
 PLACE = struct.Struct("<qqqd")  # number, past, refused, time.monotonic() at its start
 MEMORY = 3 << 30  # bytes that one parser may take beyond what its libraries took
@@ -35,7 +36,7 @@ def input_of(parser, seeds, name, seed, number):
 def main(name, seed, first, folder):
     folder = pathlib.Path(folder)
     quiet()
-    parser, allowed = parsers()[name](), refusals()
+    parser, allowed = PARSERS[name](), refusals()
     seeds = parser.seeds()
     with open(folder / "place", "r+b") as file:
         place = mmap.mmap(file.fileno(), PLACE.size)

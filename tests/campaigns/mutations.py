@@ -116,7 +116,7 @@ def proto(rng, data, message_class):
     message = message_class.FromString(data)
     for _ in range(rng.choice([1, 1, 2, 4])):
         _change_field(rng, message)
-    return message.SerializeToString()
+    return message.SerializeToString(deterministic=True)
 
 
 def _change_field(rng, message, depth=0):
@@ -125,7 +125,7 @@ def _change_field(rng, message, depth=0):
     if rng.random() < 0.15:
         message.ClearField(field.name)
     elif field.message_type and field.message_type.GetOptions().map_entry:
-        keys = list(value)
+        keys = sorted(value)
         entry = field.message_type.fields_by_name["value"]
         if keys and entry.message_type and depth < 6:
             _change_field(rng, value[rng.choice(keys)], depth + 1)

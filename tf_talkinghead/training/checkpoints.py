@@ -41,10 +41,24 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step, arrays, scores=None):
-        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder."""
+        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder.
+
+        Raises:
+          InputError: the disk is full or cannot be written; the snapshots before stay.
+        """
+        beside = self.folder / f".step-{step:08d}.{os.getpid()}"
+        try:
+            return self._save(step, arrays, scores, beside)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)  # which frees what it took
+            raise InputError(
+                f"{self.path(step)}: cannot be written ({error.strerror or error}); make room: the "
+                "same command continues from the snapshot before it"
+            ) from error
+
+    def _save(self, step, arrays, scores, beside):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
-        beside = self.folder / f".step-{step:08d}.{os.getpid()}"
         beside.mkdir()
         with open(beside / "state.npz", "wb") as file:
             np.savez(file, **arrays)
