@@ -217,7 +217,7 @@ def test_a_versions_digests_name_the_file_that_changed(tmp_path):
     store.check_digests(version)
     (version / "vectors.npz").write_bytes(b"others")
     store.check_digests(version)
-    (version / "variables" / "data").write_bytes(b"abd")
+    (version / "variables" / "data").write_bytes(b"xyz")
     with pytest.raises(InputError, match="variables/data: damaged"):
         store.check_digests(version)
     (version / "variables" / "data").unlink()
