@@ -17,12 +17,12 @@ def cases(server, made, folder, seed):
     ]  # fmt: skip
     # (what, what is copied and damaged, script and arguments where any, folder with models)
     readers = {
-        "weights": ("weights", lambda at: feed_forward(at, place / "models")),
-        "checkpoint": ("run", lambda at: feed_forward(at, place / "models")),
         "records": ("data", lambda at: _training(at, place / "run")),
         "avatar": ("models/.work/ann", lambda at: _export(place / "models")),
         "version": ("models/ann/1", lambda at: None),
         "bank": ("models/bank/2", lambda at: None),
+        "weights": ("weights", lambda at: feed_forward(at, place / "models")),
+        "checkpoint": ("run", lambda at: feed_forward(at, place / "models")),
     }
     listed = []
     for what, (source, arguments) in readers.items():

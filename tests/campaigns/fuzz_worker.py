@@ -94,7 +94,7 @@ def _guided(parser, seeds, name, seed, first, folder, attempt):
         source = data if rng.random() < 0.5 else rng.choice(seeds)
         try:
             return parser.mutate(rng, source)[:size]
-        except (ValueError, TypeError, IndexError, RecursionError):
+        except Exception:  # `data` may be of no form that the mutation knows
             return parser.mutate(rng, rng.choice(seeds))[:size]
 
     options = ["-max_len=65536", "-rss_limit_mb=0", "-print_final_stats=0", f"-seed={1 + first}"]

@@ -110,6 +110,7 @@ def check_damaged(models, expected):
     import tensorflow as tf
 
     from tf_talkinghead.errors import TalkingHeadError
+    from tf_talkinghead.export import store
 
     refused = (OSError, ValueError, KeyError, RuntimeError, TalkingHeadError, tf.errors.OpError)
     for folder in sorted(pathlib.Path(models).glob("[!.]*/[0-9]*")):
@@ -117,6 +118,7 @@ def check_damaged(models, expected):
         shutil.rmtree(only, ignore_errors=True)
         shutil.copytree(folder, only / folder.parent.name / folder.name)
         try:
+            store.check_digests(folder)  # as the embedded server does
             check_models(only, expected)
         except refused as error:
             print(f"{folder}: {str(error)[:100]}", file=sys.stderr)
