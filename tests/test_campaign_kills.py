@@ -72,3 +72,14 @@ def test_changes_of_new_folders_are_seen(tmp_path):
         (tmp_path / "a" / "b" / "e").write_text("x")
         seen |= {(change.kind, change.path) for change in changes.read(1)}
     assert {("create", "a"), ("create", "a/b"), ("create", "a/d"), ("write", "a/b/e")} <= seen
+
+
+@pytest.mark.slow
+def test_the_campaign_runs_and_goes_on_where_it_stopped(tmp_path):
+    from tests.campaigns import faults
+
+    options = {"folder": str(tmp_path), "only": "delete", "moments": "1"}
+    found = faults.run("tiny", options)
+    assert found["moments"] == 1 and found["faults_found"] == 0
+    found = faults.run("tiny", {**options, "moments": "2"})
+    assert found["moments"] == 2 and found["moments_left"] == 0

@@ -18,6 +18,7 @@ PRELOAD = (
     "tf_talkinghead.data.prepare",
     "tf_talkinghead.data.dataset",
     "tf_talkinghead.data.preview",
+    "tf_talkinghead.export.bank_workflow",
     "tf_talkinghead.export.workflow",
     "tf_talkinghead.training.run",
     "tensorflow_serving.apis.prediction_log_pb2",

@@ -28,7 +28,7 @@ def _models(folder):
     from tests.campaigns.jobs import render_models
     from tests.random_avatars import random_avatar
     from tf_talkinghead.config import preset
-    from tf_talkinghead.export import store, workflow
+    from tf_talkinghead.export import bank_workflow, store
     from tf_talkinghead.export.saved_model import export_person
     from tf_talkinghead.personalization.avatar import Facts, save_avatar
     from tf_talkinghead.weights.store import empty, load_trained, save_trained
@@ -43,7 +43,7 @@ def _models(folder):
         save_avatar(avatar, store.work_dir(models, name))
         export_person(avatar, models, name)
     for _ in range(2):
-        workflow.publish_bank(str(weights), models)
+        bank_workflow.publish_bank(str(weights), models)
     entries = "".join(
         f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
         for name in ("ann", "bob")
