@@ -6,9 +6,15 @@
 SUBJECT is networks, data, train, person, guided, ablation, watermark, serving, drive or help.
 Prints one line per figure. --option=name=value sets an option of the subject; an unknown name lists
 them all.
+
+    python -m scripts.benchmark faults|fuzz|load
+
+are campaigns, tests that take from minutes to hours: commands killed at seeded moments and broken
+disks, mutated input for every parser, and clients under load. They exit with 1 where they find
+anything, and run from a checkout.
 """
 
-import importlib
+import importlib.util
 import json
 import pathlib
 
@@ -30,6 +36,8 @@ SUBJECTS = {
     "drive": "serving.drive_benchmark",
     "help": "scripts.startup",
 }
+# Long tests of a checkout, which the wheel does not hold.
+CAMPAIGNS = {name: f"tests.campaigns.{name}" for name in ("faults", "fuzz", "load")}
 _PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Configuration to measure.")
 _JSON = flags.DEFINE_string("json", None, "File to write the figures to, in addition.")
 _OPTION = flags.DEFINE_multi_string(
@@ -38,14 +46,17 @@ _OPTION = flags.DEFINE_multi_string(
 
 
 def main(argv):
-    if len(argv) != 2 or argv[1] not in SUBJECTS:
+    subjects = {**SUBJECTS, **CAMPAIGNS}
+    if len(argv) != 2 or argv[1] not in subjects:
         raise InputError(
-            f"expected one of {', '.join(SUBJECTS)}, got {' '.join(argv[1:]) or 'nothing'}"
+            f"expected one of {', '.join(subjects)}, got {' '.join(argv[1:]) or 'nothing'}"
         )
+    if argv[1] in CAMPAIGNS and importlib.util.find_spec("tests.campaigns") is None:
+        raise InputError(f"{argv[1]} is a campaign: run it in a checkout of the project")
     command.load("tensorflow")
     from tf_talkinghead.benchmark import machine
 
-    module = importlib.import_module(SUBJECTS[argv[1]])
+    module = importlib.import_module(subjects[argv[1]])
     options = _options(module.OPTIONS)
 
     with machine.PeakMemory() as peak:
@@ -61,6 +72,7 @@ def main(argv):
     print(*lines, sep="\n", end="\n" if lines else "")
     if _JSON.value:
         _write(pathlib.Path(_JSON.value), figures)
+    return int(bool(figures.get("faults_found", 0)))
 
 
 def _options(known):

@@ -20,13 +20,14 @@ import warnings
 
 from absl import flags
 
-from scripts import command, drive_flags
+from scripts import command, drive_flags, tls_flags
 from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.provenance import consent_sentence, watermark_sentence
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(drive_flags)  # --help lists them
+for _module in (drive_flags, tls_flags):
+    flags.adopt_module_key_flags(_module)  # --help lists them
 
 # Frames of one request. On two cores a guided avatar takes 15.6 ms a frame in fours, 21 alone.
 ROWS = 4
@@ -51,7 +52,12 @@ def main(argv):
     by_numbers = saved is not None and (FLAGS.expression or saved.landmarks is None)
     with contextlib.ExitStack() as stack:
         client = AvatarClient(
-            FLAGS.server, FLAGS.person, FLAGS.bank, timeout=FLAGS.timeout, in_flight=FLAGS.in_flight
+            FLAGS.server,
+            FLAGS.person,
+            FLAGS.bank,
+            timeout=FLAGS.timeout,
+            in_flight=FLAGS.in_flight,
+            tls=tls_flags.tls(),
         )
         stack.enter_context(client)
         card = client.card() or {}

@@ -10,11 +10,12 @@ A new version of an avatar is made from the files that scripts.personalize left 
 
 from absl import flags
 
-from scripts import command
+from scripts import command, tls_flags
 from tf_talkinghead.config_checks import CHOICES
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(tls_flags)  # --help lists them
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_string("person", None, "Publish this person's latest avatar as a new version.")
 flags.DEFINE_enum(
@@ -142,6 +143,7 @@ def _servers_follow(version, removed):
         FLAGS.server,
         pin={"bank": version} if stable in removed else None,
         served_from=models_config.served_from(FLAGS.models),
+        tls=tls_flags.tls(),
     )
     if left:
         raise InputError(

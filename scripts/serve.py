@@ -19,11 +19,12 @@ import threading
 
 from absl import flags, logging
 
-from scripts import command
+from scripts import command, tls_flags
 from serving.options import ServerOptions
 from tf_talkinghead.errors import InputError
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(tls_flags)  # --help lists them
 _ONLY_WRITING = ("server", "promote", "pin", "retire", "served_from")
 _DEFAULTS = ServerOptions()
 
@@ -89,6 +90,12 @@ flags.DEFINE_boolean(
 flags.DEFINE_float(
     "drain_seconds", 30.0, "Seconds that calls in progress may take to finish after SIGTERM."
 )
+flags.DEFINE_list(
+    "weights",
+    ["guided", "demo"],
+    "With --models: the weights in use, by name or run directory. Avatars made with others are "
+    "listed; an empty list lists none.",
+)
 flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and exit.")
 flags.DEFINE_list(
     "server",
@@ -145,16 +152,35 @@ def main(argv):
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    current = _current_weights()
     server.start()
     host = "localhost" if FLAGS.host in ("0.0.0.0", "[::]") else FLAGS.host
     print(f"listening on {host}:{server.port}", flush=True)
+    _list_outdated(current)
     stop.wait()
     server.stop(FLAGS.drain_seconds)
 
 
+def _current_weights():
+    """SHA-256 of each of --weights; none without --models. InputError for one that is no weights"""
+    from tf_talkinghead.weights.identity import weights_sha256
+
+    return {weights_sha256(source) for source in FLAGS.weights} if FLAGS.models else set()
+
+
+def _list_outdated(current):
+    """Prints which avatars in --models are of other weights than the `current`."""
+    if not current:
+        return
+    from tf_talkinghead.export.outdated import outdated, sentence
+
+    if found := outdated(FLAGS.models, current):
+        print(sentence(found, ",".join(FLAGS.weights), FLAGS.models), flush=True)
+
+
 def _write_config():
     """Writes models.config and, with --server, rolls it out on the servers."""
-    pin, retire = _versions("pin"), _versions("retire")
+    pin, retire, current = _versions("pin"), _versions("retire"), _current_weights()
     command.load("tensorflow")
     from serving import models_config, rollout
 
@@ -167,8 +193,10 @@ def _write_config():
             retire,
             FLAGS.served_from,
             FLAGS.wait_seconds,
+            tls_flags.tls(),
         )
         print(f"wrote {models_config.path_in(FLAGS.models)}")
+        _list_outdated(current)
         if left:
             raise InputError(f"{'; '.join(left)}. Run the same command again to continue")
         return
@@ -184,6 +212,7 @@ def _write_config():
             "loaded version. The same command with --server=HOST:PORT waits for it and moves the "
             "label"
         )
+    _list_outdated(current)
 
 
 def _versions(flag):

@@ -34,7 +34,7 @@ from serving.bank_member import BankMember
 from serving.errors import AvatarError, backoff, explanation
 from serving.points import LANDMARKS, POINTS, checked_points
 from serving.predict_protos import PREDICT, PredictRequest, PredictResponse
-from serving.tls import Tls
+from serving.tls import Tls, channel, from_environment
 from tf_talkinghead.errors import InputError
 
 __all__ = ["AvatarClient", "AvatarError", "Tls"]
@@ -55,7 +55,7 @@ class AvatarClient:
         latest. With a copy of `vectors.npz` and no label it is the version of that file.
       jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.
       timeout: seconds for a request, retries included.
-      tls: a `Tls`, for servers that need it.
+      tls: a `Tls`, for servers that need it; default: what the environment names (tls.py).
       in_flight: number of concurrent requests in `stream` and in long `render` calls.
       rows_per_request: frames per request in `render`; default: the card's max_batch_size.
     """
@@ -90,12 +90,7 @@ class AvatarClient:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
-        if tls is None:
-            self._channel = grpc.insecure_channel(address, options)
-        else:
-            if tls.server_name:
-                options.append(("grpc.ssl_target_name_override", tls.server_name))
-            self._channel = grpc.secure_channel(address, tls.credentials(), options)
+        self._channel = channel(address, options, tls or from_environment())
         self._predict = self._channel.unary_unary(
             PREDICT, PredictRequest.SerializeToString, PredictResponse.FromString
         )

@@ -10,6 +10,7 @@ from serving import batching_options, requests
 from serving.servables import Servable, rows_of
 from serving.status import Code, StatusError, from_tensorflow, invalid_argument
 from tf_talkinghead.errors import TalkingHeadError
+from tf_talkinghead.export import store
 
 State = get_model_status_pb2.ModelVersionStatus
 
@@ -43,6 +44,7 @@ def load(loaded, metrics):
     start = time.monotonic()
     servable = None
     try:
+        store.check_digests(loaded.path)
         servable = Servable(loaded.name, loaded.version, loaded.path)
         parameters = servable.batching_parameters()
         own = None

@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import models_config
+from serving import tls as transport
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import store
 
@@ -49,13 +50,20 @@ class ModelState:
 class Servers:
     """The servers behind `addresses`, a list of "host:port".
 
-    A name with several IPv4 addresses is several servers.
+    A name with several IPv4 addresses is several servers; `tls` as in `AvatarClient`. Their
+    certificates are then for the name, unless `tls` says another.
     """
 
-    def __init__(self, addresses):
-        self.addresses = sorted({one for address in addresses for one in _resolved(address)})
+    def __init__(self, addresses, tls=None):
+        found = {one: address for address in addresses for one in _resolved(address)}
+        self.addresses = sorted(found)
+        tls = tls or transport.from_environment()
         options = [("grpc.max_receive_message_length", _LARGEST_ANSWER)]
-        self._channels = [grpc.insecure_channel(one, options) for one in self.addresses]
+        self._channels = []
+        for one in self.addresses:
+            named = found[one].rpartition(":")[0].strip("[]")
+            of_one = tls and dataclasses.replace(tls, server_name=tls.server_name or named)
+            self._channels.append(transport.channel(one, options, of_one))
 
     def __enter__(self):
         return self
@@ -164,7 +172,14 @@ def _reached(wanted, states, retired):
 
 
 def roll_out(
-    models_dir, addresses, promote=(), pin=None, retire=None, served_from="", wait_seconds=120.0
+    models_dir,
+    addresses,
+    promote=(),
+    pin=None,
+    retire=None,
+    served_from="",
+    wait_seconds=120.0,
+    tls=None,
 ):
     """Brings the servers to the state that the models folder and the arguments define.
 
@@ -175,6 +190,7 @@ def roll_out(
         removed at the end.
       served_from: path of the models folder on the servers.
       wait_seconds: timeout in seconds for all steps.
+      tls: a `Tls`, for servers that need it; default: what the environment names.
 
     Returns:
       One sentence per model that has not reached its state; empty when all have.
@@ -186,7 +202,7 @@ def roll_out(
     models_config.names_in(models_dir)
     end = time.monotonic() + wait_seconds
     with (
-        Servers(addresses) as servers,
+        Servers(addresses, tls) as servers,
         store.lock(models_dir, models_config.FILE_NAME, wait=True),
     ):
         previous = models_config.read_if_there(models_dir)

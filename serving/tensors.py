@@ -12,6 +12,7 @@ import numpy as np
 from serving.predict_protos import TensorProto
 from tf_talkinghead.errors import InputError
 
+MOST_FILLED = 1 << 24  # values of a tensor of which some are left out: few bytes, much memory
 _STRING = 7  # TensorFlow's DataType DT_STRING
 # DataType -> (numpy's dtype, the field of single values)
 _NUMBERS = {
@@ -65,6 +66,13 @@ def to_array(proto):
       InputError: an unknown dtype, or a content that does not fit the shape.
     """
     shape = [dim.size for dim in proto.tensor_shape.dim]
+    try:
+        return _parsed(proto, shape)
+    except (OverflowError, ValueError) as error:
+        raise InputError(f"a tensor of shape {shape}: {error}") from error
+
+
+def _parsed(proto, shape):
     if min(shape, default=0) < 0 or proto.tensor_shape.unknown_rank:
         raise InputError(f"a tensor of unknown shape {shape}")
     count = math.prod(shape)
@@ -92,6 +100,8 @@ def to_array(proto):
 def _filled(values, count, default):
     """`count` values: TensorFlow leaves out those at the end that repeat the last one."""
     if len(values) > count:
+        raise InputError(f"a tensor of {count} values: got {len(values)}")
+    if len(values) < count and count > MOST_FILLED:
         raise InputError(f"a tensor of {count} values: got {len(values)}")
     last = values[-1] if len(values) else default
     filled = np.full(count, last, values.dtype)

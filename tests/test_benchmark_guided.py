@@ -8,7 +8,8 @@ import pytest
 from tests.random_avatars import random_guided_avatar, tiny_guided
 from tf_talkinghead.benchmark import guided
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.weights.store import DEMO, empty, save_trained
+from tf_talkinghead.weights.identity import DEMO
+from tf_talkinghead.weights.store import empty, save_trained
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import yaml
 
 from serving import models_config
 from tests.real_server import SERVING
+from tf_talkinghead.export import store
 
 RCLONE = """#!/bin/sh
 # rclone, as far as the sync script uses it, over local folders
@@ -92,3 +93,18 @@ def test_the_pods_folder_becomes_what_the_buckets_config_names(sync):
     (bucket / "models.config").unlink()
     run()
     assert present(models) == {"anna/2"}
+
+
+def test_a_version_that_is_not_as_published_is_not_taken(sync):
+    bucket, models, run = sync
+    for name in ("anna", "bob"):
+        publish(bucket, name, 1)
+        store.write_digests(bucket / name / "1")
+    write_config(bucket, anna={"stable": 1}, bob={"stable": 1})
+    (bucket / "bob" / "1" / "saved_model.pb").write_text("bob 2")  # as long as before
+    run()
+    assert present(models) == {"anna/1"} and not (models / "models.config").exists()
+    publish(bucket / "again", "bob", 1)
+    (bucket / "again/bob/1/saved_model.pb").rename(bucket / "bob/1/saved_model.pb")
+    run()
+    assert present(models) == {"anna/1", "bob/1"} and (models / "models.config").exists()

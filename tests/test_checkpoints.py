@@ -4,6 +4,7 @@ written.
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +35,22 @@ def test_round_trip_keeps_bits_and_types(tmp_path):
     for name, array in stored.items():
         assert loaded[name].dtype == array.dtype
         np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_snapshots_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": np.zeros(8)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(InputError, match="step-00000002: cannot be written .File too large"):
+            checkpoints.save(2, {"a": np.random.default_rng(0).random(9000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoints.steps() == [1] and not list(tmp_path.glob(".step-*"))
+    assert checkpoints.load_newest()[1]["step"] == 1
+    checkpoints.save(2, {"a": np.zeros(9000)})
+    assert checkpoints.steps() == [1, 2]
 
 
 def test_newest_and_best_are_kept(tmp_path):

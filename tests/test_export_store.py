@@ -111,7 +111,7 @@ def test_kill_9_never_shows_half_a_version_and_the_next_publisher_carries_on(tmp
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     for version in store.versions(tmp_path, "ann"):
-        assert len(list((tmp_path / "ann" / str(version)).iterdir())) == 20
+        assert len(list((tmp_path / "ann" / str(version)).iterdir())) == 21  # SHA256SUMS too
     if delay is None:
         assert store.versions(tmp_path, "ann") == [1] and list(tmp_path.glob(".publishing-ann-*"))
     newest = store.versions(tmp_path, "ann")[-1]
@@ -203,3 +203,25 @@ def test_atomic_write_replaces_or_keeps(tmp_path):
     assert path.read_bytes() == b"two" and [entry.name for entry in path.parent.iterdir()] == [
         "file.json"
     ]
+
+
+def test_a_versions_digests_name_the_file_that_changed(tmp_path):
+    def write(folder, _number):
+        (folder / "variables").mkdir()
+        (folder / "variables" / "data").write_bytes(b"abc")
+        (folder / "vectors.npz").write_bytes(b"people come and go")
+
+    version = store.publish(tmp_path, "ann", write)
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc"
+    assert (version / "SHA256SUMS").read_text() == f"{digest}  variables/data\n"
+    store.check_digests(version)
+    (version / "vectors.npz").write_bytes(b"others")
+    store.check_digests(version)
+    (version / "variables" / "data").write_bytes(b"xyz")
+    with pytest.raises(InputError, match="variables/data: damaged"):
+        store.check_digests(version)
+    (version / "variables" / "data").unlink()
+    with pytest.raises(InputError, match="variables/data: damaged"):
+        store.check_digests(version)
+    (version / "SHA256SUMS").unlink()  # an older version
+    store.check_digests(version)

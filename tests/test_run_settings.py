@@ -4,9 +4,11 @@ import dataclasses
 import json
 
 import pytest
+import tensorflow as tf
 
 from tf_talkinghead.config import PreparationConfig, preset, replace, to_json
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.training.run import refusing
 from tf_talkinghead.training.run_settings import check_resumable, stored_config, with_steps
 
 
@@ -64,3 +66,24 @@ def test_another_configuration_is_refused_and_lengths_are_not(tmp_path):
         check_resumable(replace(preset("tiny"), change), tmp_path)
     with pytest.raises(InputError, match=r"data\.short_clips = 'repeat', this one has 'skip'"):
         check_resumable(replace(preset("tiny"), {"data.short_clips": "skip"}), tmp_path)
+
+
+def test_a_refusal_inside_tf_data_is_one_line_again():
+    def fails(number, error):
+        if number == 2:
+            raise error
+        return number
+
+    for error, expected in ((InputError("x.tfrecord: damaged"), InputError), (KeyError("a"), None)):
+        data = tf.data.Dataset.range(4).map(
+            lambda number, error=error: tf.py_function(
+                lambda n: fails(int(n), error), [number], tf.int64
+            )
+        )
+        batches, taken = refusing(data), []
+        with pytest.raises(expected or tf.errors.OpError) as raised:
+            for number in batches:
+                taken.append(int(number))
+        assert taken == [0, 1]
+        if expected:
+            assert str(raised.value) == "x.tfrecord: damaged"

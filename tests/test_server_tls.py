@@ -1,81 +1,178 @@
-"""TLS and mutual TLS of the embedded server, with certificates made here."""
+"""TLS and mutual TLS of the embedded server, its client, drive, rollout and the Node client, with
+certificates made here.
+"""
 
-import datetime
-import ipaddress
+import json
+import os
+import subprocess
 
 import grpc
+import numpy as np
 import pytest
 
+from serving import rollout
 from serving.client import AvatarClient, AvatarError, Tls
+from serving.tls import VARIABLES, from_environment
 from tests import toy_models
+from tests.certificates import pem_pair
+from tests.face_points import COLLINS
+from tests.script_runner import run_script
 from tests.serving_fixtures import serving
+from tests.test_node_client import installed  # noqa: F401  (a fixture)
+from tf_talkinghead.driving import motion_file
+from tf_talkinghead.errors import InputError
 
 Code = grpc.StatusCode
+REFUSED = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
 
 
-@pytest.fixture
-def models(tmp_path):
-    toy_models.publish(tmp_path / "models", "anna", 1)
-    return tmp_path / "models"
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory):
+    """A folder of pairs: the authority's, a server's and a caller's, and those to be refused."""
+    folder = tmp_path_factory.mktemp("pems")
+    authority, other = pem_pair(folder, "authority"), pem_pair(folder, "other")
+    pem_pair(folder, "server", authority)
+    pem_pair(folder, "expired_server", authority, days=(-9, -1))
+    pem_pair(folder, "named_server", authority, host="avatars.example")
+    pem_pair(folder, "client", authority)
+    pem_pair(folder, "expired", authority, days=(-9, -1))
+    pem_pair(folder, "early", authority, days=(1, 9))
+    pem_pair(folder, "stranger", other)
+    return folder
 
 
-def pem_pair(folder, name, authority=None):
-    """Writes NAME.key and NAME.crt, signed by `authority` (a pair) or by itself.
-
-    Returns (key, certificate) objects.
-    """
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    signer, issuer = (key, subject) if authority is None else (authority[0], authority[1].subject)
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .sign(signer, hashes.SHA256())
-    )
-    plain = serialization.NoEncryption()
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
-    (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return key, certificate
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    models = tmp_path_factory.mktemp("served") / "models"
+    toy_models.publish(models, "anna", 1)
+    return models
 
 
-@pytest.mark.parametrize("mutual", [False, True])
-def test_tls(models, tmp_path, mutual):
-    authority = pem_pair(tmp_path, "authority")
-    pem_pair(tmp_path, "server", authority)
-    pem_pair(tmp_path, "client", authority)
-    quoted = lambda name: '"' + (tmp_path / name).read_text().replace("\n", "\\n") + '"'
-    config = tmp_path / "ssl.config"
-    config.write_text(
-        f"server_key: {quoted('server.key')} server_cert: {quoted('server.crt')}"
+def ssl_config(pems, folder, server="server", mutual=True):
+    """The file of --ssl_config_file, as serving/ssl.config.template says."""
+    quoted = lambda name: '"' + (pems / name).read_text().replace("\n", "\\n") + '"'
+    path = folder / f"{server}-{mutual}.config"
+    path.write_text(
+        f"server_key: {quoted(server + '.key')} server_cert: {quoted(server + '.crt')}"
         f" custom_ca: {quoted('authority.crt')} client_verify: {str(mutual).lower()}"
     )
-    with serving(models=str(models), ssl_config_file=str(config)) as server:
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def mutual(models, pems, tmp_path_factory):
+    """The address of a server that lets in whom the authority has signed."""
+    config = ssl_config(pems, tmp_path_factory.mktemp("config"))
+    with serving(models=str(models), ssl_config_file=config) as server:
+        yield f"localhost:{server.port}"
+
+
+def tls_of(pems, caller=None, ca="authority"):
+    pair = (str(pems / f"{caller}.key"), str(pems / f"{caller}.crt")) if caller else ("", "")
+    return Tls(str(pems / f"{ca}.crt"), *pair)
+
+
+def environment_of(pems, caller=None):
+    tls = tls_of(pems, caller)
+    return {name: getattr(tls, field) for field, name in VARIABLES.items() if getattr(tls, field)}
+
+
+def person_on(address, tls, seconds=10.0):
+    with AvatarClient(address, "anna", tls=tls, timeout=seconds) as avatar:
+        return avatar.card()["person"]
+
+
+def test_without_client_verify_any_caller_that_trusts_the_authority_is_served(
+    models, pems, tmp_path
+):
+    config = ssl_config(pems, tmp_path, mutual=False)
+    with serving(models=str(models), ssl_config_file=config) as server:
         address = f"localhost:{server.port}"
-        file = lambda name: str(tmp_path / name)
-        anonymous = Tls(ca=file("authority.crt"))
-        known = Tls(file("authority.crt"), file("client.key"), file("client.crt"))
-        with AvatarClient(address, "anna", tls=known) as avatar:
-            assert avatar.card()["person"] == "anna"
-        for tls, allowed in ((anonymous, not mutual), (None, False)):
-            with AvatarClient(address, "anna", tls=tls, timeout=1.0) as avatar:
-                if allowed:
-                    assert avatar.card()["person"] == "anna"
-                else:
-                    with pytest.raises(AvatarError) as error:
-                        avatar.card()
-                    assert error.value.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+        assert person_on(address, tls_of(pems)) == "anna"
+        for tls in (None, tls_of(pems, ca="other")):
+            with pytest.raises(AvatarError) as error:
+                person_on(address, tls, seconds=0.5)
+            assert error.value.code in REFUSED
+
+
+@pytest.mark.parametrize("caller", ["client", None, "stranger", "expired", "early"])
+def test_only_the_authoritys_own_are_let_in(mutual, pems, caller):
+    if caller == "client":
+        assert person_on(mutual, tls_of(pems, caller)) == "anna"
+        return
+    with pytest.raises(AvatarError) as error:
+        person_on(mutual, tls_of(pems, caller), seconds=0.5)
+    assert error.value.code in REFUSED
+
+
+def test_a_caller_refuses_a_server_that_is_expired_or_another_host(models, pems, tmp_path):
+    known = tls_of(pems, "client")
+    for server_pair, named in (("expired_server", ""), ("named_server", "avatars.example")):
+        config = ssl_config(pems, tmp_path, server_pair)
+        with serving(models=str(models), ssl_config_file=config) as server:
+            address = f"localhost:{server.port}"
+            with pytest.raises(AvatarError) as error:
+                person_on(address, known, seconds=0.5)
+            assert error.value.code in REFUSED
+            if named:
+                tls = Tls(known.ca, known.key, known.certificate, named)
+                assert person_on(address, tls) == "anna"
+
+
+def test_environment_names_the_files(mutual, pems, monkeypatch):
+    assert from_environment({}) is None
+    with pytest.raises(InputError, match="TALKINGHEAD_TLS_CA is not set"):
+        from_environment({"TALKINGHEAD_TLS_KEY": "x"})
+    for name, value in environment_of(pems, "client").items():
+        monkeypatch.setenv(name, value)
+    assert person_on(mutual, None) == "anna"
+    with rollout.Servers([mutual]) as servers:
+        assert all(state.loaded == {1} for state in servers.states("anna", {}))
+
+
+def test_unusable_files_are_one_line(pems, tmp_path):
+    (tmp_path / "text.pem").write_text("hello")
+    for tls, word in (
+        (Tls(str(tmp_path / "none.pem")), "none.pem"),
+        (Tls(str(tmp_path / "text.pem")), "PEM"),
+        (Tls(str(pems / "authority.crt"), key=str(pems / "client.key")), "certificate"),
+    ):
+        with pytest.raises(InputError, match=word):
+            AvatarClient("localhost:1", "anna", tls=tls)
+
+
+def test_drive_takes_flags(mutual, pems, tmp_path):
+    motion = motion_file.Motion(
+        np.arange(6) / 25, np.tile(motion_file._REST, (6, 1)), np.stack([COLLINS] * 6), COLLINS
+    )
+    motion_file.write_motion_file(tmp_path / "motion.json", motion)
+    flags = [
+        f"--server={mutual}", "--person=anna", f"--driver={tmp_path / 'motion.json'}", "--nosign",
+        "--adapt=none", "--timeout=1", f"--tls_ca={pems / 'authority.crt'}",
+    ]  # fmt: skip
+    own = [f"--tls_key={pems / 'client.key'}", f"--tls_cert={pems / 'client.crt'}"]
+    refused, driven = run_script(
+        "drive",
+        [*flags, f"--output={tmp_path / 'a.mp4'}"],
+        [*flags, *own, "--timeout=20", f"--output={tmp_path / 'b.mp4'}"],
+    )
+    assert refused.code == 1 and refused.stderr.splitlines()[-1].startswith("error: anna at ")
+    assert driven.code == 0, driven.stderr
+    assert json.loads(driven.stdout.splitlines()[-1])["frames"] == 6
+
+
+def test_node_client_takes_the_environment(mutual, pems, installed, tmp_path):
+    command = ["node", str(installed / "avatar.js"), mutual, "anna", str(tmp_path / "out"), "2"]
+    ended = {
+        caller: subprocess.run(
+            command,
+            env={**os.environ, **environment_of(pems, caller), "TALKINGHEAD_TIMEOUT": seconds},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        for caller, seconds in (("client", "30"), ("stranger", "1"))
+    }
+    assert ended["client"].returncode == 0, ended["client"].stderr
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+    assert ended["stranger"].returncode == 1 and ended["stranger"].stderr.startswith("error: ")

@@ -13,6 +13,7 @@ from serving.client import AvatarClient
 from tests import toy_models
 from tests.serving_fixtures import answering, request_for, serving, stub_of, wait_until
 from tests.toy_models import level
+from tf_talkinghead.export import store
 
 Code = grpc.StatusCode
 
@@ -86,6 +87,27 @@ def test_a_version_that_does_not_load_or_warm_up_displaces_nobody(models):
             lambda: 4 in registry.models["anna"] and registry.models["anna"][4].error is not None
         )
         assert answering(server, "anna") == 1
+
+
+def test_a_version_that_is_not_as_published_is_not_served(models):
+    with serving(models=str(models)) as server:
+        registry = server.manager.registry
+
+        def publish(version, flipped):
+            folder = toy_models.publish(models.parent / "made", "anna", version)
+            store.write_digests(folder)
+            if flipped:
+                graph = bytearray((folder / "saved_model.pb").read_bytes())
+                graph[len(graph) // 2] ^= 1
+                (folder / "saved_model.pb").write_bytes(graph)
+            folder.rename(models / "anna" / str(version))
+
+        publish(2, flipped=True)
+        wait_until(lambda: 2 in registry.models["anna"] and registry.models["anna"][2].error)
+        assert "SHA256SUMS" in registry.models["anna"][2].error.message
+        assert answering(server, "anna") == 1
+        publish(3, flipped=False)
+        wait_until(lambda: answering(server, "anna") == 3)
 
 
 def test_a_version_is_warmed_up_before_it_is_available(models, monkeypatch):

@@ -22,7 +22,8 @@ from tf_talkinghead.models import perceptual
 from tf_talkinghead.personalization.avatar import load_avatar
 from tf_talkinghead.personalization.reference_images import person_images
 from tf_talkinghead.personalization.settings import resolve
-from tf_talkinghead.weights.store import DEMO, empty, load_trained, save_trained
+from tf_talkinghead.weights.identity import DEMO
+from tf_talkinghead.weights.store import empty, load_trained, save_trained
 
 RUN = {
     "personalize.single_steps": 2,

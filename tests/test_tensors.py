@@ -50,6 +50,14 @@ def packed(strings):
     return content + b"".join(strings)
 
 
+def sized(*sizes, **fields):
+    """A TensorProto of a shape that may be absurd."""
+    proto = TensorProto(**fields)
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
 def shaped(array, **fields):
     """A TensorProto of the client's class with an array's shape and these fields."""
     proto = TensorProto(**fields)
@@ -114,6 +122,10 @@ def test_values_left_out_repeat_the_last():
         (shaped([1, 2], dtype=7, tensor_content=b"\x00"), "a length is cut off"),
         (shaped([1], dtype=8), "type 8"),
         (TensorProto(), "type 0"),
+        (shaped([1], dtype=4, int_val=[-1]), "out of bounds"),
+        (shaped([1], dtype=19, half_val=[70_000]), "out of bounds"),
+        (sized(1 << 40, dtype=1), "1099511627776 values: got 0"),
+        (sized(1 << 62, 0, dtype=1, float_val=[]), "4611686018427387904"),
     ],
 )
 def test_tensors_that_cannot_be_read_say_why(proto, message):

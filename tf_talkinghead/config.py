@@ -130,7 +130,7 @@ def to_json(config: Config) -> str:
     return json.dumps({"schema": SCHEMA_VERSION, **dataclasses.asdict(config)}, indent=2) + "\n"
 
 
-def from_json(text: str) -> Config:
+def from_json(text: str | bytes) -> Config:
     """The configuration `to_json` wrote; ConfigError for another schema, unknown fields or
     impossible values.
 
@@ -141,7 +141,7 @@ def from_json(text: str) -> Config:
     """
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config: not JSON ({error})") from error
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA_VERSION:
         found = tree.get("schema") if isinstance(tree, dict) else tree

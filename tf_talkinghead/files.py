@@ -1,19 +1,118 @@
-"""Files on disk: atomic writes, fsync and SHA-256 digests. The only owner of all three.
+"""Files on disk: atomic writes, fsync, SHA-256 digests, and reading of archives and JSON.
+
+The only owner of all of them.
 
 A file written here is there whole or not at all: it is written beside under a hidden name, flushed
 to the disk and renamed into place, so a reader, a crash or a full disk leaves the old file or the
-new one.
+new one. Archives of arrays (.npz) and JSON come from foreign hands too: what cannot be read is one
+kind of error, `Damaged`, whatever the libraries below raise.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import tempfile
+import tokenize
+import zipfile
+import zlib
 
 import numpy as np
 
 from tf_talkinghead.errors import InputError
+
+# What numpy, zipfile and zlib raise for damaged archives.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Bytes that an archive may unpack to: so many, and so many times its own size. Weights hardly
+# shrink, and crops of plain pictures to a tenth; a bomb unpacks to a thousand times its size.
+_UNPACKED, _TIMES = 256 << 20, 50
+
+
+class Damaged(ValueError):
+    """A file's content cannot be read; the message says why, in one line."""
+
+
+class ArrayFile:
+    """An open .npz: `names` and `archive[name]`; each raises `Damaged`. A context manager.
+
+    Args:
+      source: a path, or a binary file.
+
+    Raises:
+      Damaged: it is no such archive, or a bomb. FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, source):
+        try:
+            # One array alone (.npy) has no names; objects would be pickles.
+            self._stored = np.load(source, allow_pickle=False)
+            members = self._stored.zip.infolist()
+            self.names = list(self._stored.files)
+        except FileNotFoundError:
+            raise
+        except _UNREADABLE as error:
+            raise Damaged(f"not an archive of arrays: {_one_line(error)}") from error
+        unpacked = sum(member.file_size for member in members)
+        packed = sum(member.compress_size for member in members)
+        if unpacked > _UNPACKED + _TIMES * packed:
+            self._stored.close()
+            raise Damaged(f"a bomb: {packed} bytes that would unpack to {unpacked}")
+
+    def __getitem__(self, name):
+        try:
+            array = self._stored[name]
+        except _UNREADABLE as error:
+            raise Damaged(f"{name}: {_one_line(error)}") from error
+        if not isinstance(array, np.ndarray):  # a member that is no array
+            raise Damaged(f"{name}: not an array")
+        return array
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._stored.close()
+
+
+def parse_json(text: str | bytes):
+    """The value of JSON text; `Damaged` for text that is none, or nested too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"not JSON: {_one_line(error)}") from error
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """The JSON object in a file.
+
+    Raises:
+      Damaged: it holds none. OSError: it cannot be read.
+    """
+    tree = parse_json(pathlib.Path(path).read_bytes())
+    if not isinstance(tree, dict):
+        raise Damaged(f"expected a JSON object, got {type(tree).__name__}")
+    return tree
+
+
+def _one_line(error):
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

@@ -9,16 +9,27 @@ const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
 
 const FLOAT = 1, INT32 = 3;
+const TIMEOUT = Number(process.env.TALKINGHEAD_TIMEOUT || 30); // seconds for a request, retries included
+
+// Plain, or TLS by TALKINGHEAD_TLS_CA, mutual TLS by TALKINGHEAD_TLS_KEY and TALKINGHEAD_TLS_CERT: PEM files.
+function credentials({ TALKINGHEAD_TLS_CA: ca, TALKINGHEAD_TLS_KEY: key, TALKINGHEAD_TLS_CERT: certificate }) {
+  if (!ca && !key && !certificate) return grpc.credentials.createInsecure();
+  if (!ca || !key !== !certificate) throw new Error('TLS: set TALKINGHEAD_TLS_CA, and _KEY and _CERT both or neither');
+  const read = (file) => (file ? fs.readFileSync(file) : null);
+  return grpc.credentials.createSsl(read(ca), read(key), read(certificate));
+}
 
 function connect(address) {
   const definition = loader.loadSync('prediction_service.proto', {
     keepCase: true, longs: Number, includeDirs: [__dirname],
   });
+  const named = process.env.TALKINGHEAD_TLS_SERVER_NAME;
   const { PredictionService } = grpc.loadPackageDefinition(definition).tensorflow.serving;
-  return new PredictionService(address, grpc.credentials.createInsecure(), {
+  return new PredictionService(address, credentials(process.env), {
     'grpc.max_receive_message_length': 256 << 20,
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1000,
+    ...(named && { 'grpc.ssl_target_name_override': named }),
   });
 }
 
@@ -58,7 +69,7 @@ function once(client, request, deadline) {
   });
 }
 
-async function predict(client, person, signature, inputs, outputs, seconds = 30) {
+async function predict(client, person, signature, inputs, outputs, seconds = TIMEOUT) {
   const request = { model_spec: { name: person, signature_name: signature }, inputs, output_filter: outputs };
   const deadline = Date.now() + 1000 * seconds;
   for (let attempt = 0; ; attempt++) {

@@ -62,7 +62,7 @@ def read_outcome(work, name: str) -> Outcome | None:
     """The clip's outcome, or None when it has not been prepared."""
     try:
         return Outcome(**json.loads(outcome_path(work, name).read_text("utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, TypeError, ValueError):  # a damaged one is prepared again
         return None
 
 

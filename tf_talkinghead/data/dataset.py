@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from tf_talkinghead.data import records
 from tf_talkinghead.data.records import HEADER, READABLE, RECORD_SCHEMA, Record
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import read_json
 
 INDEX_NAME = "dataset.json"
+_REMEDY = "copy the dataset whole, or prepare it anew"
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,15 @@ class Dataset:
     def read(self, entry: Entry) -> Record:
         """Reads the record of one clip; InputError where the shard does not match the index."""
         path = self.folder / self.shards[entry.shard]
-        with open(path, "rb") as file:
-            file.seek(entry.offset - HEADER)
-            head = file.read(HEADER)
-            if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
-                raise InputError(
-                    f"{path}: does not match {INDEX_NAME}: "
-                    "copy the dataset whole, or prepare it anew"
-                )
-            return records.parse(file.read(entry.length))
+        try:
+            with open(path, "rb") as file:
+                file.seek(entry.offset - HEADER)
+                head, content = file.read(HEADER), file.read(entry.length)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+        if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
+            raise InputError(f"{path}: does not match {INDEX_NAME}: {_REMEDY}")
+        return records.parse(content)
 
     def records(self) -> Iterator[Record]:
         """Iterates over all records, in the order of the shards."""
@@ -135,18 +137,39 @@ def load_dataset(folder) -> Dataset:
             f"make a dataset with python -m scripts.prepare_dataset --output={folder}"
         )
     try:
-        tree = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    schema = tree.get("schema") if isinstance(tree, dict) else None
+        tree = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; {_REMEDY}") from error
+    schema = tree.get("schema")
     if schema not in READABLE:
         raise InputError(
             f"{path}: expected schema {RECORD_SCHEMA}, got {schema!r}: "
             "prepare the dataset anew, in another folder"
         )
-    entries = [Entry(**dict(zip(tree["clip_columns"], row))) for row in tree["clips"]]
+    try:
+        return _parsed(folder, tree)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); {_REMEDY}") from error
+
+
+def _parsed(folder, tree):
+    """The Dataset of dataset.json's tree; ValueError and its like where it is not consistent."""
+    columns = tree["clip_columns"]
+    entries = [Entry(**dict(zip(columns, row, strict=True))) for row in tree["clips"]]
     entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]
-    videos = [tuple(video) for video in tree["videos"]]
-    return Dataset(
-        folder, tree["settings"], videos, tree["shards"], entries, tree["counts"]["rejected"]
-    )
+    videos = [(str(identity), str(video)) for identity, video in tree["videos"]]
+    shards = [str(name) for name in tree["shards"]]
+    outside = [name for name in shards if pathlib.PurePath(name).name != name or "\0" in name]
+    if outside:
+        raise ValueError(f"a shard outside the folder: {outside[0]!r}")
+    for entry in entries:
+        counts = (entry.video, entry.shard, entry.offset, entry.length, entry.frames)
+        known = all(type(count) is int for count in counts) and isinstance(entry.clip, str)
+        if not (known and 0 <= entry.video < len(videos) and 0 <= entry.shard < len(shards)):
+            raise ValueError(f"clip {entry.clip!r}: no such video or shard")
+        if entry.offset < HEADER or not 0 < entry.length < 1 << 32 or entry.frames < 1:
+            raise ValueError(f"clip {entry.clip!r}: no such place in its shard")
+    settings, rejected = dict(tree["settings"]), tree["counts"]["rejected"]
+    if type(settings["size"]) is not int or type(rejected) is not int:
+        raise ValueError("settings.size and counts.rejected must be whole numbers")
+    return Dataset(folder, settings, videos, shards, entries, rejected)

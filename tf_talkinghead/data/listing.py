@@ -127,7 +127,7 @@ def _from_manifest(root, path, where):
             rejected.append(Rejection(name, "no person_id in the manifest"))
         elif name in seen:
             rejected.append(Rejection(name, "listed twice in the manifest"))
-        elif not (root / name).is_file():
+        elif not os.path.isfile(root / name):  # False, too, for a name that no file can have
             rejected.append(Rejection(name, "listed in the manifest, but there is no such file"))
         elif not video.is_media(name):
             rejected.append(Rejection(name, "not a video or photo by its name"))

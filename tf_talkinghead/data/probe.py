@@ -53,6 +53,8 @@ def _probe_video(path):
         if not container.streams.video:
             raise InputError(f"{path}: no video stream")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise InputError(f"{path}: video in a form that cannot be decoded here")
         check_size(path, stream.codec_context.width, stream.codec_context.height)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         base, promised = stream.time_base, stream.frames

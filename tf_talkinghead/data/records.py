@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.cropping import CropBox
@@ -85,21 +86,32 @@ def serialize(record: Record) -> bytes:
 
 
 def parse(serialized: bytes) -> Record:
-    """Parses the output of `serialize`; InputError for an unknown schema."""
-    feature = _Example.FromString(serialized).features.feature
+    """Parses the output of `serialize`; InputError for an unknown schema or a damaged record."""
+    try:
+        return _parsed(_Example.FromString(serialized).features.feature)
+    except (DecodeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"record: damaged ({error}): prepare the dataset anew") from error
+
+
+def _parsed(feature):
+    """The Record of an Example's features; IndexError and its like where a part is missing."""
     schema = list(feature["schema"].int64_list.value)
     if schema not in ([known] for known in READABLE):
         raise InputError(
             f"record: expected schema {RECORD_SCHEMA}, got {schema}: prepare the dataset anew"
         )
+    frames = list(feature["frames"].bytes_list.value)
+    landmarks = np.asarray(feature["landmarks"].float_list.value, np.float32).reshape(-1, 68, 2)
     pupils = np.asarray(feature["pupils"].float_list.value, np.float32).reshape(-1, 2, 2)
+    if not frames or len(landmarks) != len(frames) or len(pupils) not in (0, len(frames)):
+        raise ValueError(f"{len(frames)} frames, {len(landmarks)} rows of landmarks")
     clip, video, identity = (
         feature[name].bytes_list.value[0].decode("utf-8", "surrogateescape")
         for name in ("clip", "video", "identity")
     )
     return Record(
-        frames=list(feature["frames"].bytes_list.value),
-        landmarks=np.asarray(feature["landmarks"].float_list.value, np.float32).reshape(-1, 68, 2),
+        frames=frames,
+        landmarks=landmarks,
         clip=clip,
         video=video,
         identity=identity,
@@ -182,8 +194,11 @@ def encode_frame(image: np.ndarray, quality: int) -> bytes:
 
 
 def decode_frame(encoded: bytes) -> np.ndarray:
-    """Decodes a JPEG to uint8 RGB [size, size, 3]."""
-    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    """Decodes a JPEG to uint8 RGB [size, size, 3]; InputError for one that cannot be decoded."""
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    if picture is None:
+        raise InputError("record: a frame is damaged: prepare the dataset anew")
+    return picture[..., ::-1]
 
 
 def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:

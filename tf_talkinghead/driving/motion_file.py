@@ -35,6 +35,7 @@ from tf_talkinghead.errors import InputError
 
 SCHEMA = 2
 _KNOWN_SCHEMAS = (1, SCHEMA)
+LONGEST = 4 * 3600  # seconds of one motion; its film would have a million frames
 _DECIMALS = 4
 _REST = np.array(astuple(Expression()))
 
@@ -103,6 +104,8 @@ def resampled(motion: Motion, fps: float) -> np.ndarray:
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"fps: expected a rate above 0, got {fps}")
     span = motion.times[-1] - motion.times[0]
+    if span > LONGEST:
+        raise InputError(f"time: expected at most {LONGEST} s from first to last, got {span:g}")
     moments = motion.times[0] + np.arange(int(span * fps + 1e-6) + 1) / fps
     columns = [np.interp(moments, motion.times, column) for column in motion.numbers.T]
     return np.stack(columns, axis=-1)
@@ -128,9 +131,9 @@ def _from_csv(text):
 
 def _from_json(text):
     try:
-        tree = json.loads(text) if text.strip() else None
-    except ValueError as error:
-        raise InputError(f"not JSON ({error})") from error
+        tree = files.parse_json(text) if text.strip() else None
+    except files.Damaged as error:
+        raise InputError(str(error)) from error
     if not isinstance(tree, dict):
         raise InputError("the file is empty" if tree is None else "expected a JSON object")
     if tree.get("schema") not in _KNOWN_SCHEMAS:

@@ -25,7 +25,6 @@ member. A fine-tuned person has a generator of their own and cannot join.
 import contextlib
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -248,11 +247,11 @@ def _member_files(models_dir):
 def _legacy_names(root):
     """The names in the member file of version 0.1; a damaged one might hold anybody."""
     try:
-        with np.load(root / LEGACY_FILES[0]) as stored:
-            return set(stored.files)
+        with files.ArrayFile(root / LEGACY_FILES[0]) as stored:
+            return set(stored.names)
     except FileNotFoundError:
         return set()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         path = root / LEGACY_FILES[0]
         raise InputError(
             f"{path}: damaged ({error}); it is of version 0.1, and nothing reads it: remove it"

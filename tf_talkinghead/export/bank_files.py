@@ -15,8 +15,6 @@ import io
 import json
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -29,17 +27,6 @@ LEGACY_FILES = ("bank.vectors.npz", "bank.cards.json")
 PUBLISH_COMMAND = "python -m scripts.export --models=MODELS --bank --weights=WEIGHTS"
 
 _SCHEMA = 1
-# What numpy and json raise for a damaged file, or for one that is no archive at all.
-_UNREADABLE = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclasses.dataclass
@@ -114,8 +101,8 @@ def read_member(path: str | os.PathLike, person: str) -> Member:
 def _opened(path):
     """Yields (open archive, `Members` with its header); InputError for an unusable file."""
     try:
-        with np.load(path) as stored:
-            if "bank" not in stored.files:
+        with files.ArrayFile(path) as stored:
+            if "bank" not in stored.names:
                 raise InputError(
                     f"{path}: a bank of version 0.1, whose vectors do not say which generator they "
                     f"belong to; publish it again: {PUBLISH_COMMAND}, and name {VECTORS_FILE} of a "
@@ -128,7 +115,7 @@ def _opened(path):
                     f"of this project wrote it; publish the bank again: {PUBLISH_COMMAND}"
                 )
             yield stored, Members(int(header["version"]), str(header["generator"]))
-    except _UNREADABLE as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: not the vectors of a bank ({error}); name MODELS/bank, or {VECTORS_FILE} of "
             f"one of its versions; a damaged bank is published again: {PUBLISH_COMMAND}"
@@ -136,7 +123,7 @@ def _opened(path):
 
 
 def _names(stored):
-    return sorted(key[len("vector/") :] for key in stored.files if key.startswith("vector/"))
+    return sorted(key[len("vector/") :] for key in stored.names if key.startswith("vector/"))
 
 
 def _from_json(value):
@@ -144,4 +131,4 @@ def _from_json(value):
 
 
 def _to_json(array):
-    return json.loads(array.tobytes())
+    return files.parse_json(array.tobytes())

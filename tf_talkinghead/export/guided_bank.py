@@ -163,7 +163,7 @@ def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
     folder = pathlib.Path(models_dir) / BANK / str(version)
     try:
         stored = _described(models_dir, version)
-        card = json.loads((folder / cards.CARD_FILE).read_text())
+        card = files.read_json(folder / cards.CARD_FILE)
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         shapes = reader.get_variable_to_shape_map()
 
@@ -275,7 +275,7 @@ def _described(models_dir, version):
     if not path.exists():
         return {}
     try:
-        stored = json.loads(path.read_text())
+        stored = files.read_json(path)
         if stored["schema"] != _SCHEMA:
             raise ValueError(f"schema {stored['schema']}, expected {_SCHEMA}")
         return stored

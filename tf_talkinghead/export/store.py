@@ -1,6 +1,7 @@
 """Atomic, versioned model store in TensorFlow Serving's layout.
 
     <models>/<person>/<version>/     a SavedModel, version a plain integer, newest highest
+    <models>/<person>/<version>/SHA256SUMS  digests of its files, checked by the embedded server
     <models>/<person>/.last_version  the highest number ever given, so that no number is given twice
     <models>/.publishing-<person>-*  a version being written; nobody reads names beginning with "."
     <models>/.deleted-<person>-*     a version or person being removed
@@ -20,12 +21,13 @@ import tempfile
 from collections.abc import Callable
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export.bank_files import LEGACY_FILES
+from tf_talkinghead.export.bank_files import LEGACY_FILES, VECTORS_FILE
 from tf_talkinghead.export.config_file import CONFIG_FILE, versions_in_config
 from tf_talkinghead.export.locks import lock
-from tf_talkinghead.files import fsync, fsync_tree, write_atomically
+from tf_talkinghead.files import file_sha256, fsync, fsync_tree, write_atomically
 
 BANK = "bank"
+DIGESTS_FILE = "SHA256SUMS"
 _LAST_VERSION_FILE = ".last_version"
 _ELSEWHERE = "elsewhere"  # in the usual work folder: one line for each place, "." for the usual one
 _RESERVED = {BANK, CONFIG_FILE, *LEGACY_FILES}
@@ -120,6 +122,7 @@ def publish(
         try:
             number = 1 + max([_recorded(last), *versions(root, person)])
             write(staging, number)
+            write_digests(staging)
             # mkdtemp's 0700 would hide the model from a server that runs as another user.
             staging.chmod(0o755)
             fsync_tree(staging)
@@ -200,6 +203,44 @@ def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
     """Removes what killed publishers of `person` left; whether there was anything."""
     with versions_lock(models, person):
         return _sweep(pathlib.Path(models), person)
+
+
+def write_digests(folder: pathlib.Path) -> None:
+    """Writes SHA256SUMS of a version's files, in the form of `sha256sum`.
+
+    A bank's member file is left out: people join and leave in it, and it has checksums of its own.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [
+        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
+        for path in paths
+        if path.name != VECTORS_FILE
+    ]
+    write_atomically(folder / DIGESTS_FILE, "".join(lines).encode())
+
+
+def check_digests(folder: str | os.PathLike) -> None:
+    """Compares a version's files with its SHA256SUMS; older versions have none.
+
+    A flipped bit in a graph's constants would give another picture, with no error.
+
+    Raises:
+      InputError: a file is missing or was changed after publishing; the message names it.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / DIGESTS_FILE
+    if not path.is_file():
+        return
+    for line in path.read_text(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        try:
+            sound = file_sha256(folder / name) == digest
+        except (OSError, ValueError):
+            sound = False
+        if not sound:
+            raise InputError(
+                f"{folder / name}: damaged (not as {DIGESTS_FILE} says): publish the version again"
+            )
 
 
 def _recorded(path):

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -28,7 +27,7 @@ from tf_talkinghead.personalization.rendering import render_direct, render_guide
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
 # What reading damaged arrays or JSON raises.
-UNREADABLE = (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (OSError, KeyError, TypeError, ValueError)
 # Modes whose generator stays the shared one, so that the person fits into the bank.
 SHARED_MODES = ("feed_forward", "vector")
 
@@ -171,27 +170,27 @@ def load_avatar(folder: str | os.PathLike) -> Avatar:
     if not (folder / FACTS_FILE).exists():
         raise InputError(f"{folder}: no finished avatar here; run scripts.personalize first")
     try:
-        description = json.loads((folder / FACTS_FILE).read_text())
+        description = files.read_json(folder / FACTS_FILE)
         config = configs.from_json(json.dumps(description["config"]))
         content = (folder / ARRAYS_FILE).read_bytes()
         if sha256(content) != description["arrays_sha256"]:  # a kill between the two files
             raise ValueError(f"{ARRAYS_FILE} is not the one {FACTS_FILE} was written for")
-        with np.load(io.BytesIO(content)) as arrays:
-            weights = [arrays[name] for name in sorted(arrays.files) if name.startswith("weight_")]
+        with files.ArrayFile(io.BytesIO(content)) as arrays:
+            weights = [arrays[name] for name in sorted(arrays.names) if name.startswith("weight_")]
             psi_hat, reference = arrays["psi_hat"], arrays["reference_landmarks"]
-            names = [name for name in arrays.files if name.startswith("photo_")]
+            names = [name for name in arrays.names if name.startswith("photo_")]
             photos = {name.removeprefix("photo_"): arrays[name] for name in names}
+        return Avatar(
+            config,
+            description["mode"],
+            weights,
+            psi_hat,
+            reference,
+            Facts.from_dict(description["facts"]),
+            description["history"],
+            Photos(**photos) if photos else None,
+        )
     except UNREADABLE as error:  # ConfigError is a ValueError and names the schema
         raise InputError(
             f"{folder}: not an avatar this version can read ({error}); personalise again"
         ) from error
-    return Avatar(
-        config,
-        description["mode"],
-        weights,
-        psi_hat,
-        reference,
-        Facts.from_dict(description["facts"]),
-        description["history"],
-        Photos(**photos) if photos else None,
-    )

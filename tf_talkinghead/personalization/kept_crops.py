@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.files import write_atomically
+from tf_talkinghead.files import ArrayFile, write_atomically
 from tf_talkinghead.personalization.avatar import UNREADABLE
 from tf_talkinghead.personalization.reference_images import PersonImages
 
@@ -33,7 +33,7 @@ def kept_crops(work: pathlib.Path, sha256: list[str]) -> PersonImages:
       InputError: they are gone, or damaged.
     """
     try:
-        with np.load(work / _FILE) as stored:
+        with ArrayFile(work / _FILE) as stored:
             names = [str(name) for name in stored["names"]]
             return PersonImages(stored["images"], stored["landmarks"], names, sha256)
     except UNREADABLE as error:

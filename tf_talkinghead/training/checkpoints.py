@@ -19,7 +19,7 @@ import sys
 import numpy as np
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.files import file_sha256, flush, fsync
+from tf_talkinghead.files import ArrayFile, file_sha256, flush, fsync, read_json
 from tf_talkinghead.training.checkpoint_upgrade import upgraded
 
 SCHEMA = 2
@@ -41,10 +41,24 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def save(self, step, arrays, scores=None):
-        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder."""
+        """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder.
+
+        Raises:
+          InputError: the disk is full or cannot be written; the snapshots before stay.
+        """
+        beside = self.folder / f".step-{step:08d}.{os.getpid()}"
+        try:
+            return self._save(step, arrays, scores, beside)
+        except OSError as error:
+            shutil.rmtree(beside, ignore_errors=True)  # which frees what it took
+            raise InputError(
+                f"{self.path(step)}: cannot be written ({error.strerror or error}); make room: the "
+                "same command continues from the snapshot before it"
+            ) from error
+
+    def _save(self, step, arrays, scores, beside):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clear_leftovers()
-        beside = self.folder / f".step-{step:08d}.{os.getpid()}"
         beside.mkdir()
         with open(beside / "state.npz", "wb") as file:
             np.savez(file, **arrays)
@@ -79,9 +93,9 @@ class Checkpoints:
         aside as damaged.
         """
         try:
-            found = json.loads((self.folder / "best.json").read_text())
-            step, scores = found["step"], found["scores"]
-        except (OSError, ValueError, KeyError):
+            found = read_json(self.folder / "best.json")
+            step, scores = int(found["step"]), dict(found["scores"])
+        except (OSError, ValueError, KeyError, TypeError):
             return None, {}
         return (step, scores) if self.path(step).is_dir() else (None, {})
 
@@ -100,7 +114,7 @@ class Checkpoints:
         """
         folder = self.path(step)
         try:
-            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest = read_json(folder / "manifest.json")
             if manifest["schema"] not in (1, SCHEMA):
                 raise InputError(
                     f"{folder}: checkpoint schema {manifest['schema']}, this version reads "
@@ -110,8 +124,8 @@ class Checkpoints:
                 raise InputError(
                     f"{folder}/state.npz: damaged (its sha256 is not the one in manifest.json)"
                 )
-            with np.load(folder / "state.npz") as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            with ArrayFile(folder / "state.npz") as stored:
+                arrays = {name: stored[name] for name in stored.names}
             return (upgraded(arrays) if manifest["schema"] == 1 else arrays), manifest
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{folder}: damaged checkpoint ({error})") from error

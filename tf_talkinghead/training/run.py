@@ -9,6 +9,7 @@
 import itertools
 import json
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -126,7 +127,9 @@ def meta_train(
 
     return Loop(
         step=step,
-        batches=distribute(strategy, _training_batches(data, config, strategy, start, kept_out)),
+        batches=refusing(
+            distribute(strategy, _training_batches(data, config, strategy, start, kept_out))
+        ),
         steps=config.meta.steps,
         start=start,
         save=save,
@@ -162,6 +165,20 @@ def start_from(learner, trained):
     learner.discriminator.V.set_weights(trained.V.get_weights())
     learner.discriminator.w_0.assign(trained.w_0)
     learner.discriminator.b.assign(trained.b)
+
+
+def refusing(batches):
+    """The batches; an InputError that a Python function inside tf.data raised is one again.
+
+    TensorFlow makes it an UnknownError with a traceback in its text.
+    """
+    try:
+        yield from batches
+    except tf.errors.OpError as error:
+        found = re.search(r"\bInputError: (.*)", error.message)
+        if found is None:
+            raise
+        raise InputError(found[1]) from error
 
 
 def without_names(batch):
@@ -213,5 +230,5 @@ def _fixed_batches(data, config, count, **people):
     batches = episodes(data, config, size, config.meta.seed + 1, augment=False, **people)
     return [
         {name: np.asarray(value) for name, value in batch.items()}
-        for batch in itertools.islice(batches.as_numpy_iterator(), -(-count // size))
+        for batch in itertools.islice(refusing(batches.as_numpy_iterator()), -(-count // size))
     ]

@@ -5,12 +5,12 @@ holds a run keeps what that run was started with.
 """
 
 import dataclasses
-import json
 import pathlib
 import random
 
-from tf_talkinghead.config import PAPER_EPOCHS, Config, from_json
+from tf_talkinghead.config import PAPER_EPOCHS, Config, ConfigError, from_json
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import Damaged, read_json
 
 # What may differ when a run is resumed: how long it lasts, and how often it is saved and evaluated.
 _MAY_CHANGE = {
@@ -28,7 +28,14 @@ _MAY_CHANGE = {
 def stored_config(run_dir) -> Config | None:
     """The configuration of the run in `run_dir`; None where there is no run."""
     path = pathlib.Path(run_dir) / "config.json"
-    return from_json(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return from_json(path.read_bytes())
+    except ConfigError as error:
+        raise InputError(
+            f"{path}: {error}; put the file back, or train anew in another --run_dir"
+        ) from error
 
 
 def check_resumable(config, run_dir):
@@ -69,6 +76,20 @@ def with_steps(config: Config, run_dir, videos: int) -> Config:
     return dataclasses.replace(config, meta=dataclasses.replace(meta, steps=steps, epochs=epochs))
 
 
+def _stored_people(path):
+    """The names held out by the run of a run.json; they must not be trained on later."""
+    try:
+        names = read_json(path)["held_out"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise Damaged(f"held_out: expected a list of names, got {names!r}")
+        return names
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged ({error}): it holds the people kept out of training; put the file "
+            "back, or train anew in another --run_dir"
+        ) from error
+
+
 def held_out_people(dataset, config, run_dir, holdout):
     """Sorted names of the people kept out of training; a resumed run keeps those of its run.json.
 
@@ -82,7 +103,7 @@ def held_out_people(dataset, config, run_dir, holdout):
       InputError: unknown names, nobody left to train on, or other people than the stored run's.
     """
     path = pathlib.Path(run_dir) / "run.json"
-    stored = json.loads(path.read_text())["held_out"] if path.is_file() else None
+    stored = _stored_people(path) if path.is_file() else None
     if holdout is None:
         names, count = dataset.identities, config.meta.holdout_people
         if count >= len(names):

@@ -21,7 +21,7 @@ import numpy as np
 
 from tf_talkinghead.config import Config, ConfigError, PreparationConfig, from_json, to_json
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.files import file_sha256, write_atomically
+from tf_talkinghead.files import ArrayFile, file_sha256, read_json, write_atomically
 from tf_talkinghead.models.discriminator import RealismNetwork
 from tf_talkinghead.models.embedder import Embedder
 from tf_talkinghead.models.generator import Generator
@@ -29,9 +29,7 @@ from tf_talkinghead.models.generators import make_generator
 from tf_talkinghead.models.guided import GuidedGenerator
 from tf_talkinghead.models.layers import converge_spectral_norms
 from tf_talkinghead.training.checkpoints import Checkpoints
-
-DEMO = pathlib.Path(__file__).parent / "demo"
-SHIPPED = {"demo": DEMO, "guided": DEMO.parent / "guided"}  # names that `load_trained` knows
+from tf_talkinghead.weights.identity import SHIPPED
 
 
 @dataclass
@@ -87,7 +85,7 @@ def load_trained(source="demo", averaged=True, dtype=None):
             "Run `python -m scripts.meta_train --run_dir=DIR`"
         )
     try:
-        config = from_json((folder / "config.json").read_text())
+        config = from_json((folder / "config.json").read_bytes())
     except ConfigError as error:
         raise InputError(
             f"{folder}/config.json: {error}; these weights are of another version of this project"
@@ -160,7 +158,7 @@ def _stored(network):
 
 def _read_shipped(folder):
     try:
-        provenance = json.loads((folder / "provenance.json").read_text())
+        provenance = read_json(folder / "provenance.json")
         digest = file_sha256(folder / "weights.npz")
         if digest != provenance.get("sha256"):
             stored = str(provenance.get("sha256"))
@@ -168,9 +166,9 @@ def _read_shipped(folder):
                 f"{folder}/weights.npz: damaged (sha256 {digest[:12]}..., "
                 f"provenance.json says {stored[:12]}...)"
             )
-        with np.load(folder / "weights.npz") as stored:
-            return {name: np.float32(stored[name]) for name in stored.files}, provenance
-    except (OSError, ValueError, KeyError) as error:
+        with ArrayFile(folder / "weights.npz") as stored:
+            return {name: np.float32(stored[name]) for name in stored.names}, provenance
+    except (OSError, ValueError) as error:
         raise InputError(f"{folder}: damaged weights ({error})") from error
 
 
@@ -205,13 +203,16 @@ def _read_run(folder, averaged, step=None):
         "sha256": manifest["sha256"],
     }
     if (folder / "run.json").is_file():
-        record = json.loads((folder / "run.json").read_text())
-        provenance.update(
-            identities=record["identities"],
-            held_out=record["held_out"],
-            dataset=pathlib.Path(record["data"]).name,
-            preparation=record.get("preparation", {}),
-        )
+        try:
+            record = read_json(folder / "run.json")
+            provenance.update(
+                identities=record["identities"],
+                held_out=record["held_out"],
+                dataset=pathlib.Path(record["data"]).name,
+                preparation=dict(record.get("preparation", {})),
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{folder}/run.json: damaged ({error}); put the file back") from error
     return chosen, provenance
 
 

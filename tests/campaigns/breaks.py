@@ -1,0 +1,171 @@
+"""Broken surroundings of the same commands: full and read-only disks, a clock that jumps, damaged
+files.
+
+    full_disk   a small tmpfs, so that the disk is full at each of many writes
+    read_only   the folder's disk is read-only
+    clock       time.time() jumps by a day and more, back and forth; Python's clock only
+    damaged     checkpoints, records, weights, SavedModels, avatars: truncated, or a bit flipped
+
+A command either succeeds or ends with one line that begins with "error: ", leaves nothing half
+published, and finishes once the fault is gone. Damage may cost an error, never a wrong picture.
+The first two mount a tmpfs, which takes root on Linux; else the tally says that they were not run.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+
+from tests.campaigns import damages
+from tests.campaigns.commands import commands
+
+PARTS = ("read_only", "clock", "full_disk", "damaged")
+FULL = 8  # sizes of the full disk, per command
+ROOMY = 256 << 20  # bytes
+_PEAKS = {}  # by command: (bytes before it, most bytes while it runs)
+
+
+def steps(server, made, folder, chosen, seed, results):
+    """Functions of no argument, one per broken run that `results` does not hold yet."""
+    listed, place = [], folder / "broken"
+    known = {"read_only": (_read_only, 1), "clock": (_clock, 1), "full_disk": (_full_disk, FULL)}
+    for part in [part for part in known if part in chosen]:
+        function, count = known[part]
+        if function is not _clock and not _can_mount(folder):
+            print(f"{part}: not run, for a tmpfs cannot be mounted here")
+            continue
+        listed += [
+            (
+                f"{part} {name}",
+                number,
+                lambda f=function, c=command, n=number: f(server, c, n, place),
+            )
+            for name, command in commands(made).items()
+            for number in range(count)
+        ]
+    if "damaged" in chosen:
+        listed += damages.cases(server, made, folder, seed)
+    return [
+        lambda name=name, number=number, function=function: results.add(
+            {"command": name, "number": number, **function()}
+        )
+        for name, number, function in listed
+        if not results.has(name, number)
+    ]
+
+
+def one_line(job):
+    """What is wrong with how a job ended: it may succeed, or say one line of error; "" if right."""
+    if job.code == 0:
+        return ""
+    lines = [line for line in job.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    if job.code == 1 and len(errors) == 1 and lines[-1] == errors[0]:
+        return ""
+    return f"ended with {job.code}: {job.stderr[-1500:]}"
+
+
+def _full_disk(server, command, number, place):
+    """The disk has room for a share of what the command writes."""
+    if command.name not in _PEAKS:
+        _PEAKS[command.name] = _peak(server, command, place)
+    laid, peak = _PEAKS[command.name]
+    with _tmpfs(place) as mount:
+        command.lay(place)
+        draw = random.Random(f"{command.name} {number}").random()
+        room = int((peak - laid) * (number + draw) / FULL) >> 12 << 12
+        mount(f"size={max(4096, laid + room)}")
+        output = place.parent / "broken-output"
+        job = server.run(command.call, command.arguments(place), output)
+        wrong = one_line(job)
+        said = _said(job)
+        mount(f"size={ROOMY}")
+        wrong = wrong or _then(server, command, place, job)
+    return {"room": room, "of": peak - laid, "said": said, "wrong": wrong}
+
+
+def _peak(server, command, place):
+    """Bytes on the disk before the command, and the most while it runs with room enough."""
+    with _tmpfs(place):
+        command.lay(place)
+        laid = peak = _used(place)
+        job = server.start(command.call, command.arguments(place), place.parent / "broken-output")
+        while not job.ended(0.005):
+            peak = max(peak, _used(place))
+        if job.code:
+            raise RuntimeError(f"{command.name}, with room: {job.stderr[-500:]}")
+    return laid, peak
+
+
+def _read_only(server, command, number, place):
+    with _tmpfs(place) as mount:
+        command.lay(place)
+        mount("ro")
+        job = server.run(command.call, command.arguments(place), place.parent / "broken-output")
+        said = _said(job)
+        wrong = one_line(job) or ("it succeeded" if job.code == 0 else "")
+        mount("rw")
+        wrong = wrong or _then(server, command, place, job)
+    return {"said": said, "wrong": wrong}
+
+
+def _clock(server, command, number, place):
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    command.lay(place)
+    call = "tests.campaigns.jobs:with_jumping_clock"
+    job = server.run(call, command.arguments(place), place.parent / "broken-output")
+    wrong = job.stderr[-1500:] if job.code else command.check(server, place, True)
+    shutil.rmtree(place)
+    return {"wrong": wrong}
+
+
+def _then(server, command, place, job):
+    """The check after the fault, then the command again without it."""
+    if job.code == 0:
+        return command.check(server, place, True)
+    wrong = command.check(server, place, False)
+    if wrong:
+        return f"left: {wrong}"
+    again = server.run(command.call, command.arguments(place), place.parent / "broken-output")
+    if again.code and not any(text in again.stderr for text in command.refused):
+        return f"again: {again.stderr[-1500:]}"
+    wrong = command.check(server, place, True)
+    return f"again: {wrong}" if wrong else ""
+
+
+def _said(job):
+    lines = job.stderr.strip().splitlines()
+    return lines[-1][:200] if job.code and lines else ""
+
+
+def _used(place):
+    status = os.statvfs(place)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+@contextlib.contextmanager
+def _tmpfs(place):
+    """A tmpfs at `place`; yields `mount(options)`, which changes it."""
+    place = pathlib.Path(place)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+
+    def mount(*options):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join(options), "none", place], check=True)
+
+    mount(f"size={ROOMY}")
+    try:
+        yield lambda options: mount("remount", options)
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def _can_mount(folder):
+    try:
+        with _tmpfs(folder / "mountable"):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False

@@ -1,0 +1,138 @@
+"""The fuzz campaign: mutated input for every parser of foreign bytes, one by one.
+
+    python -m scripts.benchmark fuzz --option=folder=/tmp/fuzz
+    python -m scripts.benchmark fuzz --option=seconds=20 --option=only=png,config_json
+
+Each parser gets ten minutes or 100,000 inputs, whichever comes first, and never under 5,000. Inputs
+are mutations of valid ones with mended checksums; parsers of this project's own Python are driven
+by atheris where it is installed (`pip install atheris`), by coverage. A parser runs in a process of
+its own, with bounded memory; an end of that process, ten seconds on one input and any exception
+other than a refusal are faults. Inputs that caused one lie in FOLDER.
+"""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.campaigns.fork_server import ROOT
+from tests.campaigns.fuzz_worker import PLACE
+from tests.campaigns.parsers import PARSERS
+from tf_talkinghead.errors import InputError
+
+WORKER = ["-m", "tests.campaigns.fuzz_worker"]
+HANG = 10.0  # seconds on one input
+START = 120.0  # seconds until the first input
+OPTIONS = {
+    "folder": "where faults and inputs are kept; default: a temporary folder",
+    "seconds": "at most for each parser; 600 by default",
+    "inputs": "at most for each parser; 100,000 by default",
+    "least": "inputs for each parser, however long they take; 5,000 by default, 0 with seconds",
+    "seed": "of the mutations; 0 by default",
+    "only": "some of the parsers, comma-separated: " + ",".join(PARSERS),
+}
+
+
+def run(preset, options):
+    """Runs the campaign, see the module docstring.
+
+    Args:
+      preset: not used.
+      options: as in OPTIONS.
+
+    Returns:
+      {"PARSER_inputs", "PARSER_past_first_check", "PARSER_refused", ..., "faults_found"}.
+    """
+    chosen = options["only"].split(",") if "only" in options else list(PARSERS)
+    if not set(chosen) <= set(PARSERS):
+        raise InputError(f"only={options['only']}: expected some of {', '.join(PARSERS)}")
+    folder = pathlib.Path(options.get("folder") or tempfile.mkdtemp(prefix="fuzz-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    least = int(options.get("least", "0" if "seconds" in options else "5000"))
+    seconds, most = float(options.get("seconds", "600")), int(options.get("inputs", "100000"))
+    driver = "atheris" if importlib.util.find_spec("atheris") else "own mutations only"
+    figures, faults = {"driver_of_python_parsers": driver, "folder": str(folder)}, 0
+    for name in chosen:
+        found = Fuzzed(name, options.get("seed", "0"), folder).go(seconds, least, most)
+        figures |= {f"{name}_{key}": value for key, value in found.items()}
+        faults += int(found["faults"])
+        print(
+            f"{name}: {', '.join(f'{key} {value:g}' for key, value in found.items())}", flush=True
+        )
+    return {**figures, "faults_found": float(faults)}
+
+
+class Fuzzed:
+    """One parser's worker processes, one after the other."""
+
+    def __init__(self, name, seed, folder):
+        self.name, self.seed, self.folder = name, seed, folder / name
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "faults.jsonl").unlink(missing_ok=True)
+        (self.folder / "place").write_bytes(PLACE.pack(0, 0, 0, 0.0))
+        self.ended = []  # faults that ended a process: (number, how)
+
+    def go(self, seconds, least, most):
+        """Runs workers until the budget is spent; the tally."""
+        began, first = time.monotonic(), 0
+        while True:
+            how = self._watch(first, began, seconds, least, most)
+            number = self._place()[0]
+            if how is None:
+                break
+            self.ended.append((number, how))
+            self._keep(number, how)
+            first = number + 1
+            if len(self.ended) >= 20:
+                break
+        count, past, refused, _ = self._place()
+        path = self.folder / "faults.jsonl"
+        faults = len(path.read_text().splitlines()) if path.exists() else 0
+        return {
+            "inputs": float(count + 1),
+            "past_first_check": past / (count + 1),
+            "refused": refused / (count + 1),
+            "faults": float(faults),
+            "seconds": time.monotonic() - began,
+        }
+
+    def _watch(self, first, began, seconds, least, most):
+        """One worker; how it ended of itself, or None where the budget was spent."""
+        log = open(self.folder / "log", "ab")  # noqa: SIM115
+        command = [sys.executable, *WORKER, self.name, self.seed]
+        worker = subprocess.Popen(
+            [*command, str(first), str(self.folder)],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+            stdout=log,
+            stderr=log,
+        )
+        started = time.monotonic()
+        try:
+            while worker.poll() is None:
+                time.sleep(0.1)
+                now, (number, _, _, at) = time.monotonic(), self._place()
+                if at < started and now - started > START:
+                    return "did not start"
+                if at >= started and now - at > HANG:
+                    return "hang"
+                spent = number + 1 >= least and now - began > seconds
+                if spent or number + 1 >= most:
+                    return None
+            return f"ended with {worker.returncode}"
+        finally:
+            worker.kill()
+            worker.wait()
+            log.close()
+
+    def _place(self):
+        return PLACE.unpack((self.folder / "place").read_bytes())
+
+    def _keep(self, number, how):
+        line = {"key": f"{self.name} {how}", "number": number, "what": "see the log"}
+        with open(self.folder / "faults.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,0 +1,73 @@
+"""Inputs of the killed commands, made once on preset `tiny`: weights, models, records, footage."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+
+def make(folder):
+    """Fills `folder`: weights/, models/, data/, footage/, photo.png and expected.npz.
+
+    models/ holds ann and bob, of mode vector, published once, a bank of two versions and a
+    models.config; expected.npz the pictures they give, by name.
+    """
+    from PIL import Image
+    from skimage import data
+
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    portrait = data.astronaut()
+    Image.fromarray(portrait).save(folder / "photo.png")
+    _models(folder)
+    _records(folder / "data")
+    _footage(folder / "footage", portrait)
+
+
+def _models(folder):
+    from tests.campaigns.jobs import render_models
+    from tests.random_avatars import random_avatar
+    from tf_talkinghead.config import preset
+    from tf_talkinghead.export import bank_workflow, store
+    from tf_talkinghead.export.saved_model import export_person
+    from tf_talkinghead.personalization.avatar import Facts, save_avatar
+    from tf_talkinghead.weights.store import empty, load_trained, save_trained
+
+    shared, generator = random_avatar(mode="vector")
+    trained = empty(preset("tiny"))
+    trained.generator.set_weights(generator.get_weights())
+    weights, models = save_trained(trained, folder / "weights"), folder / "models"
+    facts = Facts(trained_weights_sha256=load_trained(weights).provenance["sha256"])
+    for share, name in ((0.5, "ann"), (1.0, "bob")):
+        avatar = dataclasses.replace(shared, facts=facts, psi_hat=share * shared.psi_hat)
+        save_avatar(avatar, store.work_dir(models, name))
+        export_person(avatar, models, name)
+    for _ in range(2):
+        bank_workflow.publish_bank(str(weights), models)
+    entries = "".join(
+        f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
+        for name in ("ann", "bob")
+    )
+    (models / store.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
+    frames = {name.rpartition("/")[0]: frame for name, frame in render_models(models).items()}
+    np.savez(folder / "expected.npz", **frames)
+
+
+def _records(folder):
+    from tests.test_meta_train import person
+    from tests.test_records import make_dataset
+
+    folder.mkdir()
+    make_dataset(folder, [[person(name, i) for i, name in enumerate("abcde")]], size=32)
+
+
+def _footage(folder, portrait):
+    from PIL import Image
+
+    from tests.face_footage import write_face
+
+    for seed, name in enumerate(["anna/1.mp4", "anna/2.mp4", "bob/1.mp4"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_face(folder / name, portrait, 4, seed=seed)
+    Image.fromarray(portrait).save(folder / "loose.png")
+    (folder / "text.mp4").write_text("not a video")

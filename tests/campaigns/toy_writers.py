@@ -1,0 +1,38 @@
+"""Two small commands for the harness to kill: one writes atomically, one does not."""
+
+import json
+import pathlib
+import time
+
+from tf_talkinghead.files import write_atomically
+
+VERSIONS = 4
+CONTENT = {"value": "x" * 4000}
+
+
+def write(folder, atomically):
+    """Writes `VERSIONS` files of JSON into `folder`, each in two halves where not atomic."""
+    for version in range(VERSIONS):
+        path = pathlib.Path(folder) / f"{version}.json"
+        text = json.dumps({**CONTENT, "version": version})
+        if atomically:
+            write_atomically(path, text.encode())
+            time.sleep(0.005)
+            continue
+        with open(path, "w") as file:
+            for half in (text[:2000], text[2000:]):
+                file.write(half)
+                file.flush()
+                time.sleep(0.005)
+        time.sleep(0.005)
+
+
+def check(_server, folder, done):
+    """What is wrong with the files in `folder`: every visible one must be whole."""
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    for path in paths:
+        try:
+            json.loads(path.read_text())
+        except ValueError as error:
+            return f"{path.name}: {error}"
+    return f"{len(paths)} of {VERSIONS} files" if done and len(paths) < VERSIONS else ""
