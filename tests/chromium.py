@@ -2,6 +2,7 @@
 pipe.
 """
 
+import base64
 import json
 import os
 import select
@@ -15,9 +16,20 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 
 class Chromium:
-    """One page. `with Chromium(tmp_path) as page: page.open(path); page.evaluate("1 + 1")`."""
+    """A page and further tabs.
 
-    def __init__(self, folder):
+        with Chromium(tmp_path) as page:
+            page.open(path)
+            page.evaluate("1 + 1")
+
+    Args:
+      folder: for the profile and downloads.
+      camera: a film in Y4M or MJPEG that is shown to pages as their camera; they need not ask.
+      microphone: a WAV file that is their microphone.
+      width, height: pixels of the window.
+    """
+
+    def __init__(self, folder, camera=None, microphone=None, width=900, height=800):
         self._binary = next((path for path in map(shutil.which, _NAMES) if path), None)
         if self._binary is None:
             pytest.skip(
@@ -27,6 +39,13 @@ class Chromium:
         self.downloads = folder / "downloads"
         self.downloads.mkdir()
         self._profile = folder / "profile"
+        self._flags = [f"--window-size={width},{height}"]
+        if camera or microphone:
+            self._flags += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        if camera:
+            self._flags.append(f"--use-file-for-fake-video-capture={camera}")
+        if microphone:
+            self._flags.append(f"--use-file-for-fake-audio-capture={microphone}")
         self._calls, self._rest = 0, b""
 
     def __enter__(self):
@@ -37,7 +56,7 @@ class Chromium:
         arguments = [
             self._binary, "--headless=new", "--no-sandbox", "--disable-gpu",
             "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
-            "--window-size=900,800", "--touch-events=enabled", f"--user-data-dir={self._profile}",
+            *self._flags, "--touch-events=enabled", f"--user-data-dir={self._profile}",
         ]  # fmt: skip
         shell = f'exec "$0" "$@" 3<&{to_child} 4>&{from_child}'
         self._process = subprocess.Popen(
@@ -49,13 +68,8 @@ class Chromium:
         os.close(to_child)
         os.close(from_child)
         self._session = None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
-            "sessionId"
-        ]
-        session, self._session = self._session, None
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
-        self._session = session
+        self.tab()
         return self
 
     def __exit__(self, *error):
@@ -68,9 +82,62 @@ class Chromium:
         os.close(self._in)
         os.close(self._out)
 
+    def tab(self):
+        """Opens another tab and makes it the one that is spoken to; returns its name."""
+        self._session = None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        return self._session, target
+
+    def close_tab(self, tab):
+        """Closes a tab of `tab`; another one must be switched to."""
+        self._session = None
+        self.call("Target.closeTarget", targetId=tab[1])
+
+    def switch(self, tab):
+        """Makes a tab of `tab` the one that is spoken to, and brings it to the front."""
+        self._session = tab[0]
+        self.call("Page.bringToFront")
+
     def open(self, path):
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+
+    def visit(self, address):
+        """Opens an http address."""
+        self.call("Page.navigate", url=address)
+        self.wait(
+            f"document.readyState === 'complete' && location.href.startsWith({json.dumps(address)})"
+        )
+
+    def choose_files(self, selector, *paths):
+        """Chooses files in a file input."""
+        found = self.call(
+            "Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})"
+        )
+        self.call(
+            "DOM.setFileInputFiles",
+            objectId=found["result"]["objectId"],
+            files=[str(path) for path in paths],
+        )
+
+    def look(self, width, height, dark=False):
+        """Shows the page in another size, light or dark."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def screenshot(self, path, whole=False):
+        """Writes a PNG of what is seen, or of the whole page."""
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def evaluate(self, expression):
         """The value of a JavaScript expression."""

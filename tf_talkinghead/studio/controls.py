@@ -10,8 +10,8 @@ from tf_talkinghead.driving.expression import Expression, ranges
 from tf_talkinghead.driving.strengths import LIMITS, Steering
 from tf_talkinghead.errors import InputError
 
-# Name -> label, what the ends are called, unit, group. Right and left are the person's own; a
-# person who faces us has their right on our left, and the page says "their".
+# Name -> label, what the ends are called, unit, group. Right and left lid and brow are the
+# person's own, as everywhere; turns and gaze are the picture's.
 _SLIDERS = {
     "yaw": ("Turn", "left", "right", "°", "Head"),
     "pitch": ("Nod", "up", "down", "°", "Head"),
@@ -19,12 +19,12 @@ _SLIDERS = {
     "x": ("Sideways", "left", "right", "", "Head"),
     "y": ("Height", "up", "down", "", "Head"),
     "scale": ("Distance", "far", "near", "", "Head"),
-    "gaze_x": ("Look across", "left", "right", "", "Eyes"),
-    "gaze_y": ("Look up and down", "up", "down", "", "Eyes"),
-    "lid_right": ("Their right lid", "wide", "shut", "", "Eyes"),
-    "lid_left": ("Their left lid", "wide", "shut", "", "Eyes"),
-    "brow_right": ("Their right brow", "down", "up", "", "Brows"),
-    "brow_left": ("Their left brow", "down", "up", "", "Brows"),
+    "gaze_x": ("Gaze across", "left", "right", "", "Eyes"),
+    "gaze_y": ("Gaze height", "up", "down", "", "Eyes"),
+    "lid_right": ("Right lid", "wide", "shut", "", "Eyes"),
+    "lid_left": ("Left lid", "wide", "shut", "", "Eyes"),
+    "brow_right": ("Right brow", "down", "up", "", "Brows"),
+    "brow_left": ("Left brow", "down", "up", "", "Brows"),
     "jaw": ("Open", "shut", "wide", "", "Mouth"),
     "smile": ("Smile", "down", "up", "", "Mouth"),
     "mouth_width": ("Width", "narrow", "broad", "", "Mouth"),
@@ -62,6 +62,7 @@ def describe() -> dict:
     neutral, spans, sliders = dataclasses.asdict(Expression()), limits(), []
     for name, (label, low_end, high_end, unit, group) in _SLIDERS.items():
         low, high = spans[name]
+        step = 0.5 if unit else 0.005
         sliders.append(
             {
                 "name": name,
@@ -69,9 +70,10 @@ def describe() -> dict:
                 "ends": [low_end, high_end],
                 "unit": unit,
                 "group": group,
-                "low": round(low, 4),
-                "high": round(high, 4),
-                "step": round((high - low) / 200, 5),
+                # Whole steps from 0, so that the slider rests exactly at rest.
+                "low": round(math.ceil(low / step) * step, 4),
+                "high": round(math.floor(high / step) * step, 4),
+                "step": step,
                 # The gaze is "as in the photo" until it is touched.
                 "rest": 0.0 if math.isnan(neutral[name]) else neutral[name],
                 "gaze": name in _GAZE,

@@ -31,7 +31,18 @@ export function drawControls(about, moved) {
   function set(slider, value) {
     const { input, output } = rows.get(slider.name);
     input.value = value;
-    output.textContent = shown(slider, input.valueAsNumber);
+    show(slider, input, output);
+  }
+
+  // The number, and the line's coloured part: from rest to where the thumb is.
+  function show(slider, input, output) {
+    const value = input.valueAsNumber;
+    const place = (number) => `${(100 * (number - slider.low)) / (slider.high - slider.low)}%`;
+    output.textContent = shown(slider, value);
+    const way = value === slider.rest ? "at rest" : slider.ends?.[value > slider.rest ? 1 : 0];
+    input.setAttribute("aria-valuetext", way ? `${shown(slider, value)}, ${way}` : shown(slider, value));
+    input.style.setProperty("--from", place(Math.min(value, slider.rest)));
+    input.style.setProperty("--to", place(Math.max(value, slider.rest)));
   }
 
   function row(slider) {
@@ -47,9 +58,10 @@ export function drawControls(about, moved) {
       disabled: true,
     });
     input.value = slider.rest;
+    show(slider, input, output);
     input.addEventListener("input", () => {
       if (slider.gaze) touched.add(slider.name);
-      output.textContent = shown(slider, input.valueAsNumber);
+      show(slider, input, output);
       tell();
     });
     input.addEventListener("dblclick", () => {
@@ -58,13 +70,8 @@ export function drawControls(about, moved) {
       tell();
     });
     const label = make("label", { htmlFor: id }, slider.label);
-    const element = make("div", { className: "slider" }, label, output, input);
-    if (slider.ends) {
-      const ends = make("div", { className: "ends" });
-      ends.append(make("span", {}, slider.ends[0]), make("span", {}, slider.ends[1]));
-      ends.setAttribute("aria-hidden", "true");
-      element.append(ends);
-    }
+    const element = make("div", { className: "slider" }, label, input, output);
+    if (slider.ends) element.title = slider.ends.join(" – ");
     rows.set(slider.name, { input, output, element });
     return element;
   }
