@@ -259,7 +259,7 @@ async def _stage(studio, socket: WebSocket):
         await socket.send_bytes(await run_in_threadpool(studio.gallery.neutral, person))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_until_closed, socket, tasks.cancel_scope)
-            number = 0
+            number = stage.number
             while True:
                 number, jpeg = await stage.next(number)
                 await socket.send_bytes(jpeg)

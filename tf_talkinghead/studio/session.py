@@ -44,6 +44,7 @@ FRAME, SOUND = 1, 2  # first byte of a binary message
 FRAME_HEAD = struct.Struct("<xd")
 MAX_MESSAGE_BYTES = 1 << 20
 _MAX_FRAME_SIDE = 1280  # pixels of a camera frame
+_TOO_LARGE = f"at most {_MAX_FRAME_SIDE} pixels on a side are taken"
 _POLL = 0.2  # seconds after which a waiting thread looks whether the tab is still there
 
 
@@ -198,12 +199,12 @@ def decoded(data: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             width, height = picture.size
+    except Image.DecompressionBombError as error:
+        raise InputError(f"frame: {_TOO_LARGE}") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError("frame: expected a JPEG") from error
     if max(width, height) > _MAX_FRAME_SIDE:
-        raise InputError(
-            f"frame: {width} x {height} pixels; at most {_MAX_FRAME_SIDE} on a side are taken"
-        )
+        raise InputError(f"frame: {_TOO_LARGE}; it has {width} x {height}")
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise InputError("frame: a damaged JPEG")

@@ -21,9 +21,14 @@ class Stage:
             self._owner = (owner, live)
 
     def release(self, owner: object) -> None:
-        """`owner` leaves; its last frame stays."""
+        """`owner` leaves; whoever looks now keeps its last frame, who comes later sees none."""
         if self._owner is not None and self._owner[0] is owner:
-            self._owner = None
+            self._owner = self._frame = None
+
+    @property
+    def number(self) -> int:
+        """Of the last frame where somebody moves the avatar no more; else of the one before."""
+        return self._number - (self._frame is not None)
 
     async def show(self, owner: object, jpeg: bytes) -> None:
         """A new frame of `owner`, seen where it is the one that is shown."""

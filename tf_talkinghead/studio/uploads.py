@@ -8,6 +8,7 @@ import pathlib
 import re
 import time
 
+from PIL.Image import DecompressionBombError
 from starlette.requests import Request
 
 from tf_talkinghead.data.photos import MAX_PIXELS, PHOTO_SUFFIXES
@@ -88,7 +89,9 @@ def check_content(path: pathlib.Path, name: str) -> bool:
     try:
         source = probe(path)
     except InputError as error:
-        raise InputError(str(error).replace(str(path), name)) from error
+        if isinstance(error.__cause__, DecompressionBombError):
+            error = f"{name}: enormous; at most {MAX_PIXELS // 1_000_000} million pixels are taken"
+        raise InputError(str(error).replace(str(path), name)) from None
     if path.suffix in PHOTO_SUFFIXES:
         return False
     seconds = float(source.times[-1] - source.times[0])
