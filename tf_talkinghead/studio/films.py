@@ -170,9 +170,7 @@ def _ground(models, person, card):
         raise InputError(f"the card of {person} does not say where the face lies in its picture")
     path = paste_back.kept_ground(store.places(models, person))
     if path is None:
-        raise InputError(
-            f"the whole photo of {person} is not kept here: no way back into it"
-        )
+        raise InputError(f"the whole photo of {person} is not kept here: no way back into it")
     return paste_back.open_ground(path, card["crop"])
 
 

@@ -66,9 +66,7 @@ class Recording:
           InputError: a rate that cannot be, or another one than before.
         """
         if not _RATES[0] <= rate <= _RATES[1] or (self._rate or rate) != rate:
-            raise InputError(
-                f"sound: expected one rate of {_RATES[0]} to {_RATES[1]}, got {rate}"
-            )
+            raise InputError(f"sound: expected one rate of {_RATES[0]} to {_RATES[1]}, got {rate}")
         if self.full:
             return
         if self._rate is None:
