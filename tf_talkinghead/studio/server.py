@@ -5,6 +5,7 @@ with running(options, port=0) as started:
 """
 
 import contextlib
+import pathlib
 import re
 import socket
 import subprocess
@@ -115,7 +116,11 @@ def _listening(host, port):
 
 @contextlib.contextmanager
 def embedded(models):
-    """The address of an embedded server of a models folder, in a process of its own."""
+    """The address of an embedded server of a folder, made if need be, in a process of its own."""
+    try:
+        pathlib.Path(models).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--models={models}: cannot be used ({error.strerror})") from error
     command = [
         sys.executable,
         "-m",

@@ -20,7 +20,7 @@ export class NewPerson {
     $("person-dialog").addEventListener("close", () => this.leave());
   }
 
-  async open() {
+  open() {
     $("shots").replaceChildren();
     for (const id of ["person-name", "stated-by"]) $(id).value = "";
     $("agreed").checked = false;
@@ -28,17 +28,15 @@ export class NewPerson {
     this.busy(false);
     this.say("");
     $("person-dialog").showModal();
-    try {
-      this.draft = (await post("/api/drafts")).draft;
-    } catch (error) {
-      this.say(error.message);
-    }
+    // Photos may be dropped before the studio has answered.
+    this.draft = post("/api/drafts").then(({ draft }) => draft);
+    this.draft.catch((error) => this.say(error.message));
   }
 
   leave() {
     this.closeCamera();
     if (this.job) remove(`/api/jobs/${this.job}`).catch(() => {});
-    if (this.draft) remove(`/api/drafts/${this.draft}`).catch(() => {});
+    this.draft?.then((draft) => remove(`/api/drafts/${draft}`)).catch(() => {});
     this.draft = this.job = null;
   }
 
@@ -51,11 +49,12 @@ export class NewPerson {
   }
 
   async addOne(file) {
-    const draft = this.draft;
+    const drafted = this.draft;
     const element = make("li", {}, make("span", { className: "hint" }, `${file.name} …`));
     $("shots").append(element);
-    let found;
+    let found, draft;
     try {
+      draft = await drafted;
       found = await put(`/api/drafts/${draft}/files?name=${enc(file.name)}`, file);
     } catch (error) {
       found = { id: null, name: file.name, good: false, why: error.message, crops: [] };
@@ -145,7 +144,7 @@ export class NewPerson {
     const name = $("person-name").value.trim();
     try {
       const { job } = await post("/api/people", {
-        draft: this.draft,
+        draft: await this.draft,
         name,
         agreed: $("agreed").checked,
         by: $("stated-by").value,
