@@ -204,7 +204,7 @@ def test_a_recording_has_sound_and_can_be_saved(page, visitor, tmp_path):
     page.wait("document.getElementById('record').textContent === 'Stop'")
     page.evaluate("new Promise((done) => setTimeout(done, 4000))")
     page.click("#record")
-    page.wait("document.querySelector('#films video')", 60)
+    page.wait("!!document.querySelector('#films video')", 60)
     page.click("#camera")
     (film,) = visitor.ask("GET", "/api/films")[1]
     assert film["sound"] and 3 < film["seconds"] < 6
@@ -229,10 +229,10 @@ def test_a_film_by_file_survives_a_reload(page, visitor, driver, tmp_path):
     video.write_video(tmp_path / "me.mp4", driver[:50], 25, audio_from=sound)
     page.click("input[name=shape][value=paste_back]")
     page.choose_files("#film", tmp_path / "me.mp4")
-    page.wait("document.querySelector('#jobs progress')")
+    page.wait("!!document.querySelector('#jobs progress')")
     page.call("Page.reload")
     page.wait(READY)
-    page.wait("document.querySelector('#films video')", 120)
+    page.wait("!!document.querySelector('#films video')", 120)
     link = page.evaluate("document.querySelector('#films a').getAttribute('href')")
     path = tmp_path / "film.mp4"
     path.write_bytes(visitor.ask("GET", link)[1])
