@@ -211,7 +211,9 @@ def test_a_recording_has_sound_and_can_be_saved(page, visitor, tmp_path):
     path = tmp_path / "film.mp4"
     path.write_bytes(visitor.ask("GET", f"/films/eileen/{film['id']}.mp4")[1])
     with av.open(str(path)) as container:
-        video_seconds = float(container.streams.video[0].duration * container.streams.video[0].time_base)
+        video_seconds = float(
+            container.streams.video[0].duration * container.streams.video[0].time_base
+        )
         samples = np.concatenate(
             [frame.to_ndarray()[0] for frame in container.decode(container.streams.audio[0])]
         )

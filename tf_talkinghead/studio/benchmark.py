@@ -174,4 +174,3 @@ def _memory_of(found: list):
     finally:
         stop.set()
         thread.join()
-

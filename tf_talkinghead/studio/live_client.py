@@ -1,9 +1,9 @@
 """A client of the studio's live sessions without a browser, for programs and measurements.
 
-    with LiveClient("ws://localhost:7860/api/live/ann") as client:
-        client.camera(True)
-        for answer in client.drive(jpegs):    # answer.head, answer.jpeg
-            ...
+with LiveClient("ws://localhost:7860/api/live/ann") as client:
+    client.camera(True)
+    for answer in client.drive(jpegs):    # answer.head, answer.jpeg
+        ...
 """
 
 import json
