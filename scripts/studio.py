@@ -10,9 +10,11 @@ it prints, and browsers give out the camera over https only (--tls_cert, --tls_k
 visitor's camera is kept.
 """
 
+import os
 import pathlib
 import secrets
 import signal
+import sys
 import threading
 import webbrowser
 
@@ -71,10 +73,16 @@ def main(argv):
         print(f"studio at {address}", flush=True)
         if tls is None and not is_loopback(FLAGS.host):
             print("without --tls_cert and --tls_key browsers keep the camera off", flush=True)
-        if FLAGS.open:
+        if FLAGS.open and _has_desktop():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         while not stop.wait(0.5) and started.thread.is_alive():
             pass
+
+
+def _has_desktop():
+    """Whether a browser would open in a window: one in the terminal would only be in the way."""
+    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(shown) or sys.platform in ("darwin", "win32")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,10 @@ def test_the_avatar_follows_the_camera(page, record_property):
             reader.onload = () => done(reader.result);
             reader.readAsDataURL(blob);
           });
-          live.sendFrame = (blob, moment) => { window.kept.up.push([moment, blob]); return send(blob, moment); };
+          live.sendFrame = (blob, moment) => {
+            window.kept.up.push([moment, blob]);
+            return send(blob, moment);
+          };
           live.draw = (data) => {
             const length = new DataView(data).getUint32(0, true);
             const head = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
@@ -154,7 +157,8 @@ def test_the_avatar_follows_the_camera(page, record_property):
           window.pairs = async () => {
             const up = new Map(window.kept.up), found = [];
             for (const [moment, blob] of window.kept.down) {
-              if (up.has(moment) && blob.size) found.push([await uri(up.get(moment)), await uri(blob)]);
+              if (!up.has(moment) || !blob.size) continue;
+              found.push([await uri(up.get(moment)), await uri(blob)]);
             }
             return found;
           };
@@ -256,5 +260,4 @@ def test_a_deleted_person_is_gone_with_films(page, visitor):
     page.wait("!document.getElementById('empty').hidden")
     models = visitor.studio.gallery.models
     assert visitor.ask("GET", "/api/people")[1] == [] and visitor.ask("GET", "/api/films")[1] == []
-    left = [path for path in models.rglob("*eileen*")]
-    assert left == []
+    assert list(models.rglob("*eileen*")) == []

@@ -1,4 +1,4 @@
-"""Motion of a live picture, frame by frame: the face that is followed, and the points of the avatar.
+"""Motion of a live picture, frame by frame: the face that is followed, and the avatar's points.
 
     found, pupils = Follower(model, pupils=True).step(frame)   # pixels of the frame
     points, tag = motion.step(found, pupils, now)              # LiveMotion; [68 or 70, 2]

@@ -163,7 +163,7 @@ async def _add_file(studio, request):
     draft = studio.drafts.get(request.path_params["draft"])
     try:
         stem = studio.next_name()
-        path = await uploads.receive(request, draft.folder, stem, name)
+        path = await uploads.receive(request, draft.folder, stem, name, uploads.MAX_CLIP_BYTES)
     except TalkingHeadError as error:
         why = plain(error).removeprefix(f"{name}: ")
         return {"id": stem, "name": name, "good": False, "why": why, "crops": []}
@@ -239,6 +239,12 @@ async def _live(studio, socket: WebSocket):
         await socket.close(1013)
         return
     person = socket.path_params["person"]
+    try:
+        await run_in_threadpool(studio.gallery.checked, person)
+    except TalkingHeadError as error:
+        await socket.send_json({"type": "refused", "why": plain(error)})
+        await socket.close(1008)
+        return
     session = Session(person, studio.gallery, studio.stage(person), studio.jobs, studio.recordings)
     studio.sessions.add(session)
     try:
@@ -250,13 +256,18 @@ async def _live(studio, socket: WebSocket):
 async def _stage(studio, socket: WebSocket):
     await socket.accept()
     person = socket.path_params["person"]
+    try:
+        neutral = await run_in_threadpool(studio.gallery.neutral, person)
+    except TalkingHeadError:
+        await socket.close(1008)
+        return
     stage = studio.stage(person)
     if stage.viewers >= _MAX_VIEWERS:
         await socket.close(1013)
         return
     stage.viewers += 1
     try:
-        await socket.send_bytes(await run_in_threadpool(studio.gallery.neutral, person))
+        await socket.send_bytes(neutral)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_until_closed, socket, tasks.cancel_scope)
             number = stage.number

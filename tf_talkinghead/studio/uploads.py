@@ -6,7 +6,6 @@ A file is known by its first bytes and not by its name; it is stored under a nam
 import contextlib
 import pathlib
 import re
-import time
 
 from PIL.Image import DecompressionBombError
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from tf_talkinghead.errors import InputError
 
 MAX_PHOTO_BYTES = 40 << 20
 MAX_FILM_BYTES = 1 << 30
+MAX_CLIP_BYTES = 200 << 20  # of a clip that a person is made from
 MAX_FILM_SECONDS = 600.0
 MAX_FILM_PIXELS = 9_000_000  # of one frame: 4K is 8.8 million
 MAX_TEXT_BYTES = 64 << 10  # of a JSON message
@@ -41,7 +41,13 @@ def shown_name(name: str) -> str:
     return "".join(c for c in name if c.isprintable())[:80] or "the file"
 
 
-async def receive(request: Request, folder: pathlib.Path, stem: str, name: str) -> pathlib.Path:
+async def receive(
+    request: Request,
+    folder: pathlib.Path,
+    stem: str,
+    name: str,
+    most_film: int | None = None,
+) -> pathlib.Path:
     """Stores a request's body as `folder/stem.SUFFIX`, at most as large as its kind may be.
 
     Args:
@@ -49,6 +55,7 @@ async def receive(request: Request, folder: pathlib.Path, stem: str, name: str) 
       folder: where it goes.
       stem: our name of it.
       name: the visitor's, for errors.
+      most_film: bytes that a film may have; None: MAX_FILM_BYTES.
 
     Raises:
       InputError: another kind of file, too large, or empty; nothing is left of it.
@@ -63,7 +70,9 @@ async def receive(request: Request, folder: pathlib.Path, stem: str, name: str) 
                     if len(head) < 16:
                         continue
                     path = folder / (stem + _suffix(head, name))
-                    most = MAX_PHOTO_BYTES if path.suffix in PHOTO_SUFFIXES else MAX_FILM_BYTES
+                    most = most_film or MAX_FILM_BYTES
+                    if path.suffix in PHOTO_SUFFIXES:
+                        most = MAX_PHOTO_BYTES
                     _check_length(int(request.headers.get("content-length") or 0), most, name)
                     file, chunk = path.open("wb"), head
                 written += len(chunk)
@@ -104,14 +113,6 @@ def check_content(path: pathlib.Path, name: str) -> bool:
     if width * height > MAX_FILM_PIXELS:
         raise InputError(f"{name}: {width} x {height} pixels; a film may have 4096 x 2160")
     return True
-
-
-def remove_old(folder: pathlib.Path, seconds: float) -> None:
-    """Removes files that have lain in `folder` for longer than `seconds`."""
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
-                path.unlink()
 
 
 def _film_size(path):
