@@ -175,7 +175,7 @@ def test_the_avatar_follows_the_camera(page, record_property):
     page.evaluate("window.kept = { up: [], down: [] }")
     record_property("measured", measured)
     print(f"\n{len(pairs)} frames in {SECONDS} s, {measured}")
-    assert len(pairs) > 2 * SECONDS and measured["delay"] > 0
+    assert len(pairs) > SECONDS / 2 and measured["delay"] > 0
     # The first seconds look for the neutral face.
     numbers = [expressions([pair[k] for pair in pairs[len(pairs) // 5 :]]) for k in (0, 1)]
     known = np.isfinite(numbers).all(axis=(0, 2))

@@ -1,12 +1,20 @@
 """The studio's door: foreign pages, rebound names, tokens."""
 
+import ssl
+import urllib.request
+
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests import studio_fixtures
 from tests.random_avatars import random_guided_people
+from tests.test_server_tls import pem_pair
+from tf_talkinghead.errors import InputError
 from tf_talkinghead.studio import uploads
 from tf_talkinghead.studio.security import COOKIE, Access, is_loopback
+from tf_talkinghead.studio.server import running
+from tf_talkinghead.studio.studio import StudioOptions
 
 TOKEN = "a-token-of-the-tests"
 
@@ -112,3 +120,28 @@ def test_bodies_are_bounded(visitor, monkeypatch):
     for path in ("/api/check?name=a.mp4", "/api/people/ann/films?name=a.mp4"):
         assert visitor.refused("PUT", path, film, **bearer()) == "a.mp4: larger than 1 MB"
     assert list(visitor.studio.uploads.iterdir()) == []
+
+
+def test_https_and_its_cookie(tmp_path):
+    """Over TLS the cookie is secure, and the live sessions are encrypted too."""
+    authority = pem_pair(tmp_path, "authority")
+    pem_pair(tmp_path, "server", authority)
+    tls = (str(tmp_path / "server.crt"), str(tmp_path / "server.key"))
+    trust = ssl.create_default_context(cafile=tmp_path / "authority.crt")
+    options = StudioOptions(str(tmp_path / "models"), access=Access(TOKEN))
+    with running(options, server="localhost:1", tls=tls) as started:
+        assert started.address.startswith("https://localhost:")
+        opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=trust), urllib.request.HTTPCookieProcessor()
+        )
+        with opener.open(f"{started.address}?token={TOKEN}") as answer:
+            assert b"<title>Studio</title>" in answer.read()
+        address = started.address.replace("https", "wss") + "api/live/nobody"
+        with connect(address, ssl=trust, additional_headers=bearer(), proxy=None) as socket:
+            assert "no avatar called nobody" in socket.recv(timeout=20)
+    broken = (tls[0], str(tmp_path / "authority.key"))
+    with (
+        pytest.raises(InputError, match="cannot be used"),
+        running(options, tls=broken, server="a:1"),
+    ):
+        pass

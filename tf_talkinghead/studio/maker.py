@@ -76,15 +76,9 @@ class Maker:
 def _begin():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the studio ends this process itself
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's C++ code writes to the descriptor as it is imported, and no setting stops it.
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
+    # TensorFlow's C++ code writes to this descriptor and no setting stops it; errors do not need
+    # it, since they are raised in the studio's own process.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _imported():

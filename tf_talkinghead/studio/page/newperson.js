@@ -72,7 +72,6 @@ export class NewPerson {
       make("span", { className: "hint" }, words),
       drop,
     );
-    if (!found.good) this.say(words);
   }
 
   crop({ picture, landmarks }, name) {
@@ -84,7 +83,7 @@ export class NewPerson {
       const dot = document.createElementNS(space, "circle");
       dot.setAttribute("cx", x);
       dot.setAttribute("cy", y);
-      dot.setAttribute("r", 0.009);
+      dot.setAttribute("r", 0.011);
       drawing.append(dot);
     }
     return make(
