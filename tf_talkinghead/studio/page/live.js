@@ -23,7 +23,7 @@ export class Live {
     this.camera.addEventListener("click", () => this.toggleCamera());
     this.calibrate.addEventListener("click", () => {
       this.send({ type: "rest" });
-      this.say("Look straight ahead with a calm face for two seconds.");
+      this.say("Look straight ahead with a calm face for two seconds.", true);
     });
     this.record.addEventListener("click", () => this.toggleRecord());
     setInterval(() => this.showFigures(), 500);
@@ -40,8 +40,11 @@ export class Live {
     this.busy = false;
   }
 
-  say(text) {
+  // Says something below the picture; a hint goes after a while.
+  say(text, hint = false) {
     this.status.textContent = text;
+    clearTimeout(this.hinting);
+    if (hint) this.hinting = setTimeout(() => this.say(""), 5000);
   }
 
   // Connects to an avatar, null for none; `ready({gaze})` hears when it can be moved.
@@ -187,7 +190,7 @@ export class Live {
     this.calibrate.disabled = false;
     this.delays = [];
     this.send({ type: "camera", on: true });
-    this.say("Look straight ahead for a moment: your calm face becomes the avatar's.");
+    this.say("Look straight ahead for a moment: your calm face becomes the avatar's.", true);
     this.preview.requestVideoFrameCallback((now, about) => this.onFrame(about));
   }
 
