@@ -12,11 +12,13 @@ import wave
 import cv2
 import numpy as np
 import PIL.Image
+import pytest
 from websockets.sync.client import connect
 
 from tests.moving_portrait import clip
 from tests.serving_fixtures import serving
 from tf_talkinghead.export.saved_model import export_person
+from tf_talkinghead.studio.maker import Maker
 from tf_talkinghead.studio.security import Access
 from tf_talkinghead.studio.server import running
 from tf_talkinghead.studio.session import FRAME, FRAME_HEAD
@@ -25,13 +27,17 @@ from tf_talkinghead.studio.studio import StudioOptions
 
 @contextlib.contextmanager
 def random_studio(models, *avatars, **access):
-    """A studio over random avatars {name: Avatar}, served in this process."""
+    """A studio over random avatars (name, Avatar), served in this process; it makes nobody new."""
     for name, avatar in avatars:
         export_person(avatar, models, name)
-    with serving(models=str(models)) as server:
-        options = StudioOptions(str(models), access=Access(**access))
-        with running(options, server=f"localhost:{server.port}") as started:
-            yield Visitor(started)
+    options = StudioOptions(str(models), access=Access(**access))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(models=str(models)) as server,
+        running(options, server=f"localhost:{server.port}") as started,
+    ):
+        patch.setattr(Maker, "warm", lambda maker: None)  # no process that loads TensorFlow
+        yield Visitor(started)
 
 
 class Visitor:
