@@ -16,6 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.moving_portrait import clip
+from tests.random_avatars import random_guided_avatar
 from tests.serving_fixtures import serving
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.studio.maker import Maker
@@ -26,10 +27,8 @@ from tf_talkinghead.studio.studio import StudioOptions
 
 
 @contextlib.contextmanager
-def random_studio(models, *avatars, **access):
-    """A studio over random avatars (name, Avatar), served in this process; it makes nobody new."""
-    for name, avatar in avatars:
-        export_person(avatar, models, name)
+def open_studio(models, **access):
+    """A studio over a folder of avatars, served in this process; it makes nobody new."""
     options = StudioOptions(str(models), access=Access(**access))
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -38,6 +37,12 @@ def random_studio(models, *avatars, **access):
     ):
         patch.setattr(Maker, "warm", lambda maker: None)  # no process that loads TensorFlow
         yield Visitor(started)
+
+
+def publish_ann(models):
+    """Publishes ann, a guided avatar of random weights; returns the folder."""
+    export_person(random_guided_avatar(), models, "ann")
+    return models
 
 
 class Visitor:

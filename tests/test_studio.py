@@ -1,6 +1,7 @@
 """The studio's messages, by plain requests: refusals, live sessions, films, recordings, tabs."""
 
 import json
+import shutil
 import struct
 import threading
 import time
@@ -14,7 +15,6 @@ from websockets.exceptions import ConnectionClosed
 
 from tests import studio_fixtures
 from tests.face_points import COLLINS
-from tests.random_avatars import random_guided_people
 from tests.serving_fixtures import wait_until
 from tests.studio_fixtures import as_jpeg, as_png, camera_pictures
 from tf_talkinghead.data import video
@@ -24,11 +24,10 @@ from tf_talkinghead.studio import controls
 
 @pytest.fixture(scope="module")
 def visitor(tmp_path_factory):
-    """A visitor of a studio with two random avatars, ann and bob."""
-    people = random_guided_people()
-    models = tmp_path_factory.mktemp("models")
-    chosen = [(name, people[name]) for name in ("ann", "bob")]
-    with studio_fixtures.random_studio(models, *chosen) as visitor:
+    """A visitor of a studio with a random avatar, ann, and bob, who is the same."""
+    models = studio_fixtures.publish_ann(tmp_path_factory.mktemp("models"))
+    shutil.copytree(models / "ann", models / "bob")
+    with studio_fixtures.open_studio(models) as visitor:
         yield visitor
 
 
@@ -150,7 +149,7 @@ def test_two_tabs_share_the_machine(visitor):
         tab.start()
     for tab in tabs:
         tab.join(60)
-    assert min(counts.values()) > 0.4 * max(counts.values()) > 0, counts
+    assert min(counts.values()) > 0.25 * max(counts.values()) > 0, counts
 
 
 def test_the_stage_shows_who_moves_the_avatar(visitor):

@@ -6,9 +6,8 @@ import subprocess
 
 import pytest
 
-from tests import studio_fixtures
+from tests import studio_fixtures, toy_models
 from tests.chromium import Chromium
-from tests.random_avatars import random_guided_people
 
 READY = "window.studio?.live.measured.frames > 0 && !document.querySelector('#slider-yaw').disabled"
 PICTURE = "document.getElementById('frame').toDataURL()"
@@ -16,11 +15,10 @@ PICTURE = "document.getElementById('frame').toDataURL()"
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """The page of a studio with two random avatars."""
-    people = random_guided_people()
-    models = tmp_path_factory.mktemp("models")
-    chosen = [(name, people[name]) for name in ("ann", "bob")]
-    with studio_fixtures.random_studio(models, *chosen) as visitor:
+    """The page of a studio with a random avatar and a toy one."""
+    models = studio_fixtures.publish_ann(tmp_path_factory.mktemp("models"))
+    toy_models.publish(models, "bob", 1)
+    with studio_fixtures.open_studio(models) as visitor:
         yield visitor.address + "/"
 
 

@@ -7,8 +7,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests import studio_fixtures
-from tests.random_avatars import random_guided_people
+from tests import studio_fixtures, toy_models
 from tests.test_server_tls import pem_pair
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.studio import uploads
@@ -22,9 +21,9 @@ TOKEN = "a-token-of-the-tests"
 @pytest.fixture(scope="module")
 def visitor(tmp_path_factory):
     """A visitor of a studio that needs a token."""
-    ann = random_guided_people()["ann"]
     models = tmp_path_factory.mktemp("models")
-    with studio_fixtures.random_studio(models, ("ann", ann), token=TOKEN) as visitor:
+    toy_models.publish(models, "ann", 1)
+    with studio_fixtures.open_studio(models, token=TOKEN) as visitor:
         yield visitor
 
 
