@@ -55,10 +55,15 @@ def main(argv):
         raise InputError(f"--token: expected {_SHORTEST_TOKEN} characters or more")
 
     # Imported after the flags are checked: the web server, OpenCV and gRPC are slow to import.
+    from serving.tls import VARIABLES
     from tf_talkinghead.studio.security import Access, is_loopback
     from tf_talkinghead.studio.server import running
     from tf_talkinghead.studio.studio import StudioOptions
 
+    if FLAGS.server is None:
+        # The embedded server of this machine speaks plainly, whatever others are called with.
+        for name in VARIABLES.values():
+            os.environ.pop(name, None)
     token = FLAGS.token
     if token is None and not is_loopback(FLAGS.host):
         token = secrets.token_urlsafe(24)
