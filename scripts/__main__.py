@@ -22,6 +22,7 @@ _EXTRAS = {
     "drive": "drive",
     "quickstart": "all",
     "serve": "serve",
+    "studio": "studio",
     "verify": "drive",
 }
 

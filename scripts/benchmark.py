@@ -3,9 +3,9 @@
     python -m scripts.benchmark networks --preset=paper
     python -m scripts.benchmark SUBJECT --preset=demo --json=figures.json
 
-SUBJECT is networks, data, train, person, guided, ablation, watermark, serving, drive or help.
-Prints one line per figure. --option=name=value sets an option of the subject; an unknown name lists
-them all.
+SUBJECT is networks, data, train, person, guided, ablation, watermark, serving, drive, studio or
+help. Prints one line per figure. --option=name=value sets an option of the subject; an unknown name
+lists them all.
 
     python -m scripts.benchmark faults|fuzz|load
 
@@ -34,6 +34,7 @@ SUBJECTS = {
     "watermark": "tf_talkinghead.benchmark.watermark",
     "serving": "serving.benchmark",
     "drive": "serving.drive_benchmark",
+    "studio": "tf_talkinghead.studio.benchmark",
     "help": "scripts.startup",
 }
 # Long tests of a checkout, which the wheel does not hold.

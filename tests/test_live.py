@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from tests.face_points import COLLINS
+from tf_talkinghead.driving import expression
+from tf_talkinghead.driving.expression import Expression
 from tf_talkinghead.driving.live import LiveDriver
+from tf_talkinghead.driving.live_motion import LiveMotion
 from tf_talkinghead.driving.retargeting import AvatarFace
+from tf_talkinghead.driving.strengths import Steering, added
 from tf_talkinghead.faces.squares import Face, square_of
 
 FACE = AvatarFace(np.float64(COLLINS))
@@ -106,3 +110,72 @@ def test_an_error_of_the_renderer_reaches_the_caller():
 def test_nothing_submitted_is_no_answer():
     with LiveDriver(Model(), FACE, lambda points: b"") as live:
         assert live.answer(timeout=0.01) is None
+
+
+def test_a_pose_without_a_camera_is_rendered_at_once():
+    given = []
+    with LiveDriver(Model(), FACE, lambda p: given.append(p[0]) or b"") as live:
+        live.pose(more=Expression(jaw=0.2, yaw=10.0), tag="first")
+        answer = live.answer(PATIENCE)
+        assert (answer.tag, answer.label, answer.seen) == ("first", None, False)
+        read = expression.read(given[0], COLLINS)
+        assert read.jaw == pytest.approx(0.2, abs=0.02) and read.yaw == pytest.approx(10, abs=0.5)
+        live.pose(tag="second")
+        assert live.answer(PATIENCE).tag == "second"
+        np.testing.assert_allclose(given[1], COLLINS, atol=1e-6)
+
+
+def test_a_pose_is_added_to_the_camera_and_forgotten_with_it():
+    given = []
+    decode = lambda level: frame(level)
+    with LiveDriver(Model(), FACE, lambda p: given.append(p[0]) or b"", decode=decode) as live:
+        live.submit(20, label="one")
+        assert live.answer(PATIENCE).label == "one"
+        live.pose(Steering(pose=0.0), Expression(jaw=0.15), tag=7)
+        live.submit(40, label="two")
+        answer = live.answer(PATIENCE)
+        assert (answer.label, answer.tag) == ("two", 7)
+        read = expression.read(given[1], COLLINS)
+        # The driver's move to the right counts nothing, the jaw is added.
+        assert abs(read.x) < 0.01 and read.jaw == pytest.approx(0.15, abs=0.02)
+        live.forget()
+        live.pose(tag=8)
+        assert live.answer(PATIENCE).tag == 8
+        np.testing.assert_allclose(given[2], COLLINS, atol=1e-6)
+
+
+def test_what_is_added_stays_within_the_ranges():
+    _, high = expression.ranges()["yaw"]
+    numbers = np.zeros((3, 16))
+    numbers[:, 5] = 1.0  # scale
+    numbers[:, 0] = (0.0, high - 5, high + 5)  # the last is beyond, of itself
+    numbers[:, -2:] = np.nan
+    result = added(numbers, Expression(yaw=10.0, scale=1.1, gaze_x=0.1))
+    np.testing.assert_allclose(result[:, 0], [10.0, high, high + 5])
+    np.testing.assert_allclose(result[:, 5], 1.1)
+    assert np.isnan(result[:, -2:]).all()
+
+
+def test_the_gaze_follows_the_driver_relative_to_their_usual_one():
+    """The eyes look to the right for a while, blink, and look back."""
+    pupils = np.stack([COLLINS[36:42].mean(0), COLLINS[42:48].mean(0)])
+    motion = LiveMotion(AvatarFace(np.float64(COLLINS), pupils, gaze=True), smoothing=False)
+    width = np.linalg.norm(COLLINS[39] - COLLINS[36])
+
+    def step(number, aside):
+        eyes = np.full((2, 2), np.nan) if aside is None else pupils + (aside * width, 0)
+        points, _ = motion.step(COLLINS * 100, eyes * 100, number * 0.04)
+        return points if len(points) == 68 else points[68:, 0] - pupils[:, 0]
+
+    early = [step(number, 0.0) for number in range(10)]
+    assert all(len(points) == 68 for points in early), "no gaze before the usual one is known"
+    for number in range(10, 40):
+        still = step(number, 0.0)
+    np.testing.assert_allclose(still, 0.0, atol=1e-3)
+    for number in range(40, 46):
+        aside = step(number, 0.2)
+    np.testing.assert_allclose(aside, 0.2 * width, atol=0.01 * width)
+    np.testing.assert_allclose(step(46, None), aside, atol=1e-6)  # a blink
+    for number in range(47, 53):
+        back = step(number, 0.0)
+    np.testing.assert_allclose(back, 0.0, atol=1e-3)

@@ -114,7 +114,7 @@ def write_video(
       path: the file.
       frames: uint8 RGB [H, W, 3] of one size; odd sizes are widened by one repeated row or column.
       fps: frames a second.
-      audio_from: a file whose sound is kept, cut to the video's length.
+      audio_from: a film or sound file whose sound is kept, cut to the video's length.
       metadata: keys that mp4 defines (title, comment, artist, ...).
 
     Raises:
@@ -133,8 +133,7 @@ def write_video(
     try:
         with av.open(partial, "w", options={"movflags": "+faststart"}) as out:
             out.metadata.update(metadata or {})
-            has_sound = audio_from is not None and probe(audio_from).has_audio
-            sound = _Sound(out, audio_from) if has_sound else None
+            sound = _Sound(out, audio_from) if _has_sound(audio_from) else None
             count = _encode_frames(out, frames, rate)
             if count == 0:
                 raise InputError(f"{path}: no frames to write")
@@ -166,6 +165,16 @@ def _encode_frames(out, frames, rate):
     if stream is not None:
         out.mux(stream.encode())
     return count
+
+
+def _has_sound(path):
+    if path is None:
+        return False
+    try:
+        with av.open(str(path)) as source:
+            return bool(source.streams.audio)
+    except UNREADABLE as error:
+        raise InputError(f"{path}: unreadable ({short_reason(error)})") from error
 
 
 class _Sound:

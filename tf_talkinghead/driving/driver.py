@@ -10,7 +10,7 @@ Video is streamed: only landmarks and pupils (560 bytes per frame) are held in m
 
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,7 @@ def read_driver(
     face: str | None = None,
     neutral: float | None = None,
     gaze: bool = False,
+    watch: Callable[[Iterator[np.ndarray], int], Iterator[np.ndarray]] | None = None,
 ) -> DriverMotion:
     """Tracks one face through a video or photo.
 
@@ -86,6 +87,7 @@ def read_driver(
       neutral: seconds into the video at which the face is neutral; None: the frame of the clip
         nearest to rest (`geometry.neutral_frame`).
       gaze: whether pupils are looked for, a millisecond per frame.
+      watch: (frames, their number) -> the same frames; what it raises ends the reading.
 
     Returns:
       The DriverMotion.
@@ -98,8 +100,9 @@ def read_driver(
     clip = video.read_video(path)
     fps = clip.fps or STILL_FPS
     _check_neutral(neutral, clip.length, fps)
+    frames = ahead(clip.frames)
     frames = tqdm(
-        ahead(clip.frames),
+        frames if watch is None else watch(frames, clip.length),
         "landmarks",
         clip.length,
         unit=" frames",

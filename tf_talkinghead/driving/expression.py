@@ -30,6 +30,7 @@ and 0.75 (scale); landmarks reconstructed from the parameters differ by 4.7 % of
 """
 
 import dataclasses
+import functools
 import math
 import warnings
 from dataclasses import dataclass
@@ -183,4 +184,10 @@ def person_face(reference: np.ndarray) -> PersonFace:
     reference = checked_points(reference, "reference", 2)
     if np.ptp(reference[:68], axis=0).min() <= 0:
         raise InputError("reference: its 68 landmarks lie in one line or point")
-    return PersonFace(face_model.load_face_model(), reference)
+    return _fitted(reference.tobytes())
+
+
+@functools.lru_cache(maxsize=64)  # live, the same face is asked for several times a frame
+def _fitted(reference):
+    points = np.frombuffer(reference, np.float64).reshape(-1, 2)
+    return PersonFace(face_model.load_face_model(), points)

@@ -23,18 +23,14 @@ class Pose(NamedTuple):
 
 
 def rotation_of(angles: np.ndarray) -> np.ndarray:
-    """The rotations [..., 3, 3] of (yaw, pitch, roll) [..., 3] in radians."""
-    cos, sin = np.cos(angles), np.sin(angles)
-    zero, one = np.zeros(cos.shape[:-1]), np.ones(cos.shape[:-1])
-
-    def stacked(*rows):
-        return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-    (a, b, c), (p, q, r) = np.moveaxis(cos, -1, 0), np.moveaxis(sin, -1, 0)
-    yaw = stacked((a, zero, p), (zero, one, zero), (-p, zero, a))
-    pitch = stacked((one, zero, zero), (zero, b, q), (zero, -q, b))
-    roll = stacked((c, -r, zero), (r, c, zero), (zero, zero, one))
-    return roll @ pitch @ yaw
+    """The rotations [..., 3, 3] of (yaw, pitch, roll) [..., 3] in radians: yaw comes first."""
+    (a, b, c), (p, q, r) = (np.moveaxis(part(angles), -1, 0) for part in (np.cos, np.sin))
+    rotation = np.empty((*np.shape(angles)[:-1], 3, 3))
+    # The product of the three, written out: it is made some fifty times for each frame.
+    rotation[..., 0, :] = np.stack([c * a + r * q * p, -r * b, c * p - r * q * a], axis=-1)
+    rotation[..., 1, :] = np.stack([r * a - c * q * p, c * b, r * p + c * q * a], axis=-1)
+    rotation[..., 2, :] = np.stack([-b * p, -q, b * a], axis=-1)
+    return rotation
 
 
 def angles_of(rotation: np.ndarray) -> np.ndarray:
@@ -75,13 +71,10 @@ def fit_pose(shape: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Pose
     damping = np.full(len(points), 1e-3)
     error = _residuals(unknowns, shape, points, root)
     for _ in range(_STEPS):
-        slopes = np.stack(
-            [
-                (_residuals(unknowns + step, shape, points, root) - error) / 1e-6
-                for step in 1e-6 * np.eye(4)
-            ],
-            axis=-1,
-        )  # [T, 2 P, 4]
+        beside = (unknowns[:, None] + 1e-6 * np.eye(4)).reshape(-1, 4)
+        moved = _residuals(beside, shape, np.repeat(points, 4, axis=0), root)
+        slopes = (moved.reshape(len(points), 4, -1) - error[:, None]) / 1e-6
+        slopes = slopes.transpose(0, 2, 1)  # [T, 2 P, 4]
         normal = np.einsum("tni,tnj->tij", slopes, slopes)
         diagonal = np.einsum("tii->ti", normal)
         system = normal + (damping[:, None] * (diagonal + 1e-12))[:, :, None] * np.eye(4)

@@ -3,6 +3,7 @@
     with LiveDriver(model, AvatarFace.of(card), lambda points: client.jpegs(points)[0]) as live:
         live.submit(frame)              # as often as the camera gives frames; never blocks
         answer = live.answer(timeout=1) # the newest LiveFrame, or None
+        live.pose(Steering(pose=0.5))   # at any time, without a camera too
 
 Two threads, one that finds landmarks and one that renders, each with room for one waiting frame: a
 frame that comes before the one ahead of it was taken replaces it. So the delay stays below twice
@@ -17,17 +18,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.config import PreparationConfig
-from tf_talkinghead.driving import adaptation
-from tf_talkinghead.driving.retargeting import AvatarFace, steered
-from tf_talkinghead.driving.smoothing import FACE, OneEuro
+from tf_talkinghead.driving.expression import Expression
+from tf_talkinghead.driving.live_motion import Follower, LiveMotion
+from tf_talkinghead.driving.retargeting import AvatarFace
 from tf_talkinghead.driving.strengths import UNCHANGED, Steering
-from tf_talkinghead.faces import cropping, geometry
-from tf_talkinghead.faces.landmarks import UNSURE, LandmarkModel
+from tf_talkinghead.faces.landmarks import LandmarkModel
 
-DETECT_EVERY = 12  # frames from one detection to the next; between them the face is followed
-NEUTRAL_SECONDS = 1.5  # after the first face, during which the most neutral frame is looked for
-_RATES = (5.0, 60.0)  # frames per second that the filter is told, at least and at most
+_IDLE = 0.25  # seconds without a frame, after which a new pose is rendered without waiting for one
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,10 @@ class LiveFrame:
     landmarks: np.ndarray | None  # float32 [68, 2], pixels of the submitted frame; None: no face
     rendered: object  # what the renderer gave
     seen: bool  # false where the last pose is held
-    delay: float  # seconds from `submit` to here
+    delay: float  # seconds from `submit` or `pose` to here
     dropped: int  # frames submitted so far that a newer one replaced
+    label: object = None  # what `submit` was given with the frame; None for a pose without one
+    tag: object = None  # what `pose` was given with the settings that this frame shows
 
 
 class LiveDriver:
@@ -51,6 +50,9 @@ class LiveDriver:
       render: points float32 [1, 68, 2] -> a frame or a JPEG; called in a thread of its own.
       steering: strengths of the motion's parts.
       smoothing: whether landmarks are smoothed (One-Euro filter, which does not look ahead).
+      decode: from what is submitted to a frame; called for the frames that are taken, in the
+        landmark thread. None: frames are submitted as they are.
+      gaze: whether pupils are looked for, where the avatar takes them.
     """
 
     def __init__(
@@ -60,11 +62,14 @@ class LiveDriver:
         render: Callable[[np.ndarray], object],
         steering: Steering = UNCHANGED,
         smoothing: bool = True,
+        decode: Callable[[object], np.ndarray] | None = None,
+        gaze: bool = True,
     ):
-        self._follower, self._render = _Follower(model), render
-        self._motion = _LiveMotion(face, steering, smoothing)
+        self._follower = Follower(model, pupils=gaze and face.gaze)
+        self._render, self._decode = render, decode
+        self._motion = LiveMotion(face, steering, smoothing)
         self._frames, self._points, self._answers = _Newest(), _Newest(), _Newest()
-        self._number, self._error = 0, None
+        self._number, self._error, self._submitted = 0, None, float("-inf")
         self._threads = [
             threading.Thread(target=self._run, args=(step,), daemon=True)
             for step in (self._follow_one, self._render_one)
@@ -78,10 +83,30 @@ class LiveDriver:
     def __exit__(self, *exc):
         self.close()
 
-    def submit(self, frame: np.ndarray) -> None:
+    def submit(self, frame, label: object = None) -> None:
         """Hands over the next frame of the camera, uint8 RGB [H, W, 3]; it may be left out."""
-        self._frames.put((self._number, time.monotonic(), frame))
+        self._submitted = time.monotonic()
+        self._frames.put((self._number, self._submitted, frame, label))
         self._number += 1
+
+    def pose(
+        self, steering: Steering = UNCHANGED, more: Expression | None = None, tag: object = None
+    ) -> None:
+        """Sets the strengths, and what is added to the driver's expression.
+
+        Without a camera, or where its frames stay away, the face is rendered anew at once.
+        """
+        self._motion.pose(steering, more, tag)
+        now = time.monotonic()
+        if now - self._submitted > _IDLE:
+            points, tag = self._motion.again()
+            self._points.put((self._number, now, None, points, None, tag))
+
+    def forget(self) -> None:
+        """Forgets the driver: the face goes back to the avatar's own, until the next frame."""
+        self._frames.drop()
+        self._motion.forget()
+        self._submitted = float("-inf")
 
     def answer(self, timeout: float | None = None) -> LiveFrame | None:
         """The newest answer not taken yet; None after `timeout` seconds or when closed.
@@ -117,22 +142,24 @@ class LiveDriver:
         taken = self._frames.take()
         if taken is None:
             return False
-        number, since, frame = taken
-        found = self._follower.step(frame)
-        points = self._motion.step(found, since)
-        self._points.put((number, since, found, points))
+        number, since, frame, label = taken
+        if self._decode is not None:
+            frame = self._decode(frame)
+        found, pupils = self._follower.step(frame)
+        points, tag = self._motion.step(found, pupils, since)
+        self._points.put((number, since, found, points, label, tag))
         return True
 
     def _render_one(self):
         taken = self._points.take()
         if taken is None:
             return False
-        number, since, found, points = taken
+        number, since, found, points, label, tag = taken
         rendered = None if points is None else self._render(points[None])
         dropped = self._frames.replaced + self._points.replaced
         delay = time.monotonic() - since
         seen = found is not None
-        self._answers.put(LiveFrame(number, found, rendered, seen, delay, dropped))
+        self._answers.put(LiveFrame(number, found, rendered, seen, delay, dropped, label, tag))
         return True
 
 
@@ -156,64 +183,12 @@ class _Newest:
             item, self._item = self._item, None
             return None if self._closed else item
 
+    def drop(self):
+        """Forgets the item."""
+        with self._changed:
+            self._item = None
+
     def close(self):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-
-
-class _Follower:
-    """The face of a live picture: the largest at first, then the same one until it is lost."""
-
-    def __init__(self, model):
-        self._model, self._face, self._wait = model, None, 0
-
-    def step(self, frame):
-        """Landmarks float32 [68, 2] in pixels, or None."""
-        if self._face is None or self._wait <= 0:
-            found = self._model.detect(frame, self._face)
-            if self._face is not None:
-                found = [face for face in found if face.square.is_by(self._face.square)]
-            self._face, self._wait = (found[0] if found else None), DETECT_EVERY
-        else:
-            self._face = self._model.follow(frame, self._face.points)
-        self._wait -= 1
-        if self._face is None or self._face.spread >= UNSURE:
-            self._wait = 0  # detect again at once
-            return None
-        return self._face.points
-
-
-class _LiveMotion:
-    """Landmarks in pixels to the avatar's points, one frame at a time."""
-
-    def __init__(self, face, steering, smoothing):
-        self._face, self._steering, self._smoothing = face, steering, smoothing
-        self._box = self._filter = self._neutral = self._last = self._since = None
-        self._candidates, self._until = [], None
-
-    def rest(self):
-        self._candidates, self._until = [], None
-
-    def step(self, found, now):
-        """The avatar's points [68, 2]; the last ones where no face was found; None before one."""
-        if found is None:
-            return self._last
-        if self._box is None:
-            self._box = cropping.crop_box(found[None], PreparationConfig())
-            self._filter = OneEuro(25.0, **FACE)
-        landmarks = cropping.to_fractions(found, self._box)
-        if self._smoothing:
-            if self._since is not None:
-                self._filter.fps = float(np.clip(1.0 / max(now - self._since, 1e-3), *_RATES))
-            landmarks = self._filter(landmarks)
-        self._since = now
-        if self._until is None:
-            self._until = now + NEUTRAL_SECONDS
-        if now <= self._until or not self._candidates:
-            self._candidates.append(landmarks)
-            clip = np.stack(self._candidates)
-            self._neutral = clip[geometry.neutral_frame(clip)]
-        points = adaptation.adapt(landmarks[None], self._neutral, self._face.reference)
-        self._last = steered(points, self._face.reference, self._steering)[0]
-        return self._last

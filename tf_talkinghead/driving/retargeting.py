@@ -12,11 +12,13 @@ import numpy as np
 
 from tf_talkinghead.driving import adaptation
 from tf_talkinghead.driving.driver import STILL_FPS, DriverMotion
-from tf_talkinghead.driving.expression import express_motion, read_motion
+from tf_talkinghead.driving.expression import Expression, express_motion, read_motion
 from tf_talkinghead.driving.gaze import steady_gaze, with_gaze
 from tf_talkinghead.driving.motion_file import Motion, resampled
 from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.driving.strengths import UNCHANGED, Steering, strengthen
+
+_NOTHING = Expression()
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,33 @@ def expressed_on_avatar(
     return steered(points, face.points, steering)
 
 
-def steered(landmarks, reference, steering: Steering) -> np.ndarray:
-    """Landmarks [T, 68 or 70, 2] with the strengths applied, relative to `reference`."""
-    if steering == UNCHANGED:
+def steered(
+    landmarks,
+    reference,
+    steering: Steering,
+    more: Expression | None = None,
+    gaze: bool = False,
+) -> np.ndarray:
+    """Landmarks with the strengths applied, and an expression added.
+
+    Args:
+      landmarks: float [T, 68 or 70, 2] of an avatar.
+      reference: float [68 or 70, 2], its neutral face.
+      steering: strengths of the motion's parts.
+      more: what is added afterwards, within `expression.ranges()`; None: nothing.
+      gaze: whether the avatar takes pupils: a gaze of `more` then adds them where there are none.
+
+    Returns:
+      float32 [T, 68 or 70, 2].
+    """
+    if steering == UNCHANGED and more in (None, _NOTHING):
         return np.float32(landmarks)
-    return strengthen(landmarks, reference, *astuple(steering))
+    if more is None:
+        return strengthen(landmarks, reference, *astuple(steering))
+    looks = np.isfinite([more.gaze_x, more.gaze_y]).any()
+    if looks and gaze and np.shape(landmarks)[1] == 68:
+        landmarks = with_gaze(landmarks, reference, np.zeros((len(landmarks), 2)))
+    return strengthen(landmarks, reference, *astuple(steering), more=more)
 
 
 def scripted_driver(face: AvatarFace, fps: float) -> DriverMotion:

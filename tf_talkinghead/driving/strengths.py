@@ -7,19 +7,21 @@ Only the sixteen parameters of the face model change; the residual of the landma
 strengths of 1 change nothing.
 """
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from tf_talkinghead.driving.expression import checked_points, person_face
+from tf_talkinghead.driving.expression import Expression, checked_points, person_face, ranges
 from tf_talkinghead.driving.face_model import BROWS, GAZE, LIDS, LIPS_AND_JAW, NAMES, POSE
 from tf_talkinghead.errors import InputError
 
 LIMITS = (0.0, 1.5)
 PARTS = {"pose": POSE, "eyes": LIDS + GAZE, "lips": LIPS_AND_JAW, "brows": BROWS}
 _SCALE = NAMES.index("scale")
+_GAZE = slice(NAMES.index(GAZE[0]), None)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def strengthen(
     eyes: float = 1.0,
     lips: float = 1.0,
     brows: float = 1.0,
+    more: Expression | None = None,
 ) -> np.ndarray:
     """Multiplies the parts of a motion by their strengths.
 
@@ -52,6 +55,7 @@ def strengthen(
       eyes: strength of lids and gaze, 0 to 1.5.
       lips: strength of jaw and mouth, 0 to 1.5.
       brows: strength of both brows, 0 to 1.5.
+      more: an expression that is added afterwards; what it changes stays within `ranges()`.
 
     Returns:
       float32 of the landmarks' shape.
@@ -63,7 +67,24 @@ def strengthen(
     landmarks = checked_points(landmarks, "landmarks", 3)
     face = person_face(reference)
     change = functools.partial(multiplied, **strengths)
+    if more is not None:
+        change = lambda numbers: added(multiplied(numbers, **strengths), more)
     return face.changed(landmarks, change).astype(np.float32)
+
+
+def added(numbers: np.ndarray, more: Expression) -> np.ndarray:
+    """Face-model parameters [T, 16] plus an expression; scales are multiplied.
+
+    A number that the expression changes stays within `ranges()`, or where it was beyond them. An
+    unknown gaze of either side counts as none.
+    """
+    extra = np.array(dataclasses.astuple(more))
+    extra[_GAZE] = np.nan_to_num(extra[_GAZE])
+    result = numbers + extra
+    result[:, _SCALE] = numbers[:, _SCALE] * more.scale
+    limits = np.array([ranges()[name] for name in NAMES])
+    low, high = np.fmin(numbers, limits[:, 0]), np.fmax(numbers, limits[:, 1])
+    return np.clip(result, low, high)
 
 
 def multiplied(numbers: np.ndarray, pose=1.0, eyes=1.0, lips=1.0, brows=1.0) -> np.ndarray:

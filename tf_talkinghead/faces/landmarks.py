@@ -20,6 +20,7 @@ Another source of landmarks is any object with the methods of LandmarkModel.
 import importlib.util
 import math
 import pathlib
+import threading
 from typing import Protocol
 
 import cv2
@@ -105,6 +106,8 @@ class DlibLandmarks:
         if parts != 68:
             raise InputError(f"landmark model {path}: expected 68 points, got {parts}")
         self._detector = dlib.get_frontal_face_detector()
+        # The detector keeps state while it runs, and lets go of the interpreter's lock.
+        self._detecting = threading.Lock()
         self._cnn = None
 
     def detect(self, image, near=None):
@@ -146,7 +149,9 @@ class DlibLandmarks:
 
     def _run_detector(self, grey, scale, least, near=None):
         """Faces that the gradient detector finds with a score of `least`, by `near` of _UNSURE."""
-        rects, scores, _ = self._detector.run(_resized(grey, scale), 0, _UNSURE)
+        small = _resized(grey, scale)
+        with self._detecting:
+            rects, scores, _ = self._detector.run(small, 0, _UNSURE)
         squares = [_square(rect, scale) for rect in rects]
         squares = [
             square

@@ -85,7 +85,7 @@ def person_images(
     files = list_files(paths)
     parts, origins, labels, digests = [], [], [], []
     for path in files:
-        clip, frames, times = _crops(path, size, config, model, force, largest)
+        clip, frames, times = file_crops(path, size, config, model, force, largest)
         parts.append(clip)
         origins += [Origin(path, int(frame), clip.box) for frame in frames]
         labels.append(
@@ -159,8 +159,9 @@ def check_one_person(faces) -> None:
         )
 
 
-def _crops(path, size, config, model, force, largest):
+def file_crops(path, size, config, model=None, force=False, largest=None):
     """One photo or video: FaceClip, its frames' positions and seconds. Errors name the file."""
+    model = model or default_landmarks()
     source = probe(path)
     wanted = spread(source.times, CLIP_FRAMES)
     frames = list(decode(source, wanted, threads=0))

@@ -1,0 +1,24 @@
+// "Check a file": what any picture or film says of itself.
+
+import { $, dropZone, enc, put } from "./api.js";
+
+let wired = false;
+
+export function openCheck() {
+  if (!wired) {
+    wired = true;
+    dropZone($("check-drop"), $("check-file"), ([file]) => check(file));
+  }
+  $("check-status").textContent = "";
+  $("check-dialog").showModal();
+}
+
+async function check(file) {
+  $("check-status").textContent = `Looking at ${file.name} …`;
+  try {
+    const found = await put(`/api/check?name=${enc(file.name)}`, file);
+    $("check-status").textContent = `${found.sentence}.`;
+  } catch (error) {
+    $("check-status").textContent = error.message;
+  }
+}
