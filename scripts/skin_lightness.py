@@ -14,45 +14,45 @@ import pathlib
 from absl import flags
 
 from scripts import command
+from tf_talkinghead.errors import InputError
 
 _REPORT = flags.DEFINE_string("report", None, "Folder of scripts.evaluate.", required=True)
 _DATA = flags.DEFINE_string(
     "data", None, "Prepared dataset or folder of videos of its people; default: the report's."
 )
 _METHOD = flags.DEFINE_list("method", [], "Methods to show; default: all.")
-_DECIMALS = {"l1": 4}  # 3 for the others
+_SHOTS = flags.DEFINE_list("shots", [], "Numbers of images T to show; default: all.")
+_DECIMALS = {"l1": 4, "angle": 1}  # 3 for the others
 
 
 def main(argv):
     command.no_arguments(argv)
+    try:
+        shots = [int(text) for text in _SHOTS.value]
+    except ValueError as error:
+        raise InputError(f"--shots={','.join(_SHOTS.value)}: expected whole numbers") from error
     from tf_talkinghead.evaluation import skin_lightness
+    from tf_talkinghead.files import write_atomically
 
-    table = skin_lightness.by_lightness(_REPORT.value, _DATA.value, _METHOD.value)
+    table = skin_lightness.by_lightness(_REPORT.value, _DATA.value, _METHOD.value, shots)
+    text = f"{_markdown(table.rows)}\n{_markdown(table.persons)}"
     people = {
         name: {**dataclasses.asdict(found), "class": found.name}
         for name, found in table.people.items()
     }
-    text = f"{_groups(table.rows)}\n{_people(people)}"
-    folder = pathlib.Path(_REPORT.value)
-    (folder / "skin_lightness.md").write_text(text)
     tree = {"classes": skin_lightness.CLASSES, "people": people, "rows": table.rows}
-    (folder / "skin_lightness.json").write_text(json.dumps(tree, indent=1) + "\n")
+    folder = pathlib.Path(_REPORT.value)
+    write_atomically(folder / "skin_lightness.md", text.encode())
+    write_atomically(folder / "skin_lightness.json", json.dumps(tree, indent=1).encode())
     print(text)
 
 
-def _groups(rows):
+def _markdown(rows):
+    """A table of the rows, dicts with the same keys."""
     names = list(rows[0]) if rows else []
     lines = [names, ["---"] * len(names)]
     lines += [[_text(name, row[name]) for name in names] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _people(people):
-    lines = ["| person | ITA, degrees | between quartiles | class |", "|---|---|---|---|"]
-    for name, found in sorted(people.items(), key=lambda item: -(item[1]["angle"] or -91)):
-        angle, spread = ("-" if found[key] is None else found[key] for key in ("angle", "spread"))
-        lines.append(f"| {name} | {angle} | {spread} | {found['class']} |")
-    return "\n".join(lines) + "\n"
 
 
 def _text(name, value):

@@ -1,4 +1,4 @@
-"""The commands that README.md, MODEL_CARD.md, CONTRIBUTING.md, CHANGELOG.md and docs/*.md name.
+"""The commands that README.md, the other pages of the root, serving/README.md and docs/*.md name.
 
 A block is a fenced or indented block of code, or a paragraph or table with commands between
 backticks. The line above each block of commands says how it is kept true:
@@ -18,7 +18,9 @@ import shlex
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [
-    *(ROOT / name for name in ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "README.md",  # first: the order in which they are run
+    *sorted(path for path in ROOT.glob("*.md") if path.name != "README.md"),
+    ROOT / "serving" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
 ]
 _MARK = re.compile(r"<!-- docs: (run by|not run|run)[:;]? ?(.*?) ?-->")
@@ -112,7 +114,7 @@ def _block(page, line, language, text, mark):
     """A Block, or None where the text holds no commands."""
     if language == "inline":
         commands = [re.sub(r"\n\s*", " ", found) for found in _INLINE.findall(text)]
-        if not commands:
+        if not commands or page.name == "CHANGELOG.md":  # a history speaks of commands
             return None
         return Block(page, line, "shell", "\n".join(commands), *mark)
     if language == "python" or (language == "indented" and _PYTHON.match(text)):

@@ -25,7 +25,7 @@ from tests.face_footage import write_face
 pytestmark = pytest.mark.slow
 LAST = ("personalisation.md",)  # it removes the person that the others drive
 TO_RUN = {
-    page.name: [block for block in blocks_of(page) if block.how == "run"]
+    str(page.relative_to(ROOT)): [block for block in blocks_of(page) if block.how == "run"]
     for page in sorted(PAGES, key=lambda page: page.name in LAST)
 }
 SECONDS = 300  # the longest a command may take

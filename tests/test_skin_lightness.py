@@ -161,11 +161,18 @@ def test_a_report_is_grouped(report, monkeypatch):
     table = skin_lightness.by_lightness(report)
     assert table.people["a"].name == "light" and table.people["b"].name == "dark"
     assert [(row["class"], row["ssim"]) for row in table.rows] == [("light", 0.5), ("dark", 0.7)]
+    persons = [(row["person"], row["class"], row["ssim"]) for row in table.persons]
+    assert persons == [("a", "light", 0.5), ("b", "dark", 0.7)]
     assert not skin_lightness.by_lightness(report, methods=["nearest"]).rows
+    assert not skin_lightness.by_lightness(report, shots=[8]).rows
+    assert len(skin_lightness.by_lightness(report, shots=[1], methods=["warp"]).rows) == 2
     with pytest.raises(InputError, match="nobody called a, b"):
         skin_lightness.by_lightness(report, data="elsewhere")
 
 
 def test_the_command_refuses_what_is_no_report(tmp_path):
-    (none,) = run_script("skin_lightness", [f"--report={tmp_path}"])
+    none, shots = run_script(
+        "skin_lightness", [f"--report={tmp_path}"], [f"--report={tmp_path}", "--shots=one"]
+    )
+    assert shots.code == 1 and "--shots=one: expected whole numbers" in shots.stderr
     assert none.code == 1 and "expected a folder of scripts.evaluate" in none.stderr

@@ -59,7 +59,8 @@ class Table:
     """Figures of a report by class of skin lightness."""
 
     people: dict[str, Lightness]
-    rows: list[dict]  # class, method, T, people, and the mean of each of MEASURES
+    rows: list[dict]  # T, method, class, people, and the mean of each of MEASURES
+    persons: list[dict]  # T, method, person, class, angle, and each of MEASURES; light before dark
 
 
 def typology_angle(L, b):
@@ -109,13 +110,14 @@ def measure(clip):
     return Lightness(round(float(middle), 1), round(float(high - low), 1), len(angles))
 
 
-def by_lightness(report, data=None, methods=None):
+def by_lightness(report, data=None, methods=None, shots=None):
     """Measures the people of a report and groups its figures.
 
     Args:
       report: folder of `scripts.evaluate`, with its report.json.
       data: folder of the dataset or videos; default: the one that the report names.
       methods: names of methods to keep; default: all but the true frames.
+      shots: numbers of images T to keep; default: all.
 
     Returns:
       A Table.
@@ -135,7 +137,24 @@ def by_lightness(report, data=None, methods=None):
     people = {name: measure(sources[name].few(_SIZE, _FRAMES)) for name in names}
     kept = [row for row in rows if row.method != results.TRUTH]
     kept = [row for row in kept if not methods or row.method in methods]
-    return Table(people, grouped(kept, {name: people[name].name for name in names}))
+    kept = [row for row in kept if not shots or row.T in shots]
+    persons = [
+        {
+            "T": row.T,
+            "method": row.method,
+            "person": row.person,
+            "class": people[row.person].name,
+            "angle": people[row.person].angle,
+            **{name: getattr(row, name) for name in MEASURES},
+        }
+        for row in sorted(kept, key=lambda row: _place(row, people[row.person].angle))
+    ]
+    return Table(people, grouped(kept, {name: people[name].name for name in names}), persons)
+
+
+def _place(row, angle):
+    """Where a row stands: by T and method, from light to dark, those without an angle last."""
+    return row.T, row.method, angle is None, -(angle or 0), row.person
 
 
 def grouped(rows, class_by_person):
