@@ -67,7 +67,7 @@ flags.DEFINE_list(
 flags.DEFINE_bool(
     "watermark",
     None,
-    "Mark every frame invisibly, inside the served graph; the card tells. Default: "
+    "Mark every frame invisibly, inside the served graph; the card says whether. Default: "
     "as personalized, or the run's.",
 )
 flags.DEFINE_string(

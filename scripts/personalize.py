@@ -78,7 +78,8 @@ flags.DEFINE_string("consent_by", None, "Who states it.")
 flags.DEFINE_bool(
     "watermark",
     None,
-    "Mark every frame invisibly, inside the served graph; the card tells. Default: the run's (on).",
+    "Mark every frame invisibly, inside the served graph; the card says whether. Default: the "
+    "run's (on).",
 )
 flags.DEFINE_string(
     "watermark_key",

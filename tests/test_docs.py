@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import tf_talkinghead
+
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "serving" / "README.md"])
 LINK = re.compile(r"\]\(([^)\s#]+)(#[^)\s]*)?\)")
@@ -62,6 +64,16 @@ def test_flags_named_beside_a_script_exist(page):
             assert flag == "help" or f'"{flag}"' in source, (
                 f"{page.name}: {names[0]} has no --{flag}"
             )
+
+
+def test_one_version_everywhere():
+    newest = re.search(
+        r"^## (\d\S+) - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert newest[1] == tf_talkinghead.__version__
+    assert f"version: {newest[1]}\n" in citation and f"date-released: {newest[2]}\n" in citation
+    assert f'version = "{newest[1]}")' in (ROOT / "MODULE.bazel").read_text()
 
 
 def test_spelling():

@@ -63,6 +63,21 @@ def test_force_lets_people_differ(monkeypatch, portrait, tmp_path):
     assert len(person_images(paths, None, 64, DATA, force=True).images) == 2
 
 
+def test_photos_of_different_sizes_are_compared(portrait, tmp_path):
+    """Crops keep their own sizes until the largest is known, also while they are compared."""
+    from PIL import Image
+
+    head = Image.fromarray(portrait[0:290, 80:370])
+    paths = [tmp_path / "small.png", tmp_path / "large.png"]
+    head.save(paths[0])
+    head.resize((400, 400)).save(paths[1])
+    alone = [person_images([path], None, 64, DATA, largest=512).images for path in paths]
+    assert alone[0].shape[1] < alone[1].shape[1]
+    assert (
+        person_images(paths, None, 64, DATA, largest=512).images.shape[1:3] == alone[1].shape[1:3]
+    )
+
+
 def test_a_film_that_cuts_to_another_person_is_refused_by_its_times(
     monkeypatch, portrait, tmp_path
 ):

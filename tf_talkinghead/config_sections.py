@@ -239,10 +239,10 @@ class EvaluationConfig(_Section):
     """The protocol of Sec. 4, and what is ours in it; not part of a run's `Config`."""
 
     shots: tuple[int, ...] = (1, 8, 32)  # T; paper 1, 8, 32
-    holdout: int = 32  # frames a result is judged on; paper 32
-    gap: int = 10  # frames between the last that may be learned from and the first judged; ours
+    holdout: int = 32  # frames that are scored; paper 32
+    gap: int = 10  # frames between the last that may be learned from and the first scored; ours
     consecutive: int = (
-        4  # judged frames come in stretches of so many, so that jitter can be seen; ours
+        4  # scored frames come in stretches of so many, so that jitter can be seen; ours
     )
     learn_share: float = (
         0.6  # of the clip, its beginning, is learned from where there is enough; ours
@@ -250,7 +250,7 @@ class EvaluationConfig(_Section):
     max_frames: int = 600  # of a video, from its start; ours
     gallery_people: int = 40  # other people, at least, that rank-1 identification picks from; ours
     cross_shots: int = 8  # T of cross-person driving, 0 leaves it out; ours
-    pictures: int = 8  # judged frames kept as pictures, per person and method; ours
+    pictures: int = 8  # scored frames kept as pictures, per person and method; ours
     seed: int = 0
 
 

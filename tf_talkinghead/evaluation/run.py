@@ -145,9 +145,9 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
                 f"--people: nobody called {', '.join(unknown)} in the data (it has {some}, ...)"
             )
         everybody = [source for source in everybody if source.person in set(people)]
-    taught = [source.person for source in everybody if source.person in trained_on]
-    if taught:
-        notes.append(f"left out, the weights were trained on them: {', '.join(taught)}")
+    trained = [source.person for source in everybody if source.person in trained_on]
+    if trained:
+        notes.append(f"left out, the weights were trained on them: {', '.join(trained)}")
     chosen = [source for source in everybody if source.person not in trained_on]
     stills = [source.person for source in chosen if source.frames == 1]
     if stills and not people:

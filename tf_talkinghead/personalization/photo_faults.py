@@ -32,7 +32,7 @@ def fit_photos(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
       images: uint8 [T, S, S, 3]. landmarks: float32 [T, 68, 2], fractions.
 
     Returns:
-      bool [T]. With fewer than four photos covered and blurred ones cannot be told.
+      bool [T]. With fewer than four photos covered and blurred ones cannot be detected.
     """
     images, landmarks = np.asarray(images), np.asarray(landmarks)
     beyond = np.maximum(-landmarks, landmarks - 1.0).max((1, 2))

@@ -92,6 +92,7 @@ def person_images(
             [f"{path} at {time:.1f} s" if len(times) > 1 else str(path) for time in times]
         )
         digests.append(sha256(path.read_bytes()))
+    size = max(clip.images.shape[1] for clip in parts)
     if not force:
         for clip, label in zip(parts, labels, strict=True):
             # A film may cut from one person to another.
@@ -100,9 +101,9 @@ def person_images(
         middles = []
         for path, clip in zip(files, parts, strict=True):
             middle = len(clip.images) // 2
-            middles.append((path, clip.images[middle], clip.landmarks[middle]))
+            (image,) = resized_photos(clip.images[[middle]], size)
+            middles.append((path, image, clip.landmarks[middle]))
         check_one_person(middles)
-    size = max(clip.images.shape[1] for clip in parts)
     images = np.concatenate([resized_photos(clip.images, size) for clip in parts])
     landmarks = np.concatenate([clip.landmarks for clip in parts])
     if shots is not None and shots > len(images):

@@ -67,7 +67,7 @@ def meta_train(
       The loop's `Result`.
 
     Raises:
-      InputError, ConfigError: what the user can mend.
+      InputError, ConfigError: what the user can correct.
     """
     run_dir = pathlib.Path(run_dir)
     dataset = load_dataset(data)
