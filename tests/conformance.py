@@ -60,7 +60,16 @@ class Served:
             model.version_labels.update(labels)
             if versions:
                 model.model_version_policy.specific.versions.extend(versions)
-        self.model_stub.HandleReloadConfigRequest(request, timeout=60)
+        for attempt in range(5):
+            try:
+                self.model_stub.HandleReloadConfigRequest(request, timeout=60)
+                return
+            except grpc.RpcError as error:
+                # The real server takes the end of a version's former life for that of its new one
+                # where both follow closely.
+                if "did not become available" not in error.details() or attempt == 4:
+                    raise
+                time.sleep(0.5)
 
     def publish(self, name, version, models=None, **options):
         return toy_models.publish(models or self.models, name, version, **options)

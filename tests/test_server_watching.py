@@ -14,6 +14,7 @@ from tests import toy_models
 from tests.serving_fixtures import answering, request_for, serving, stub_of, wait_until
 from tests.toy_models import level
 from tf_talkinghead.export import store
+from tf_talkinghead.files import write_atomically
 
 Code = grpc.StatusCode
 
@@ -151,11 +152,12 @@ def test_the_config_file_is_polled(models, tmp_path):
     file = tmp_path / "models.config"
 
     def write(version):
-        file.write_text(
+        text = (
             "model_config_list "
             f'{{ config {{ name: "a" base_path: "{models}/anna" model_platform: "tensorflow"'
             f" model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
         )
+        write_atomically(file, text.encode())  # a poll must not find half of it
 
     write(2)
     with serving(model_config_file=str(file), model_config_file_poll_wait_seconds=0.1) as server:
