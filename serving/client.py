@@ -7,10 +7,10 @@
         avatar.card()["reference_landmarks"]
 
 It works with TensorFlow Serving and the embedded server, and depends on signatures only, not on
-the model. Every call has a deadline; only UNAVAILABLE and RESOURCE_EXHAUSTED are retried, with
-backoff within the deadline. For a member of a bank of guided avatars pass `bank=True`: the server's
-card tells all that is needed. For a bank of direct ones pass its folder, `bank="models/bank"`; the
-vectors sent are always those of the version that renders.
+the model. Every call has a deadline; only UNAVAILABLE, RESOURCE_EXHAUSTED and the CANCELLED of a
+server that closes are retried, with backoff within the deadline. For a member of a bank of guided
+avatars pass `bank=True`: the server's card tells all that is needed. For a bank of direct ones pass
+its folder, `bank="models/bank"`; the vectors sent are always those of the version that renders.
 
 Rows 68 and 69 of [T, 70, 2] are the pupils, the person's right one first; NaN in both is "as in the
 photo". Avatars whose card lacks `gaze` are sent the 68 landmarks, with one UserWarning.
@@ -42,7 +42,12 @@ __all__ = ["AvatarClient", "AvatarError", "Tls"]
 BANK_MODEL = "bank"
 MAX_MESSAGE_BYTES = 256 << 20  # gRPC's default of 4 MB holds 20 raw frames of 256 px
 ROWS_PER_REQUEST = 8  # where the card names no max_batch_size
-_RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# CANCELLED is what a call gets that a server had not answered when it closed; nobody here cancels.
+_RETRIED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+)
 
 
 class AvatarClient:

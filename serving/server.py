@@ -32,7 +32,7 @@ from serving.status import Code, StatusError, deadline_exceeded, invalid_argumen
 from tf_talkinghead.errors import InputError
 
 # Seconds for which a stopping server still answers calls, with UNAVAILABLE, which clients retry. A
-# call that arrives while gRPC's own server closes is CANCELLED, which clients do not retry.
+# call that arrives while gRPC's own server closes is CANCELLED, which not every client retries.
 FAREWELL = 0.3
 
 

@@ -66,7 +66,7 @@ def avatar(fake):
         yield made
 
 
-@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.CANCELLED])
 def test_what_may_pass_is_tried_again(fake, avatar, code):
     fake.script = [(code, "busy")] * 3
     assert avatar.render(landmarks(0.5)).shape == (1, 2, 2, 3)
