@@ -61,7 +61,8 @@ def packets(path):
         return [(p.stream.type, p.pts, p.dts, bytes(p)) for p in container.demux() if p.size]
 
 
-def test_a_film_carries_what_it_is_and_stays_bit_for_bit(film, tmp_path):
+def test_a_film_carries_what_it_is_and_stays_bit_for_bit(film, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))  # a certificate is made
     (tmp_path / "driver.mp4").write_bytes(b"a driver")
     before = packets(film)
     said = credentials.sign_made(film, CARD, tmp_path / "driver.mp4")
