@@ -57,6 +57,7 @@ def test_rows_start_at_their_videos_e_hat(data, tiny):
         np.testing.assert_allclose(W[entry.video], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_of_the_ft_variant_starts_its_rows(data, tmp_path):
     config = replace(preset("tiny"), STILL)
     meta_train(config, data, tmp_path, progress=False)

@@ -142,6 +142,7 @@ class _Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_to_the_same_end(trained, person, tmp_path, monkeypatch):
     config = _recipe(trained, steps=6, evaluate_every=2, adversarial_from=1.0)
     whole = personalize(trained, *person, config, work_dir=tmp_path / "whole", progress=False)

@@ -33,6 +33,7 @@ def quickstart(weights, output):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_one_command_leaves_a_film_a_sheet_and_a_model_in_one_folder(weights, tmp_path):
     # a space, as newcomers have in their paths
     done = quickstart(weights, tmp_path / "quick start")
