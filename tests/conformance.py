@@ -25,6 +25,7 @@ from tests.toy_models import landmarks
 Code = grpc.StatusCode
 EMBEDDED, REAL = "embedded", "tensorflow_model_server"
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+END = get_model_status_pb2.ModelVersionStatus.END
 
 
 class Served:
@@ -40,15 +41,23 @@ class Served:
         self._config = {}
 
     def configure(self, name, labels=None, versions=None, folder=None):
-        """Adds or changes the model `name` and reloads; `versions` None is the default policy."""
+        """Adds or changes the model `name`, waits for it; `versions` None: the default policy."""
         self._config[name] = (labels or {}, versions, folder or self.models / name)
         self._reload()
 
+        def answers():
+            loaded = {v for v, state in self.status(name).items() if state == AVAILABLE}
+            return loaded and loaded >= set(versions or ())
+
+        self.wait_until(answers)
+
     def drop(self, name):
-        """Takes `name` out of the configuration and waits until it is gone."""
+        """Takes `name` out of the configuration and waits until its versions have ended: the real
+        server mistakes the rest of a former life for the new one.
+        """
         del self._config[name]
         self._reload()
-        self.wait_until(lambda: AVAILABLE not in self.status(name).values())
+        self.wait_until(lambda: set(self.status(name).values()) <= {END})
 
     def _reload(self):
         request = model_management_pb2.ReloadConfigRequest()

@@ -77,12 +77,14 @@ def test_median_time_counts_the_repeats_and_not_the_warm_up(monkeypatch):
 
 
 def test_peak_memory_sees_what_was_freed_again_in_nested_blocks_too():
+    def use(size):
+        """Fills and frees a mapping of its own: the heap may hold so much already."""
+        np.ndarray(size, np.uint8, mmap.mmap(-1, size))[:] = 1
+
     with PeakMemory() as outer:
-        block = np.ones(40_000_000, np.uint8)
-        del block
+        use(40_000_000)
         with PeakMemory() as inner:
-            # Of a mapping of its own: the heap may hold so much already.
-            np.ndarray(10_000_000, np.uint8, mmap.mmap(-1, 10_000_000))[:] = 1
+            use(10_000_000)
     if outer.megabytes is None:
         pytest.skip("this system does not tell its peak memory")
     assert 38 < outer.extra_megabytes < 80

@@ -4,7 +4,6 @@ The process kills itself by an audit hook, so that no moment is left to luck: th
 before its first change, the second before its second, and so on until one comes through.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -14,12 +13,9 @@ import sys
 import pytest
 import tensorflow as tf
 
-from tests.random_avatars import random_avatar
-from tf_talkinghead.export import bank_workflow, store
+from tests.made_models import make_models
+from tf_talkinghead.export import store
 from tf_talkinghead.export.bank_files import read_members
-from tf_talkinghead.export.saved_model import export_person
-from tf_talkinghead.personalization.avatar import Facts, save_avatar
-from tf_talkinghead.weights.store import empty, load_trained, save_trained
 
 HOOK = """
 import os, signal, sys
@@ -43,29 +39,9 @@ sys.addaudithook(hook)
 
 
 @pytest.fixture(scope="module")
-def made(tiny, tmp_path_factory):
-    """(weights, models): ann and bob, of mode vector, published once, and in a bank's two versions.
-
-    Each has an entry in models.config.
-    """
-    root = tmp_path_factory.mktemp("made")
-    shared, generator = random_avatar(mode="vector")
-    trained = empty(tiny)
-    trained.generator.set_weights(generator.get_weights())
-    weights, models = save_trained(trained, root / "weights"), root / "models"
-    facts = Facts(trained_weights_sha256=load_trained(weights).provenance["sha256"])
-    for share, name in ((0.5, "ann"), (1.0, "bob")):
-        avatar = dataclasses.replace(shared, facts=facts, psi_hat=share * shared.psi_hat)
-        save_avatar(avatar, store.work_dir(models, name))
-        export_person(avatar, models, name)
-    for _ in range(2):
-        bank_workflow.publish_bank(str(weights), models)
-    entries = "".join(
-        f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
-        for name in ("ann", "bob")
-    )
-    (models / store.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
-    return weights, models
+def made(tmp_path_factory):
+    """(weights, models) of `make_models`."""
+    return make_models(tmp_path_factory.mktemp("made"))
 
 
 def _run(arguments, models, hooks, moment):

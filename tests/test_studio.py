@@ -84,11 +84,13 @@ def test_a_slider_changes_the_frame_and_reset_brings_it_back(visitor):
         ({"type": "pose", "strengths": {"lips": 9}}, "lips: expected a strength from 0 to 1.5"),
         ({"type": "dance"}, "no message of type 'dance'"),
         ([1], "expected a message as a JSON object"),
+        ("[" * 100_000, "expected a message as a JSON object"),
     ],
+    ids=["name", "value", "strength", "type", "list", "nested"],
 )
 def test_a_message_that_cannot_be_is_refused_in_words(visitor, message, why):
     with visitor.live("ann") as tab:
-        tab.socket.send(json.dumps(message))
+        tab.socket.send(message if isinstance(message, str) else json.dumps(message))
         said, _ = tab.answer()
         assert said["type"] == "refused" and why in said["why"]
         with pytest.raises(ConnectionClosed):

@@ -1,6 +1,5 @@
 """Inputs of the killed commands, made once on preset `tiny`: weights, models, records, footage."""
 
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -26,29 +25,9 @@ def make(folder):
 
 def _models(folder):
     from tests.campaigns.jobs import render_models
-    from tests.random_avatars import random_avatar
-    from tf_talkinghead.config import preset
-    from tf_talkinghead.export import bank_workflow, store
-    from tf_talkinghead.export.saved_model import export_person
-    from tf_talkinghead.personalization.avatar import Facts, save_avatar
-    from tf_talkinghead.weights.store import empty, load_trained, save_trained
+    from tests.made_models import make_models
 
-    shared, generator = random_avatar(mode="vector")
-    trained = empty(preset("tiny"))
-    trained.generator.set_weights(generator.get_weights())
-    weights, models = save_trained(trained, folder / "weights"), folder / "models"
-    facts = Facts(trained_weights_sha256=load_trained(weights).provenance["sha256"])
-    for share, name in ((0.5, "ann"), (1.0, "bob")):
-        avatar = dataclasses.replace(shared, facts=facts, psi_hat=share * shared.psi_hat)
-        save_avatar(avatar, store.work_dir(models, name))
-        export_person(avatar, models, name)
-    for _ in range(2):
-        bank_workflow.publish_bank(str(weights), models)
-    entries = "".join(
-        f'config {{ name: "{name}" base_path: "/m/{name}" model_platform: "tensorflow" }} '
-        for name in ("ann", "bob")
-    )
-    (models / store.CONFIG_FILE).write_text(f"model_config_list {{ {entries} }}")
+    _, models = make_models(folder)
     frames = {name.rpartition("/")[0]: frame for name, frame in render_models(models).items()}
     np.savez(folder / "expected.npz", **frames)
 

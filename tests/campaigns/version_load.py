@@ -10,6 +10,7 @@ from serving.client import AvatarClient, AvatarError
 from tests import toy_models
 from tests.campaigns import servers
 from tests.toy_models import landmarks, level
+from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import store
 
 NAME, WEIGHTS = "anna", 1_000_000  # a version takes 4 MB
@@ -23,7 +24,7 @@ def run(preset, options, folder):
     kind = options.get("server", "real")
     seconds, wanted = float(options.get("seconds", "3600")), int(options.get("versions", "200"))
     if not 2 <= wanted <= 255:
-        raise ValueError(f"versions={wanted}: expected 2 to 255, which fit into a pixel")
+        raise InputError(f"versions={wanted}: expected 2 to 255, which fit into a pixel")
     models, memory, late = folder / "models", [], []
     toy_models.publish(models, NAME, 1, weights=WEIGHTS)
     with servers.process(kind, models, folder / "log") as (address, pid):

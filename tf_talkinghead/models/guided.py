@@ -120,7 +120,7 @@ class _GuidedBody(Network):
         mask, colour = resized(mask, size), resized(colour, size)
         x_hat = mask * photo + (1.0 - mask) * colour
         x_hat += self._detail(lifted, x_hat, photo)
-        return tf.clip_by_value(as_colourful(x_hat, own_photos(guide)), -1.0, 1.0)
+        return tf.clip_by_value(as_colourful(x_hat, guide["small"], guide["rows"]), -1.0, 1.0)
 
     def _body(self, y, guide, psi_hat):
         """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], foreground [B, f, f, 1]

@@ -8,7 +8,6 @@ is {"error": one line in words} with status 400, 403, 404 or 409.
 
 import contextlib
 import functools
-import json
 import pathlib
 
 import anyio
@@ -22,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tf_talkinghead.errors import InputError, TalkingHeadError
-from tf_talkinghead.studio import controls, films, uploads
+from tf_talkinghead.studio import controls, drafts, films, uploads
 from tf_talkinghead.studio.security import Guard
 from tf_talkinghead.studio.session import Session
 from tf_talkinghead.studio.studio import Studio
@@ -94,17 +93,7 @@ async def _json(request: Request) -> dict:
             body += chunk
             if len(body) > uploads.MAX_TEXT_BYTES:
                 raise InputError(f"the message is longer than {uploads.MAX_TEXT_BYTES} bytes")
-    return _object(body)
-
-
-def _object(text):
-    try:
-        given = json.loads(text)
-    except ValueError as error:
-        raise InputError("expected a JSON object") from error
-    if not isinstance(given, dict):
-        raise InputError(f"expected a JSON object, got {type(given).__name__}")
-    return given
+    return uploads.object_of(body)
 
 
 async def _about(studio, request):
@@ -171,17 +160,15 @@ async def _add_file(studio, request):
 
 
 async def _remove_file(studio, request):
-    from tf_talkinghead.studio.drafts import remove
-
     draft = studio.drafts.get(request.path_params["draft"])
-    await run_in_threadpool(remove, draft, request.path_params["file"])
+    await run_in_threadpool(drafts.remove, draft, request.path_params["file"])
     return {}
 
 
 async def _drive(studio, request):
     person = studio.gallery.checked(request.path_params["person"])
     name = uploads.shown_name(request.query_params.get("name", ""))
-    wanted = films.wanted_of(_object(request.query_params.get("wanted") or "{}"))
+    wanted = films.wanted_of(uploads.object_of(request.query_params.get("wanted") or "{}"))
     path = await uploads.receive(request, studio.uploads, studio.next_name(), name)
     job = await run_in_threadpool(studio.drive, person, path, name, wanted)
     return {"job": job.id}

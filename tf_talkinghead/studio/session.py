@@ -38,6 +38,7 @@ from tf_talkinghead.errors import InputError, TalkingHeadError
 from tf_talkinghead.faces.crops import default_landmarks
 from tf_talkinghead.studio import recording
 from tf_talkinghead.studio.controls import expression_of, steering_of
+from tf_talkinghead.studio.uploads import object_of
 from tf_talkinghead.studio.words import plain
 
 FRAME, SOUND = 1, 2  # first byte of a binary message
@@ -104,7 +105,7 @@ class Session:
             if message.get("bytes") is not None:
                 self._take(message["bytes"], live)
             else:
-                await self._obey(socket, _object_of(message.get("text") or ""), live)
+                await self._obey(socket, object_of(message.get("text") or ""), live)
 
     def _take(self, message, live):
         kind = message[0] if message else None
@@ -209,13 +210,3 @@ def decoded(data: bytes) -> np.ndarray:
     if picture is None:
         raise InputError("frame: a damaged JPEG")
     return picture
-
-
-def _object_of(text):
-    try:
-        given = json.loads(text)
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise InputError("expected a message as a JSON object")
-    return given

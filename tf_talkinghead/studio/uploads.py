@@ -1,4 +1,4 @@
-"""Files from visitors: sizes, kinds, pixels and lengths are bounded before anything is decoded.
+"""What visitors send: sizes, kinds, pixels and lengths are bounded before anything is decoded.
 
 A file is known by its first bytes and not by its name; it is stored under a name of ours.
 """
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from tf_talkinghead.data.photos import MAX_PIXELS, PHOTO_SUFFIXES
 from tf_talkinghead.data.probe import probe
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import Damaged, parse_json
 
 MAX_PHOTO_BYTES = 40 << 20
 MAX_FILM_BYTES = 1 << 30
@@ -39,6 +40,17 @@ def shown_name(name: str) -> str:
     """A visitor's name of a file, fit to be shown: printable, without folders, at most 80 long."""
     name = pathlib.PurePosixPath(name.replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:80] or "the file"
+
+
+def object_of(text: str | bytes) -> dict:
+    """A message's JSON object; InputError for anything else."""
+    try:
+        given = parse_json(text)
+    except Damaged:
+        given = None
+    if not isinstance(given, dict):
+        raise InputError("expected a message as a JSON object")
+    return given
 
 
 async def receive(
