@@ -120,7 +120,7 @@ def test_a_face_never_seen_clearly_is_refused_with_that_reason():
         tracking.track([_scene((50, 50, 40))], Blurred())
 
 
-def test_of_followed_and_detected_points_the_surer_are_taken():
+def test_where_followed_and_detected_points_differ_the_surer_go_on_and_neither_counts():
     class Two(_Faces):
         doubt = 0.0
 
@@ -133,7 +133,30 @@ def test_of_followed_and_detected_points_the_surer_are_taken():
     for doubt, left in ((0.0, 50), (0.01, 53)):
         model = Two()
         model.doubt = doubt
-        assert tracking.track([_scene((50, 50, 40))] * 4, model, every=3)[3, :, 0].min() == left
+        tracker = tracking.follow_faces([_scene((50, 50, 40))] * 4, model, every=3)
+        (track,) = tracker.live
+        assert track.face.points[:, 0].min() == left
+        assert track.positions == [0] and track.unsure == 1
+
+
+def test_a_frame_after_differing_points_is_searched_and_counts_again():
+    class Slips(_Faces):
+        detected = 0
+
+        def detect(self, image, near=None):
+            self.detected += 1
+            return super().detect(image, near)
+
+        def follow(self, image, points):
+            slipped = image[0, 0, 0] == 1
+            return _at(points + np.float32([4, 0])) if slipped else super().follow(image, points)
+
+    scenes = [_scene((50, 50, 40)) for _ in range(12)]
+    scenes[5][0, 0] = 1  # where a detection is due
+    model = Slips()
+    tracker = tracking.follow_faces(scenes, model, every=5)
+    # Frames 0, 5, 6 and 11 are searched; 1 to 4 were not confirmed.
+    assert model.detected == 4 and tracker.tracks[0].positions == [0, 6, 7, 8, 9, 10, 11]
 
 
 def test_nothing_found_ends_early_and_says_so():
