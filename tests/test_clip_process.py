@@ -102,7 +102,7 @@ def test_a_clip_that_hangs_its_reader_is_rejected_and_the_next_is_prepared(job):
         process.seconds = 600
         process.prepare(CLIP._replace(name="next.mp4"))
         process.close()
-    assert read_outcome(job.work, "evil.mp4").reason == "it is not read within 0.5 s"
+    assert read_outcome(job.work, "evil.mp4").reason == "it cannot be read within 0.5 s"
     assert "no such file" in read_outcome(job.work, "next.mp4").reason
 
 
@@ -171,5 +171,5 @@ def test_a_server_that_has_ended_or_does_not_start_is_one_line(job, tmp_path, mo
         ClipProcess(job, server.address).prepare(CLIP)
     (tmp_path / "sitecustomize.py").write_text("import os\nos._exit(1)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(InputError, match="does not start; .*messages.txt has what it said"):
+    with pytest.raises(InputError, match="does not start; .*messages.txt holds its messages"):
         ForkServer(job)

@@ -1,9 +1,9 @@
-"""The configuration of a run: its sections, presets, changes by name, and JSON.
+"""The configuration of a run: presets, changes of single fields by name, and JSON.
 
-Presets: `paper` (256 px), `demo` (128 px, trains and runs on a CPU), `guided` and `tiny` (32 px,
-for tests). A run writes its resolved `Config` as JSON beside its checkpoints, and every later step
-reads that file instead of asking again. Settings of the data's preparation are not part of it: they
-live in `dataset.json`, beside the records they made.
+Presets: `paper` (256 px), `demo` (128 px, trains and runs on a CPU), `guided` (256 px) and `tiny`
+(32 px, for tests). A run writes its resolved `Config` as JSON beside its checkpoints, and every
+later step reads that file instead of asking again. Settings of data preparation are not part of
+it: they are in `dataset.json`, beside the records made with them.
 
     config = preset("demo")
     config = replace(config, {"meta.batch_size": 8})
@@ -60,7 +60,7 @@ _PREPARATION = {item.name for item in dataclasses.fields(PreparationConfig)}
 
 @dataclass(frozen=True)
 class Config:
-    """Everything one run was made with."""
+    """The resolved settings of one run."""
 
     preset: str = "paper"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -88,8 +88,14 @@ def preset(name: str) -> Config:
 
 
 def replace(config: Config, changes: dict[str, object]) -> Config:
-    """A copy of `config` with dotted fields changed: `{"meta.batch_size": 8}`; ConfigError names a
-    bad field.
+    """A copy of `config` with some fields changed.
+
+    Args:
+      config: the configuration to copy.
+      changes: dotted field name -> new value, for example `{"meta.batch_size": 8}`.
+
+    Raises:
+      ConfigError: an unknown field or an impossible value; the message names the field.
     """
     tree = dataclasses.asdict(config)
     for path, value in changes.items():
@@ -109,8 +115,10 @@ def replace(config: Config, changes: dict[str, object]) -> Config:
 
 
 def with_perceptual(config: Config, name: str) -> Config:
-    """`config` with the content loss `name`, "vgg" or "dlib"; without VGG the pixel terms of `demo`
-    replace it.
+    """A copy of `config` whose content loss is `name`, "vgg" or "dlib".
+
+    Where "dlib" replaces "vgg", the weights of the pixel, gradient, face and structure terms are
+    set to those of the preset `demo`.
     """
     changes = {"losses.perceptual": name}
     if name == "dlib" and config.losses.perceptual != "dlib":
@@ -131,13 +139,16 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str | bytes) -> Config:
-    """The configuration `to_json` wrote; ConfigError for another schema, unknown fields or
-    impossible values.
+    """The configuration in a text that `to_json` wrote.
 
-    Runs of version 0.1 stored the preparation's defaults in section `data`, whatever the data were
-    made with: those fields are left out. A file of an earlier version also lacks fields that came
-    later. In the sections that trained the weights they are the class's (the paper's: the term was
-    off then); in those that personalise and export them they are the preset's.
+    Files of version 0.1 are read too. Their section `data` holds fields of data preparation that
+    say nothing about the data used: these are ignored. Fields that a file lacks because they were
+    added later get default values: those of the preset in the sections `personalize` and `export`,
+    and the paper's (the dataclass's) in all others, since the weights were trained with these terms
+    off.
+
+    Raises:
+      ConfigError: not JSON, another schema, an unknown field or an impossible value.
     """
     try:
         tree = json.loads(text)

@@ -1,8 +1,9 @@
-"""Which values a configuration's fields may have; all others are refused by the field's name.
+"""Validation of a configuration's values: errors name the field.
 
-`RANGES` holds the smallest and largest value of every number (None: no bound; an entry of a tuple
-counts as the field), `CHOICES` the words a text may be. `problem` checks one section, relations
-between its fields included; `build` makes dataclasses of nested dicts, checking types.
+`RANGES` holds the smallest and largest value of every number (None: no bound; each entry of a tuple
+must lie in the range), `CHOICES` the allowed values of texts. `problem` checks one section,
+including relations between its fields; `build` makes dataclasses from nested dicts and checks
+types.
 """
 
 import dataclasses
@@ -131,7 +132,7 @@ CHOICES = {
 }
 
 
-# Values of older versions, and what to use instead.
+# Values that older versions accepted, and what to use instead.
 REMOVED = {("meta.dtype", "mixed_float16"): "float16 training is gone; mixed_bfloat16 is as fast"}
 SSIM_WINDOW = 11  # pixels of the Gaussian window of losses.structure
 CLOSE_UP_SHARE = 4  # close-ups of losses.parts have the image's size divided by this
@@ -142,8 +143,9 @@ class ConfigError(ValueError):
 
 
 def problem(section, values):
-    """What is wrong with a section's `values` (field name -> value), as `section.field: ...`, or
-    None.
+    """The first fault among a section's `values` (field name -> value), as `section.field: ...`.
+
+    None where all values are allowed.
     """
     for name, value in values.items():
         found = _field_problem(f"{section}.{name}", value)
@@ -154,29 +156,37 @@ def problem(section, values):
 
 
 def picture_problem(model, *all_losses):
-    """What is wrong where loss terms do not fit the pictures they compare, or None.
+    """The first loss term that cannot be computed at the model's image size, as text, or None.
 
     Args:
       model: ModelConfig.
-      all_losses: LossConfigs that pictures of `model` are compared by.
+      all_losses: the LossConfigs used with this model, of meta-learning and of fine-tuning.
     """
     size, close_up = model.image_size, model.image_size // CLOSE_UP_SHARE
     for losses in all_losses:
         if losses.structure and size < SSIM_WINDOW:
-            return f"losses.structure: SSIM needs {SSIM_WINDOW} px, model.image_size is {size}"
+            return (
+                f"losses.structure: SSIM needs {SSIM_WINDOW} px, model.image_size is {size}; set "
+                "structure to 0 (in losses and personalize), or image_size to a power of two of at "
+                f"least {SSIM_WINDOW}"
+            )
         if losses.parts and not (losses.pixel or losses.gradient or losses.structure):
-            return "losses.parts: close-ups are compared by pixel, gradient or structure, all are 0"
+            return (
+                "losses.parts: close-ups are compared by the terms pixel, gradient and structure, "
+                "which are all 0; give one of them a weight, or set parts to 0"
+            )
         if losses.parts and losses.structure and close_up < SSIM_WINDOW:
             return (
                 f"losses.parts: with structure (SSIM), close-ups need {SSIM_WINDOW} px, and "
                 f"model.image_size {size} gives {close_up}; set parts or structure to 0 (in losses "
-                f"and personalize), or image_size to {SSIM_WINDOW * CLOSE_UP_SHARE} or more"
+                f"and personalize), or image_size to a power of two of at least "
+                f"{SSIM_WINDOW * CLOSE_UP_SHARE}"
             )
     return None
 
 
 def export_size_problem(model, export):
-    """What is wrong with the size of the frames to export, or None."""
+    """What is wrong with `export.size`, the size of exported frames, as text; None if nothing."""
     own = model.image_size
     sizes = (own, 2 * own) if model.generator == "guided" else (own,)
     if export.size and export.size not in sizes:
@@ -186,7 +196,11 @@ def export_size_problem(model, export):
 
 
 def build(cls, tree, prefix=""):
-    """`tree` (nested dicts) as the dataclass `cls`; values are checked against fields' types."""
+    """Makes the dataclass `cls` from `tree` (nested dicts), checking values against field types.
+
+    Raises:
+      ConfigError: an unknown field, a wrong type or an impossible value.
+    """
     if not isinstance(tree, dict):
         raise ConfigError(f"{prefix or 'config'}: expected an object, got {tree!r}")
     hints = typing.get_type_hints(cls)

@@ -1,9 +1,8 @@
 """The sections of the configuration: every setting of the project and the one owner of its default.
 
 A field's comment gives the paper's value and section (Zakharov et al., ICCV 2019); "ours" marks
-what the paper leaves open. What a preset changes of the defaults, which are the paper's, is in
-presets.py; which values are allowed in config_checks.py; how a run reads and writes its settings in
-config.py.
+what the paper leaves open. The defaults are the paper's. presets.py holds what each preset changes
+of them, config_checks.py which values are allowed; config.py reads and writes a run's settings.
 """
 
 import dataclasses
@@ -12,12 +11,12 @@ from dataclasses import dataclass, field
 from tf_talkinghead import config_checks
 from tf_talkinghead.config_checks import ConfigError
 
-# Epochs of meta-learning where none are asked for (Sec. 4); an epoch is one episode of each video.
+# Epochs of meta-learning where no number is given (Sec. 4); an epoch is one episode of each video.
 PAPER_EPOCHS = {"ft": 75, "ff": 150}
 
 
 class _Section:
-    """A group of fields, checked whenever one is made; ConfigError names the field."""
+    """Base of the sections: checks its fields when constructed; ConfigError names the field."""
 
     def __post_init__(self):
         found = config_checks.problem(SECTIONS[type(self)], vars(self))
@@ -42,18 +41,16 @@ class ModelConfig(_Section):
     attention_up_size: int = 64  # self-attention in G's up part; paper 64
     spectral_norm_eps: float = 1e-4  # an author's later code
     instance_norm_eps: float = 1e-5  # ours (paper silent)
-    flow_size: int = 64  # guided: pixels of the grid on which the photos' displacement is known
-    # guided: the farthest a learned displacement reaches, a share of the picture
+    flow_size: int = 64  # guided: side of the grid on which the photos' flow is computed, in cells
+    # guided: largest learned correction of the flow, a share of the picture's side
     residual_flow: float = 0.1
-    detail_channels: int = 16  # guided: of the head that works at the full size
+    detail_channels: int = 16  # guided: channels of the detail head, which works at full size
     # guided: whether G learns what moves with the head, so that the background stays
     foreground: bool = False
 
     @property
     def working_size(self) -> int:
-        """Pixels at which E, V and the body of G work: half the picture's size for a guided
-        generator.
-        """
+        """Side in pixels at which E, V and G's body work: image_size, or half of it if guided."""
         return self.image_size // 2 if self.generator == "guided" else self.image_size
 
 
@@ -70,7 +67,7 @@ class LossConfig(_Section):
     pixel: float = 0.0  # L1 of pixels; ours, paper 0
     gradient: float = 0.0  # L1 of horizontal and vertical differences; ours, paper 0
     structure: float = 0.0  # 1 - SSIM; ours, paper 0
-    # pixel, gradient and structure once more, on close-ups of eyes and mouth, times this; ours,
+    # weight of pixel, gradient and structure computed again on close-ups of eyes and mouth; ours,
     # paper 0
     parts: float = 0.0
     face: float = 0.0  # L1 of dlib face-network activations on the face box; ours, paper 0
@@ -101,9 +98,8 @@ class MetaConfig(_Section):
     adam_beta_1: float = 0.0  # an author's later code
     adam_beta_2: float = 0.999  # an author's later code
     adam_epsilon: float = 1e-5  # an author's later code
-    micro_batches: int = (
-        1  # gradients are accumulated over so many parts of a replica's batch; ours
-    )
+    # number of parts of a replica's batch over which gradients are accumulated; ours
+    micro_batches: int = 1
     dtype: str = "float32"  # "float32" or "mixed_bfloat16"; ours
     jit_compile: bool = False  # compile the forward passes with XLA; ours
     ema_decay: float = 0.999  # of E and G; ours
@@ -112,13 +108,13 @@ class MetaConfig(_Section):
     keep_checkpoints: int = 3  # the newest N; the best is kept besides
     summary_every: int = 50  # steps between scalars
     evaluate_every: int = 1000  # steps between held-out evaluations and picture grids
-    holdout_people: int = 0  # identities kept out of training to select by
+    holdout_people: int = 0  # identities kept out of training, to select the best checkpoint by
     holdout_episodes: int = 32  # episodes of held-out people in one evaluation
 
 
 @dataclass(frozen=True)
 class AugmentConfig(_Section):
-    """How episodes are varied, alike for all frames of one (ours; the paper names none)."""
+    """Augmentation, the same for all frames of an episode (ours; the paper names none)."""
 
     flip: bool = False  # mirror, with the landmarks relabelled
     colour: float = 0.0  # strength of brightness, contrast, saturation and hue changes, 0 off to 1
@@ -127,8 +123,9 @@ class AugmentConfig(_Section):
 
 @dataclass(frozen=True)
 class PreparationConfig(_Section):
-    """From video to records; not part of a run's `Config`: `dataset.json` holds what records were
-    made with.
+    """Preparation of data, from video to records.
+
+    Not part of a run's `Config`: `dataset.json` holds the settings its records were made with.
     """
 
     size: int = 256  # pixels of a record's frames; paper 256
@@ -136,11 +133,12 @@ class PreparationConfig(_Section):
     clips_per_shard: int = 256  # ours
     # the square's side is (1 + 2 margin) x the face box's larger side; ours
     crop_margin: float = 0.45
-    # the square's centre lies this share of the landmarks' height above theirs: hair; ours
+    # the square's centre lies above the landmarks' centre by this share of their height, to leave
+    # room for hair; ours
     crop_rise: float = 0.12
     jpeg_quality: int = 95  # ours
     min_face_size: int = 48  # pixels of the source; smaller faces are rejected; ours
-    least_face_share: float = 0.25  # of a clip's frames that its face must be seen in; ours
+    least_face_share: float = 0.25  # share of a clip's frames in which its face must be seen; ours
     detect_every: int = 5  # frames between two detector runs; ours
 
 
@@ -154,7 +152,7 @@ class EpisodeConfig(_Section):
     hard_pairs: float = 0.0
     # share of episodes one of whose context frames is near the target; ours
     near_pairs: float = 0.0
-    # share of episodes of clips of one frame; 0: as many as there are; ours
+    # share of episodes drawn from single photos; 0: photos are drawn like any other video; ours
     still_share: float = 0.0
     gaze_dropout: float = 0.0  # share of episodes in which pupils count as unknown; ours
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -172,7 +170,7 @@ class PersonalizeConfig(_Section):
     learning_rate: float = 5e-5  # psi; paper 5e-5 as in meta-learning
     vector_learning_rate: float = 5e-5  # psi'; paper as psi
     adam_beta_1: float = 0.0  # as in meta-learning
-    # weights of these loss terms here; None, as in the paper: those of meta-learning
+    # weights of these loss terms in fine-tuning; None: those of meta-learning, as in the paper
     structure: float | None = None
     parts: float | None = None
     face: float | None = None
@@ -199,15 +197,16 @@ class PersonalizeConfig(_Section):
     seed: int = 0
 
     def updates(self, images: int) -> int:
-        """Generator updates for `images` images: `single_steps` for one, else `steps`, else
-        `epochs` of them.
+        """Number of generator updates for a person of `images` images.
+
+        `single_steps` for one image; otherwise `steps`, or `epochs` passes where `steps` is 0.
         """
         if images == 1:
             return self.single_steps
         return self.steps or self.epochs * -(-images // self.batch_size)
 
     def losses(self, meta: LossConfig) -> LossConfig:
-        """The loss weights of fine-tuning: meta-learning's, but for the terms this section sets."""
+        """Loss weights of fine-tuning: those of `meta`, except for the terms this section sets."""
         own = {"structure": self.structure, "parts": self.parts, "face": self.face}
         given = {name: value for name, value in own.items() if value is not None}
         return dataclasses.replace(meta, **given)
@@ -218,7 +217,8 @@ class ExportConfig(_Section):
     """The SavedModel of a person (ours)."""
 
     dtype: str = "float32"  # of the stored weights: "float32", "float16" or "bfloat16"
-    bfloat16_compute: bool = False  # of convolutions: faster on some CPUs, a few levels off
+    # convolutions in bfloat16: faster on some CPUs; frames differ by a few of 255 levels
+    bfloat16_compute: bool = False
     # Rows in one server-side batch: the largest power of two whose batch takes under 400 MB
     # (`benchmark serving --option=measure=memory`: paper 335 MB for 4, 864 for 8; demo 146 for 16,
     # 308 for 32), and 16 at most, since beyond 8 a frame gets no cheaper and other callers wait
@@ -228,25 +228,22 @@ class ExportConfig(_Section):
     jpeg_quality: int = 95
     watermark: bool = True  # invisible mark in every frame of 128 px and more
     sources: int = 32  # photos that a guided avatar carries at most: 0.2 MB each at 256 px
-    # pixels of a guided avatar's frames: the model's, or twice as many, which takes no training; 0:
-    # the model's
+    # side of a guided avatar's frames in pixels: the model's, or twice that, which needs no
+    # training; 0: the model's
     size: int = 0
     bank_sources: int = 2  # photos of each member that a bank of guided avatars carries at most
 
 
 @dataclass(frozen=True)
 class EvaluationConfig(_Section):
-    """The protocol of Sec. 4, and what is ours in it; not part of a run's `Config`."""
+    """The evaluation protocol of Sec. 4 and our choices in it; not part of a run's `Config`."""
 
     shots: tuple[int, ...] = (1, 8, 32)  # T; paper 1, 8, 32
     holdout: int = 32  # frames that are scored; paper 32
     gap: int = 10  # frames between the last that may be learned from and the first scored; ours
-    consecutive: int = (
-        4  # scored frames come in stretches of so many, so that jitter can be seen; ours
-    )
-    learn_share: float = (
-        0.6  # of the clip, its beginning, is learned from where there is enough; ours
-    )
+    consecutive: int = 4  # frames in each stretch of scored frames: jitter needs neighbours; ours
+    # share of a clip, from its start, that may be learned from, where the clip is long enough; ours
+    learn_share: float = 0.6
     max_frames: int = 600  # of a video, from its start; ours
     gallery_people: int = 40  # other people, at least, that rank-1 identification picks from; ours
     cross_shots: int = 8  # T of cross-person driving, 0 leaves it out; ours

@@ -1,13 +1,13 @@
 """The errors a user can cause.
 
-Scripts print them as one line and exit with 1; the library raises them.
-
-Each message says what was expected, what came, and what to do.
+The library raises them; scripts print them as one line and exit with 1. Each message says what was
+expected, what came, and what to do. `ConfigError`, for a configuration's values, is in
+config_checks.py.
 """
 
 
 class TalkingHeadError(Exception):
-    """Base of every error that is not a fault of this code."""
+    """Base of the errors that a user can cause; any other exception is a bug in this code."""
 
 
 class InputError(TalkingHeadError):

@@ -1,11 +1,9 @@
 """Files on disk: atomic writes, fsync, SHA-256 digests, and reading of archives and JSON.
 
-The only owner of all of them.
-
-A file written here is there whole or not at all: it is written beside under a hidden name, flushed
-to the disk and renamed into place, so a reader, a crash or a full disk leaves the old file or the
-new one. Archives of arrays (.npz) and JSON come from foreign hands too: what cannot be read is one
-kind of error, `Damaged`, whatever the libraries below raise.
+A write is atomic: the content goes to a file with a hidden name in the same folder, is flushed to
+the disk, and the file is renamed. After a crash or on a full disk the path holds either the old
+file or the new one. Archives of arrays (.npz) and JSON may come from other people, so they may be
+damaged or malicious: whatever numpy, zipfile or json raise, the error here is `Damaged`.
 """
 
 import contextlib
@@ -40,8 +38,9 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# Bytes that an archive may unpack to: so many, and so many times its own size. Weights hardly
-# shrink, and crops of plain pictures to a tenth; a bomb unpacks to a thousand times its size.
+# An archive may unpack to _UNPACKED bytes plus _TIMES its own size. Compression hardly shrinks
+# weights, and crops of plain pictures to a tenth; a decompression bomb unpacks to a thousand times
+# its size.
 _UNPACKED, _TIMES = 256 << 20, 50
 
 
@@ -50,13 +49,15 @@ class Damaged(ValueError):
 
 
 class ArrayFile:
-    """An open .npz: `names` and `archive[name]`; each raises `Damaged`. A context manager.
+    """An open .npz archive: `names`, and `archive[name]` for one array. A context manager.
 
     Args:
       source: a path, or a binary file.
 
     Raises:
-      Damaged: it is no such archive, or a bomb. FileNotFoundError: there is no such file.
+      Damaged: not such an archive, or a decompression bomb; from `archive[name]`, an array that
+        cannot be read.
+      FileNotFoundError: there is no such file.
     """
 
     def __init__(self, source):
@@ -73,7 +74,7 @@ class ArrayFile:
         packed = sum(member.compress_size for member in members)
         if unpacked > _UNPACKED + _TIMES * packed:
             self._stored.close()
-            raise Damaged(f"a bomb: {packed} bytes that would unpack to {unpacked}")
+            raise Damaged(f"a decompression bomb: {packed} bytes would unpack to {unpacked}")
 
     def __getitem__(self, name):
         try:
@@ -92,7 +93,7 @@ class ArrayFile:
 
 
 def parse_json(text: str | bytes):
-    """The value of JSON text; `Damaged` for text that is none, or nested too deeply."""
+    """The value of JSON text; `Damaged` for text that is not JSON or is nested too deeply."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -103,7 +104,8 @@ def read_json(path: str | os.PathLike) -> dict:
     """The JSON object in a file.
 
     Raises:
-      Damaged: it holds none. OSError: it cannot be read.
+      Damaged: its content is not a JSON object.
+      OSError: the file cannot be read.
     """
     tree = parse_json(pathlib.Path(path).read_bytes())
     if not isinstance(tree, dict):
@@ -137,8 +139,8 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
                 os.unlink(temporary)
         if isinstance(error, OSError):
             raise InputError(
-                f"{path}: cannot write ({error.strerror}); nothing is lost: make room and start "
-                "again"
+                f"{path}: cannot write ({error.strerror}); nothing is lost: make room or allow "
+                "writing there, and start again"
             ) from error
         raise
     fsync(path.parent)
@@ -160,7 +162,7 @@ def fsync(path: str | os.PathLike) -> None:
 
 
 def fsync_tree(folder: str | os.PathLike) -> None:
-    """`fsync` of everything in `folder`, innermost first, then of itself."""
+    """`fsync` of everything in `folder`, innermost first, then of the folder itself."""
     for path in sorted(pathlib.Path(folder).rglob("*"), reverse=True):
         fsync(path)
     fsync(folder)

@@ -1,16 +1,17 @@
-"""Pictures as arrays: uint8 at every boundary, float32 in [-1, 1] inside the networks, and sheets
-of several.
+"""Pictures as arrays: conversion between uint8 and the networks' float32 in [-1, 1], and grids.
+
+Pictures are uint8 at every boundary (disk, RPC) and float32 in [-1, 1] inside the networks.
 """
 
 import cv2
 import numpy as np
 
-_COMPARED = 48  # pixels of a frame where frames are only compared
+_COMPARED = 48  # side in pixels to which frames are reduced before they are compared
 
 
 def to_float(images):
     """uint8 tensor [..., H, W, 3] as float32 in [-1, 1], the range inside the networks."""
-    import tensorflow as tf  # here: who only lays out sheets does not load it
+    import tensorflow as tf  # here: callers that only need `grid` do not load it
 
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 
@@ -24,8 +25,11 @@ def to_uint8(x_hat) -> np.ndarray:
 
 
 def grid(rows) -> np.ndarray:
-    """One uint8 picture of `rows`, a list of rows of equal uint8 [H, W, 3] tiles, with white lines
-    between.
+    """One uint8 picture of a grid of tiles, with white lines between them.
+
+    Args:
+      rows: list of rows, each a list of uint8 [H, W, 3] tiles of one size. Shorter rows are filled
+        with white.
     """
     line = 2
     height, width, _ = rows[0][0].shape
@@ -41,10 +45,14 @@ def grid(rows) -> np.ndarray:
 
 
 def telling_frames(frames, count: int) -> set[int]:
-    """Indices of `count` of the frames uint8 [H, W, 3]: of each equal stretch the one least like
-    the rest of it,
+    """Indices of `count` frames that show what happens in a clip, blinks included.
 
-    so that a blink is not missed.
+    The clip is divided into `count` equal stretches, and the frame that differs most from the
+    median of its stretch is taken.
+
+    Args:
+      frames: uint8 [H, W, 3] each.
+      count: number of indices; fewer where there are fewer frames.
     """
     small = [
         cv2.resize(frame, (_COMPARED, _COMPARED), interpolation=cv2.INTER_AREA) for frame in frames

@@ -101,7 +101,8 @@ def sharpness(truth, result):
 def detail(truth, result):
     """Correlation of the fine detail with the truth's: neither blur nor noise can raise it.
 
-    Detail is what a Gaussian blur of `DETAIL_SIGMA` of the picture's side takes away from its grey.
+    Detail is what a Gaussian blur, of `DETAIL_SIGMA` times the picture's side, removes from the
+    grey picture.
 
     Args:
       truth, result: uint8 [B,H,W,3].
@@ -153,7 +154,7 @@ def face_mask(landmarks, size, margin=FACE_MARGIN):
 
 
 def _ssim_map(a, b):
-    """SSIM of the window round each pixel of uint8 [H,W,3] twice, float64 [H,W,3]."""
+    """SSIM of the window around each pixel of two uint8 [H,W,3] images, float64 [H,W,3]."""
     return structural_similarity(
         a,
         b,
@@ -176,7 +177,7 @@ def _mean(maps, mask):
 
 
 def _pair(a, b):
-    """Both as arrays; InputError unless they are uint8 [B,H,W,3] of one shape."""
+    """Both batches as arrays; InputError unless they are uint8 [B,H,W,3] of one shape."""
     a, b = np.asarray(a), np.asarray(b)
     if a.ndim != 4 or a.shape != b.shape or a.dtype != np.uint8 or b.dtype != np.uint8:
         raise InputError(

@@ -1,8 +1,8 @@
-"""Configuration presets: what each one changes of `config.py`'s defaults, the paper's values.
+"""Configuration presets: what each one changes of the defaults, which are the paper's values.
 
-`OVERRIDES` maps a preset to {dotted field: value}. `paper` is the paper at 256 px; `demo`, 128 px,
-trains and runs on a CPU; `guided`, 256 px, is the guided generator of models/guided.py; `tiny`,
-32 px, is for tests.
+`OVERRIDES` maps a preset to {dotted field: value}; the defaults are in config_sections.py. `paper`
+is the paper at 256 px; `demo`, 128 px, trains and runs on a CPU; `guided`, 256 px, is the guided
+generator of models/guided.py; `tiny`, 32 px, is for tests.
 """
 
 OVERRIDES = {

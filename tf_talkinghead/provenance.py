@@ -24,7 +24,7 @@ XMP = (
     '<?xpacket end="r"?>'
 )
 
-# The card's `consent` object where personalisation was told of none.
+# The card's `consent` object where no consent was given to personalisation.
 NO_CONSENT = {"statement": None, "by": None, "when": None}
 
 
@@ -37,7 +37,7 @@ def stated_consent(statement: str | None, by: str | None = None) -> dict | None:
 
 
 def consent_sentence(card: dict | None) -> str:
-    """One sentence on the consent that an avatar's card states."""
+    """One sentence on the consent stated in an avatar's card."""
     consent = (card or {}).get("consent") or NO_CONSENT
     if not consent["statement"]:
         return "consent: none stated"
@@ -46,7 +46,7 @@ def consent_sentence(card: dict | None) -> str:
 
 
 def watermark_sentence(card: dict | None) -> str:
-    """One sentence on the watermark that an avatar's card tells of."""
+    """One sentence on the watermark described in an avatar's card."""
     mark = (card or {}).get("watermark")
     if mark is None:
         return "no watermark (exported before there was one)"

@@ -7,9 +7,8 @@ Each subject is a module with
 
 whose result is flat: names with units (`float32_ms_per_frame_batch_1`), numbers or short texts.
 Missing inputs (records, weights, VGG) are synthesised, which a text value of the result states. The
-script adds `machine.describe()` to every result: `machine`, `cores`, `matmul_gflops`,
-`matmul_bfloat16_gflops`, and `peak_memory_mb` of the run.
+script adds `machine.describe()` to every result (`machine`, `device`, `cores`, `matmul_gflops`,
+`matmul_bfloat16_gflops`) and `peak_memory_mb` of the run.
 
-Subjects: `networks` and `data`, `train`, `person` in this package, `serving` in
-`serving/benchmark.py`.
+The subjects and their modules are listed in `scripts/benchmark.py`.
 """

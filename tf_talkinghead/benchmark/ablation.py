@@ -1,10 +1,10 @@
-"""Ablation of the guided generator: what each part earns, in short runs that differ by it alone.
+"""Ablation of the guided generator: short training runs, each without one part of it.
 
     python -m scripts.benchmark ablation --preset=guided --option=data=TRAIN --option=people=CHOOSE
 
-Each variant is trained from nothing for the same number of updates on the same episodes, and then
-renders people it was not trained on from T photos, without fine-tuning. Short runs tell which parts
-help early; a part that needs long training may be worth more than it shows here.
+Each variant is trained from random weights for the same number of updates on the same episodes, and
+then renders people it was not trained on from T photos, without fine-tuning. Short runs show which
+parts help early; a part that needs long training may contribute more than they show.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ OPTIONS = {
     "variants": "comma-separated names; default: all",
     "runs": "folder that the runs are kept in and continued from; default: none",
 }
-_EVERY = 3  # of the scored frames
+_EVERY = 3  # every third scored frame is rendered, to save time
 
 
 def _no_spline(landmarks, source_landmarks, size):
-    """The identity in the place of `guidance.spline`: photos are shown as they are."""
+    """Replaces `guidance.spline` by the identity: photos are not warped."""
     shape = [tf.shape(landmarks)[0], source_landmarks.shape[1], size, size, 2]
     return tf.broadcast_to(tf.constant(guidance.grid(size)), shape)
 
@@ -50,13 +50,14 @@ def _no_detail(self, lifted, x_hat, photo):
 
 
 def _no_vector(embed):
-    """An embedding without knowledge of the person: AdaIN has the same parameters for everybody."""
+    """Replaces the embedding by zeros: AdaIN has the same parameters for everybody."""
     return lambda *arguments: 0.0 * embed(*arguments)
 
 
-# Name -> (changes of the configuration, patches: object, attribute, its replacement from itself).
 _EMBEDDINGS = ((synthesis, "embed_context"), (feed_forward, "embed"))
 _GENERATORS = (GuidedGenerator, FoldedGuidedGenerator)
+# Name -> (configuration changes, patches). A patch is (object, name of its attribute, function from
+# the attribute's value to the value that replaces it).
 VARIANTS = {
     "whole": ({}, ()),
     "no_spline": ({}, ((guidance, "spline", lambda _: _no_spline),)),
@@ -85,14 +86,18 @@ def run(preset, options):
         raise InputError("ablation needs --option=data=DATASET and --option=people=DATASET")
     names = options.get("variants", ",".join(VARIANTS)).split(",")
     if unknown := set(names) - VARIANTS.keys():
-        raise InputError(f"--option=variants: no {', '.join(unknown)}; of {', '.join(VARIANTS)}")
+        raise InputError(
+            f"--option=variants: expected names of {', '.join(VARIANTS)}, got {', '.join(unknown)}"
+        )
     steps, shots = int(options.get("steps", 400)), int(options.get("shots", 8))
     base = configs.replace(
         configs.preset(preset),
         {"meta.steps": steps, "losses.adversarial_start": steps // 4, "meta.ema_decay": 0.98},
     )
     if base.model.generator != "guided":
-        raise InputError(f"--preset={preset}: the ablation is of guided generators")
+        raise InputError(
+            f"--preset={preset}: expected a preset with a guided generator, such as guided"
+        )
     figures = {"steps": float(steps), "photos": float(shots)}
     with contextlib.ExitStack() as stack:
         folder = options.get("runs") or stack.enter_context(tempfile.TemporaryDirectory())
@@ -135,5 +140,8 @@ def _scores(trained, people, shots):
             }
         )
     if not found:
-        raise InputError(f"--option=people={people}: nobody with {shots} frames to learn from")
+        raise InputError(
+            f"--option=people={people}: no clip is long enough for {shots} photos and scored "
+            "frames; give longer clips, or a smaller --option=shots"
+        )
     return {key: float(np.mean([row[key] for row in found])) for key in found[0]}

@@ -1,4 +1,4 @@
-"""What happens to marked films and pictures on their way: encoders, sizes, crops, pasting.
+"""Attacks on watermarked films and pictures: re-encoding, resizing, cropping, pasting, turning.
 
 attacked = ATTACKS["crf28"](frames)    # lists of uint8 RGB frames [S, S, 3]
 """
@@ -39,7 +39,7 @@ def resized(frames, factor: float) -> list[np.ndarray]:
 
 
 def cropped(frames, share: float = 0.8) -> list[np.ndarray]:
-    """A square of `share` of the side, off the middle."""
+    """The frames cropped to a square of `share` of their side, off centre."""
     size = frames[0].shape[0]
     kept = round(size * share / 2) * 2
     top, left = round((size - kept) * 0.3), round((size - kept) * 0.7)
@@ -47,7 +47,7 @@ def cropped(frames, share: float = 0.8) -> list[np.ndarray]:
 
 
 def pasted(frames, factor: float = 1.15) -> list[np.ndarray]:
-    """The frames, `factor` times as large, in a larger picture of soft shapes."""
+    """The frames, enlarged by `factor` and pasted into a larger picture of soft shapes."""
     side = round(frames[0].shape[0] * factor)
     height, width = round(1.4 * side / 2) * 2, round(2.4 * side / 2) * 2
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
@@ -62,7 +62,7 @@ def pasted(frames, factor: float = 1.15) -> list[np.ndarray]:
 
 
 def jpeg(frames, quality: int = 85) -> list[np.ndarray]:
-    """The frame in the middle alone, as a JPEG."""
+    """The middle frame alone, compressed as JPEG: a list of one frame."""
     frame = frames[len(frames) // 2]
     _, data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return [cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]]
@@ -83,7 +83,7 @@ def denoised(frames) -> list[np.ndarray]:
     return [cv2.fastNlMeansDenoisingColored(frame, None, 6, 6, 5, 11) for frame in frames]
 
 
-# What has to survive, then what is only reported.
+# First the REQUIRED attacks, which the watermark has to survive, then those only reported.
 ATTACKS = {
     "crf23": encoded,
     "crf28": lambda frames: encoded(frames, crf=28),

@@ -1,9 +1,10 @@
-"""Benchmark of guided avatars: milliseconds a frame, memory of a loaded person, continuity.
+"""Benchmark of guided avatars: milliseconds per frame, memory of a loaded person, continuity.
 
-The avatar is exported and loaded as it is served, so a frame's time holds the choice of photos, the
-spline, the drawing and the conversion to uint8: everything but JPEG. Continuity is that of a slow
-turn: the largest change from one frame to the next, over that with one photo held, since photos
-that come and go must not show. Without data the photos are a portrait, warped to T poses.
+The avatar is exported and loaded as it is served, so the time of a frame includes the choice of
+photos, the spline, the drawing and the conversion to uint8: everything but JPEG. Continuity is
+measured in a slow turn of the head: the largest change between neighbouring frames, divided by the
+same figure for an avatar of one photo. A ratio well above 1 means that a change of photos shows as
+a jump. Without data the photos are a portrait, warped to T poses.
 """
 
 import dataclasses
@@ -51,11 +52,14 @@ def run(preset, options):
       {figure: number or text}.
 
     Raises:
-      InputError: weights that are not guided, or data with nobody of T usable frames.
+      InputError: weights that are not guided, or data without a clip long enough for T photos.
     """
     trained = load_trained(options.get("weights", "guided"))
     if trained.config.model.generator != "guided":
-        raise InputError(f"--option=weights={options['weights']}: these weights are not guided")
+        raise InputError(
+            f"--option=weights={options['weights']}: these weights are not guided; give the run "
+            "directory of a guided generator, or leave the option out"
+        )
     shots, measure = int(options.get("shots", 8)), options.get("measure", "both")
     trained = dataclasses.replace(
         trained, config=replace(trained.config, {"personalize.mode": "feed_forward"})
@@ -77,10 +81,10 @@ def run(preset, options):
 
 
 def continuity(avatar: Avatar) -> float:
-    """Largest mean change between neighbouring frames of a slow turn, over that with one photo.
+    """Ratio of the largest change between frames of a slow turn to the same with one photo.
 
-    The turn is TURN degrees to both sides in _TURN_FRAMES frames; the photo held is the neutral
-    one.
+    The change is the mean absolute difference of neighbouring frames. The head turns from -TURN to
+    TURN degrees in 151 frames; the one photo is the most neutral of the avatar's.
     """
     reference = avatar.reference_landmarks
     way = np.float32([turned(reference, yaw=a) for a in np.linspace(-TURN, TURN, _TURN_FRAMES)])
@@ -97,7 +101,7 @@ def _largest_change(avatar, landmarks):
 
 
 def _speed(avatar, repeats):
-    """Milliseconds a frame at the model's size alone and in fours, and at twice the size."""
+    """Milliseconds per frame: batches of 1 and 4 at the model's size, of 1 at twice the size."""
     size, figures = avatar.config.model.image_size, {}
     poses = np.float32(scripted_motion(avatar.reference_landmarks, frames=4 * repeats))
     for name, pixels, batch in (
@@ -145,7 +149,7 @@ def _portrait(size, shots):
 
 
 def _people(data, trained, shots):
-    """{person: (images, landmarks)}: what the protocol learns from with T = `shots`."""
+    """{person: (images, landmarks)}: the T = `shots` frames that the protocol learns from."""
     found = {}
     config, size = EvaluationConfig(shots=(shots,)), trained.config.model.image_size
     for source in protocol.sources(data, trained.preparation):
@@ -158,5 +162,8 @@ def _people(data, trained, shots):
             continue  # too short for T frames
         found[source.person] = clip.images[chosen], np.float32(clip.landmarks[chosen])
     if not found:
-        raise InputError(f"--option=data={data}: nobody with {shots} frames to learn from")
+        raise InputError(
+            f"--option=data={data}: no clip is long enough for {shots} photos and scored frames; "
+            "give longer clips, or a smaller --option=shots"
+        )
     return found

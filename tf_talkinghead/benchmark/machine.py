@@ -1,8 +1,7 @@
 """Machine description for benchmark results: name, matrix-product rate and peak memory.
 
 Other load slows a benchmark and the machine's matrix-product rate alike, so both are measured in
-the same run.
-`describe()` is added to every benchmark's result; `median_seconds` is how all of them take a time.
+the same run. `describe()` is added to every benchmark's result; `median_seconds` times a call.
 """
 
 import ctypes
@@ -124,9 +123,8 @@ def _start_peak():
         tf.config.experimental.reset_memory_stats("GPU:0")
         return tf.config.experimental.get_memory_info("GPU:0")["current"] / 1e6
     try:
-        ctypes.CDLL(None).malloc_trim(
-            0
-        )  # returns freed memory to the system, so that its reuse is counted
+        # Return freed memory to the system, so that its reuse is counted.
+        ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")
     except (OSError, AttributeError):

@@ -38,7 +38,7 @@ def operations(graph, batch=None, shots=1):
 
 
 def _convolution(operation, batch, shots):
-    """Multiply-adds: output elements x kernel elements of one output channel.
+    """Operations: 2 x output elements x kernel elements of one output channel.
 
     The forward and both backward convolutions cost the same.
     """

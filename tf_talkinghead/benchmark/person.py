@@ -1,4 +1,4 @@
-"""Benchmark of personalization: seconds from images to a published avatar, by T and mode.
+"""Benchmark of personalisation: seconds from images to a published avatar, by T and mode.
 
 Loading and rendering of the avatar are measured too. The images are a pattern warped to a scripted
 motion, at the preset's size. The weights are those of `--option=weights=...`, or untrained networks
@@ -31,7 +31,7 @@ OPTIONS = {
 
 
 def run(preset, options):
-    """Measures personalization, see the module docstring.
+    """Measures personalisation, see the module docstring.
 
     Args:
       preset: name of the configuration preset.
@@ -44,7 +44,7 @@ def run(preset, options):
         trained, notes = load_trained(options["weights"]), {"weights": options["weights"]}
     else:
         trained, notes = empty(preset_config(preset)), {"weights": "synthetic: no training"}
-    figures = {**notes, "images": "synthetic: a pattern bent to a motion"}
+    figures = {**notes, "images": "synthetic: a pattern warped to a scripted motion"}
     with PeakMemory() as peak, tempfile.TemporaryDirectory() as folder:
         for shots in map(int, options.get("shots", "8").split(",")):
             images, landmarks = _synthetic(trained.config.model.image_size, shots)
@@ -74,7 +74,7 @@ def _rendering(trained, avatar, version, points):
         graph = tf.function(
             lambda landmarks: trained.generator(draw_landmarks(landmarks, size), psi_hat=psi_hat)
         )
-    else:  # a guided avatar's photos are its own: its unexported form stands for the training graph
+    else:  # the training graph has no photos of this avatar, so its unexported form is timed
         graph = lambda landmarks: avatar.forward(landmarks, psi_hat)
     calls = {
         "export": lambda: serve(landmarks=one)["frames"].numpy(),

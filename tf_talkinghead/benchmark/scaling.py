@@ -38,7 +38,7 @@ class Pair:
         return self._rate(2, seconds) / self._rate(1, seconds)
 
     def close(self):
-        """End it."""
+        """Ends the process."""
         self._process.communicate()
 
     def _rate(self, count, seconds):

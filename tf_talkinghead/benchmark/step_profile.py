@@ -57,7 +57,7 @@ def profile(update, steps, step_seconds):
     """Profiles `steps` calls of `update()`, which takes `step_seconds` unprofiled.
 
     Returns:
-      {figure: value}, {} where there is no profile: `profile_part_<part>_seconds` and `_share`,
+      {figure: value}, {} on a GPU or without a profile: `profile_part_<part>_seconds` and `_share`,
       `profile_kind_<kind>_seconds` and `_share`, each in descending order;
       `profile_bandwidth_bound_share`; `profile_operations_at_once`, the mean number of concurrent
       operations.

@@ -1,11 +1,12 @@
 """Benchmark of the watermark: false positives, robustness, visibility and cost, on real clips.
 
 Needs a folder of clips with a MANIFEST.csv (columns file, kind, person_id), named by the
-environment variable TALKINGHEAD_REAL_DATA. Half the people set the threshold: their unmarked clips
-and photos are searched for wrong keys. The other half is reported: pieces of their clips, cropped
-to a square, are marked, attacked (attacks.py) and read with the public key. Clips shorter than a
-piece are played forth and back. With --option=results=FILE every measurement is kept in FILE, and
-the same command continues after an interruption.
+environment variable TALKINGHEAD_REAL_DATA. The people are divided into two halves. The unmarked
+clips and photos of the first half are searched for wrong keys, to set the threshold. The second
+half is reported: pieces of their clips, cropped to a square, are marked, attacked (attacks.py) and
+read with the public key. A clip shorter than a piece is played forwards and backwards. With
+--option=results=FILE every measurement is kept in FILE, and the same command continues after an
+interruption.
 """
 
 import csv
@@ -45,7 +46,11 @@ DATA = "TALKINGHEAD_REAL_DATA"
 
 
 def run(preset, options):
-    """Measures the watermark, see the module docstring; the preset plays no part.
+    """Measures the watermark, see the module docstring.
+
+    Args:
+      preset: not used.
+      options: as in OPTIONS.
 
     Returns:
       {figure: number or text}.
@@ -107,7 +112,7 @@ def summary(rows: list[dict]) -> dict:
 
 
 def share(count: int, total: int) -> str:
-    """`count` of `total` with the 95 % interval of the share (Wilson), as text."""
+    """`count` of `total` as text, with the share and its 95 % interval (Wilson) in percent."""
     z, p = 1.96, count / total
     middle = (p + z * z / (2 * total)) / (1 + z * z / total)
     half = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total**2)) / (1 + z * z / total)
@@ -191,7 +196,7 @@ def _pieces(folder, clips, count, seconds, attacks, results):
 
 
 def forth_and_back(frames, length: int):
-    """`length` frames: the film played forth and back as often as needed."""
+    """`length` frames: the film played forwards and backwards as often as needed."""
     turn = np.concatenate([np.arange(len(frames)), np.arange(len(frames) - 2, 0, -1)])
     return frames[np.resize(turn, length)]
 
@@ -209,7 +214,10 @@ def _quality(frame, marked):
 
 
 def _square_frames(path, count, skip=0):
-    """`count` frames at most, their middle square at 256 px; None for a file that is too small."""
+    """At most `count` frames after `skip`: their middle square at 256 px.
+
+    None for a file that cannot be read, or whose shorter side is below 128 px.
+    """
     frames = []
     try:
         for i, frame in enumerate(read_video(path).frames):
@@ -224,13 +232,13 @@ def _square_frames(path, count, skip=0):
             frames.append(cv2.resize(part, (_SIZE, _SIZE), interpolation=way))
     except InputError:
         return None
-    # What a short clip leaves after `skip` would be no piece: its beginning is taken again.
+    # Where hardly a second is left after `skip`, the beginning of the clip is used again.
     frames = frames[skip:] if len(frames) > skip + 25 else frames[:count]
     return np.stack(frames) if frames else None
 
 
 def _cost():
-    """Seconds that marking adds to a frame of 256 px, alone and in fours."""
+    """Milliseconds that marking adds to a frame of 256 px, in batches of 1 and 4."""
     figures = {}
     embedder = Embedder(make_pattern(PUBLIC_KEY), 1, _SIZE)
     for batch in (1, 4):
@@ -242,7 +250,7 @@ def _cost():
 
 
 def _sets_threshold(person):
-    """Whether a person is of the half that the threshold is set on."""
+    """Whether a person belongs to the half of people that the threshold is set on."""
     return hashlib.sha256(person.encode()).digest()[0] % 2 == 0
 
 
@@ -256,7 +264,7 @@ def _manifest():
         )
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    # Clips and photos by turns, in an order that does not follow the names.
+    # Clips and photos alternate, in an order that does not depend on the names' alphabet.
     rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).digest())
     clips = [row for row in rows if row["kind"] == "video"]
     photos = [row for row in rows if row["kind"] != "video"]

@@ -37,7 +37,7 @@ class Variation:
     colour: np.ndarray
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """The augmented image, uint8 [S, S, 3]; areas from outside the input repeat its border."""
+        """The augmented image, uint8 [S, S, 3]; areas outside the input repeat its border."""
         size = image.shape[0]
         if self.flip:
             image = image[:, ::-1]

@@ -1,7 +1,7 @@
-"""What the processes that prepare clips share; imported by their forkserver only.
+"""Preloading for the processes that prepare clips; only their forkserver imports this module.
 
 `multiprocessing` runs preloading code at import, so this is the one module that does something when
-it is imported: it loads OpenCV, with one thread, and dlib's landmark model. Children forked
+it is imported: it sets OpenCV to one thread and loads dlib's landmark model. Children forked
 afterwards share the model's 100 MB.
 """
 

@@ -1,15 +1,14 @@
-"""Processes that prepare clips, in which whatever lies on a disk is read, and their server.
+"""Child processes that prepare clips, isolated from the pipeline, and the server that starts them.
 
-Video and image libraries are C code that reads any file it is given. So a clip is prepared in a
-child process: a child that crashes is replaced, a clip that crashes it twice or takes longer than
-CLIP_SECONDS is rejected, and the pipeline goes on. A child ends when its client is gone (its
-connection ends), and so does the server (its input ends), however they ended.
+Video and image libraries are C code, and a damaged or malicious file can crash them. So a clip is
+prepared in a child process: a child that crashes is replaced, a clip that crashes it twice or takes
+longer than CLIP_SECONDS is rejected, and the pipeline continues. A child ends when its connection
+to the client closes, and the server when its standard input closes; so neither outlives a client
+that was killed.
 
 The children are forked by `multiprocessing`'s forkserver (clip_server.py), which has loaded dlib's
-landmark model: its 100 MB lie in memory, and in the cache that cores share, once for all children.
-Two processes with copies of their own did 1.4 times the work of one, forked ones 1.9 times. A fork
-loop of our own was no faster: frames/s of two processes in ten alternating runs on a busy machine,
-ours 158, 147, 133, 148, 79, `multiprocessing`'s 153, 153, 139, 141, 135.
+landmark model: its 100 MB are in memory, and in the cache that cores share, once for all children.
+Two processes, each with its own copy, did 1.4 times the work of one; two forked ones did 1.9 times.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import write_atomically
 
 _SERVER = "tf_talkinghead.data.clip_server"
-CLIP_SECONDS = 3600.0  # that a clip may take; two hours of video are decoded in a few minutes
+CLIP_SECONDS = 3600.0  # limit for one clip; two hours of video are decoded in a few minutes
 
 
 def start_module(module: str, *arguments: str, stderr=None) -> subprocess.Popen:
@@ -54,16 +53,17 @@ def start_module(module: str, *arguments: str, stderr=None) -> subprocess.Popen:
 
 
 class ForkServer:
-    """The process that starts clip processes, for any process of this machine.
+    """The process that starts clip processes, for any process of this machine. A context manager.
 
     `address` is its Unix socket, in a folder that only this user can enter. Leaving the context, or
-    `close`, ends it and its clip processes.
+    `close`, ends the server and its clip processes.
 
     Args:
-      job: the preparation; its libraries' complaints go to `messages.txt` beside the job's folder.
+      job: the preparation. What libraries print to stderr goes to `messages.txt` beside the job's
+        folder.
 
     Raises:
-      InputError: it does not start.
+      InputError: the process does not start.
     """
 
     def __init__(self, job: Job):
@@ -76,7 +76,7 @@ class ForkServer:
         if not self.address:
             self.close()
             raise InputError(
-                f"the process that prepares clips does not start; {messages} has what it said"
+                f"the process that prepares clips does not start; {messages} holds its messages"
             )
 
     def __enter__(self):
@@ -95,8 +95,8 @@ class ClipProcess:
 
     Args:
       job: the preparation.
-      address: of a ForkServer; by default the process starts one of its own.
-      seconds: that a clip may take.
+      address: that of a ForkServer; by default this object starts its own.
+      seconds: time limit of one clip.
 
     Attributes:
       pid: the child's process id; None before the first clip and where the child has ended.
@@ -108,7 +108,7 @@ class ClipProcess:
         self._address, self._own, self._connection = address, None, None
 
     def prepare(self, clip: Clip) -> None:
-        """Has one clip prepared; its outcome lies on disk then.
+        """Prepares one clip in the child; afterwards its outcome is on disk.
 
         Raises:
           InputError: the outcome cannot be written, the landmark model cannot be read, or the
@@ -122,7 +122,7 @@ class ClipProcess:
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)
             self._drop()
-            self._reject(clip, f"it is not read within {self.seconds:g} s")
+            self._reject(clip, f"it cannot be read within {self.seconds:g} s")
             return
         if error is None:
             self._reject(clip, "it crashes the program that reads it")
@@ -141,7 +141,7 @@ class ClipProcess:
         write_atomically(outcome_path(self.job.work, clip.name), outcome.encode())
 
     def _ask(self, clip):
-        """The child's answer, None when it died; TimeoutError when it takes too long."""
+        """The child's answer; None if the child died. TimeoutError if it takes too long."""
         try:
             if self._connection is None:
                 self._start()

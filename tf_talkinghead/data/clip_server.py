@@ -1,13 +1,13 @@
-"""The server of clip processes: starts one by `multiprocessing`'s forkserver for each connection.
+"""The server of clip processes: forks one from `multiprocessing`'s forkserver for each connection.
 
     python -m tf_talkinghead.data.clip_server LANDMARK_MODEL
 
-LANDMARK_MODEL may be empty. It prints the address of its Unix socket, whose folder only this user
-can enter, and ends, with the processes it started, when its input ends.
+LANDMARK_MODEL may be empty. The server prints the address of its Unix socket, whose folder only
+this user can enter. When its standard input ends, it ends with the processes it started.
 
-It is a process of its own for two reasons. A forkserver serves only the process that started it and
-its children, and Beam's workers are neither. And `multiprocessing` imports the main module of that
-process in every child, which should not be the user's script.
+It is a separate process for two reasons. A forkserver serves only the process that started it and
+that process's children, and Beam's workers are neither. And `multiprocessing` imports the main
+module of that process in every child: this must not be the user's script.
 """
 
 import contextlib
@@ -23,13 +23,14 @@ from multiprocessing.connection import Listener
 
 from tf_talkinghead.data.clip_worker import serve
 
-MODEL_VARIABLE = "TALKINGHEAD_CLIP_LANDMARK_MODEL"  # preloading code has no other argument
+# Environment variable with the landmark model's path: preloading code takes no arguments.
+MODEL_VARIABLE = "TALKINGHEAD_CLIP_LANDMARK_MODEL"
 _PRELOADED = ["tf_talkinghead.data.clip_preload"]
 _WAITING = 64  # clients that may wait for their process
 
 
 def accept(listener: Listener, context) -> None:
-    """Starts a process for every connection; a client whose process dies at once sees the end."""
+    """Starts a process for every connection; if that process dies, the client's connection ends."""
     while True:
         with listener.accept() as connection, contextlib.suppress(OSError, EOFError):
             context.Process(target=serve, args=(connection,), daemon=True).start()
@@ -37,7 +38,7 @@ def accept(listener: Listener, context) -> None:
 
 def main(landmark_model: str) -> None:
     """Prints the address, then serves until standard input ends."""
-    # A terminal's Ctrl-C reaches the client too, and the client decides. Children inherit this.
+    # Ctrl-C in a terminal reaches the client too, which ends this process. Children inherit this.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     owner = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # children must neither hold the owner's pipe nor print on it

@@ -1,8 +1,8 @@
 """Preparation of one clip, from its file to its record, and the process that does it clip by clip.
 
-The result of a clip is `<name's hash>.json` (its Outcome) and, if kept, `<hash>.record`
-(serialised). Each appears in one step, the outcome last, so a killed preparation leaves whole clips
-or nothing.
+The result of a clip is `<hash of its name>.json` (its Outcome) and, if it is kept, `<hash>.record`
+(the serialised record). Each file is written atomically, the outcome last, so a killed preparation
+leaves complete clips only.
 """
 
 import contextlib
@@ -39,21 +39,21 @@ class Outcome:
     face: float = 0.0  # median side of the face's square in the source, pixels
     angles: tuple[float, float, float] = (0.0, 0.0, 0.0)  # median yaw, pitch, roll, degrees
     hard_calls: int = 0  # of the slow detector
-    unsure: int = 0  # frames left out because their landmarks were not to be believed
+    unsure: int = 0  # frames left out because their landmarks were unreliable
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all clips of a preparation share."""
+    """The settings that all clips of a preparation share."""
 
     root: str  # the input folder
-    work: str  # where outcomes go
+    work: str  # folder of outcomes and records
     config: PreparationConfig
     landmark_model: str | None = None
 
 
 def outcome_path(work, name: str) -> pathlib.Path:
-    """Where a clip's outcome lies; its record lies beside it as `.record`."""
+    """The path of a clip's outcome; its record has the same name ending in `.record`."""
     digest = hashlib.sha1(name.encode("utf-8", "surrogateescape")).hexdigest()
     return pathlib.Path(work, digest[:2], f"{digest[2:]}.json")
 
@@ -81,7 +81,8 @@ def serve(connection) -> None:
         while True:
             clip, error = connection.recv(), ""
             try:
-                crops.default_landmarks(job.landmark_model)  # an error of it is not the clip's
+                # Loaded first: its errors are the preparation's, not this clip's.
+                crops.default_landmarks(job.landmark_model)
                 prepare_clip(job, clip)
             except TalkingHeadError as problem:
                 error = str(problem)
@@ -104,7 +105,7 @@ def prepare_clip(job: Job, clip: Clip) -> Outcome:
 
 def _record(job, clip):
     """The serialised record (None if rejected) and the outcome of a clip."""
-    # Here, since the pipeline's own processes need none of it.
+    # Imported here: Beam's processes, which import this module, need none of these.
     from tf_talkinghead.data import records, video
     from tf_talkinghead.faces import crops, pupils
     from tf_talkinghead.faces.squares import square_of
@@ -129,7 +130,7 @@ def _record(job, clip):
         )
     except TalkingHeadError as error:
         return None, Outcome(*clip, reason=str(error).removeprefix(f"{path}: "))
-    except Exception as error:  # whatever a library makes of the file: it is rejected by name
+    except Exception as error:  # any other error of a library: the file is rejected with its name
         return None, Outcome(*clip, reason=f"{type(error).__name__}: {str(error)[:120]}")
     angles = np.median(geometry.head_angles(face.landmarks), axis=0)
     sides = [square_of(points).side for points in face.landmarks]
@@ -146,7 +147,7 @@ def _record(job, clip):
 
 
 def _frames(source, wanted):
-    """The wanted frames: a list, or a function that decodes them where they are too large."""
+    """The wanted frames: a list, or, where they exceed _IN_MEMORY, a function that decodes them."""
     from tf_talkinghead.data import video
 
     decoder = video.decode(source, wanted)

@@ -30,7 +30,7 @@ class Entry:
       video: row of W.
       shard: index into `Dataset.shards`.
       offset, length: byte range of the serialised record in the shard's file.
-      frames: T.
+      frames: T, the number of frames.
       face: median side of the face square in the source, pixels.
       angles: median yaw, pitch and roll, degrees.
       hard_calls: number of calls of the slow detector.
@@ -127,7 +127,7 @@ def load_dataset(folder) -> Dataset:
     """Reads the dataset that `scripts.prepare_dataset` wrote to `folder`.
 
     Raises:
-      InputError: no dataset there, or one of another schema.
+      InputError: `folder` has no dataset, or one that is damaged or of another schema.
     """
     folder = pathlib.Path(folder)
     path = folder / INDEX_NAME
@@ -153,7 +153,7 @@ def load_dataset(folder) -> Dataset:
 
 
 def _parsed(folder, tree):
-    """The Dataset of dataset.json's tree; ValueError and its like where it is not consistent."""
+    """The Dataset in dataset.json's tree; KeyError, ValueError etc. where it is inconsistent."""
     columns = tree["clip_columns"]
     entries = [Entry(**dict(zip(columns, row, strict=True))) for row in tree["clips"]]
     entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]
@@ -168,7 +168,7 @@ def _parsed(folder, tree):
         if not (known and 0 <= entry.video < len(videos) and 0 <= entry.shard < len(shards)):
             raise ValueError(f"clip {entry.clip!r}: no such video or shard")
         if entry.offset < HEADER or not 0 < entry.length < 1 << 32 or entry.frames < 1:
-            raise ValueError(f"clip {entry.clip!r}: no such place in its shard")
+            raise ValueError(f"clip {entry.clip!r}: impossible offset, length or frame count")
     settings, rejected = dict(tree["settings"]), tree["counts"]["rejected"]
     if type(settings["size"]) is not int or type(rejected) is not int:
         raise ValueError("settings.size and counts.rejected must be whole numbers")

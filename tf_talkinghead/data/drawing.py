@@ -2,12 +2,12 @@
 
     landmarks [..., 68, 2], fractions of the square crop  ->  y [..., H, W, 3] in [0, 1]
 
-Landmarks are (x, y) and may lie outside 0..1. Each part of the face has its colour. Lines are
+Landmarks are (x, y) and may lie outside 0..1. Each part of the face has its own colour. Lines are
 `w = max(1, H / 128)` pixels wide and anti-aliased: the coverage of a pixel whose centre is `d`
 pixels from a segment is `clip(w/2 + 1/2 - d, 0, 1)`. A channel is the maximum over segments of
 colour x coverage.
 
-The cost grows with the length of the lines rather than the area of the image: the image is divided
+The cost grows with the length of the lines, not with the area of the image: the image is divided
 into tiles, and only (tile, segment) pairs that can touch are evaluated. The op consists of standard
 TensorFlow operations and gives the same result eagerly, in `tf.data`, under `tf.function` and in a
 SavedModel. XLA needs static shapes, so call it outside XLA-compiled functions.
@@ -56,7 +56,7 @@ def line_width(size):
 
 
 def draw_landmarks(landmarks, size):
-    """Draws landmarks.
+    """Draws landmarks as coloured lines, the picture `y` that G and D see.
 
     Args:
       landmarks: float [..., 68, 2], (x, y) as fractions of the crop. In a graph, segments with

@@ -1,10 +1,10 @@
 """Episodes of meta-learning (Sec. 3.2): K context frames and one target frame of the same clip.
 
-Episode number `n` is a function of the seed and `n` alone: which video, which of its clips, which
-frames, which variation. Step `s` of a batch of B on worker `w` of `m` takes the episodes
-`(s m + w) B ... (s m + w) B + B - 1`. So a run resumes at any step without going through the steps
-before, and m workers with batches of B see exactly what one with batches of m B sees. An epoch is
-one episode of each video, in an order of its own.
+Episode number `n` depends on the seed and `n` alone: its video, clip, frames and augmentation. Step
+`s` with a batch of B on worker `w` of `m` takes the episodes
+`(s m + w) B ... (s m + w) B + B - 1`. So a run resumes at any step without reading the episodes of
+earlier steps, and m workers with batches of B see exactly what one worker with batches of m B sees.
+An epoch is one episode of each video, in a new random order.
 
 Images leave the pipeline as uint8; the training step scales them and draws the landmarks.
 """
@@ -31,20 +31,16 @@ _ORDER, _EPISODE = 0, 1
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode, drawn but not read.
-
-    frames: int [K + 1], positions in the clip, the target last. guided: the further draws of an
-    episode of a guided generator.
-    """
+    """One episode: the random choices, before its record is read."""
 
     entry: Entry
-    frames: np.ndarray
+    frames: np.ndarray  # int [K + 1], positions in the clip, the target last
     variation: Variation
-    guided: GuidedDraws | None = None
+    guided: GuidedDraws | None = None  # further choices, for a guided generator
 
 
 class Schedule:
-    """Episodes by number: a sequence without end."""
+    """The endless sequence of episodes: `schedule[n]` is episode number `n`."""
 
     def __init__(
         self,
@@ -57,7 +53,7 @@ class Schedule:
         augmented: bool = True,
         guided: bool = False,
     ):
-        """Restricts the videos to the people `identities`, all by default, less those in `exclude`.
+        """Uses the videos of the people `identities` (default: all) except those in `exclude`.
 
         Raises:
           InputError: an unknown name, or no clip left.
@@ -74,23 +70,22 @@ class Schedule:
         self.rows = np.array(sorted(self.clips))
         if not len(self.rows):
             raise InputError(
-                f"{dataset.folder}: no clip to train on: of {len(dataset.clips)} clips none is of "
-                f"the {len(people)} people asked for and has more than {shots} frames "
+                f"{dataset.folder}: no clip to train on: none of {len(dataset.clips)} clips shows "
+                f"one of the {len(people)} people asked for in more than {shots} frames "
                 f"(data.short_clips = {config.short_clips!r})"
             )
         self.stills = np.array(
             [row for row in self.rows if all(entry.frames == 1 for entry in self.clips[row])]
         )
         self.moving = np.setdiff1d(self.rows, self.stills)
-        # An epoch and its order.
-        self._cached = (-1, self.rows)
+        self._cached = (-1, self.rows)  # (epoch, its order of rows)
 
     def __len__(self) -> int:
-        """Episodes in an epoch: videos that take part."""
+        """Number of episodes in an epoch: of the videos used."""
         return len(self.rows)
 
     def __getitem__(self, number: int) -> Episode:
-        """Episode `number`, 0 and up without end."""
+        """Episode `number`, any integer from 0 on."""
         epoch, place = divmod(int(number), len(self.rows))
         random = _random(self.seed, _EPISODE, int(number))
         clips = self.clips[int(self._row(random, epoch, place))]
@@ -101,14 +96,14 @@ class Schedule:
         return Episode(entry, frames, variation, draws)
 
     def _row(self, random, epoch, place):
-        """The row of W of an episode: every video once an epoch, or photos for a share of them."""
+        """The row of W of an episode: each video once an epoch, or drawn by `still_share`."""
         share = self.config.still_share
         if not share or not len(self.stills) or not len(self.moving):
             return self._epoch_order(epoch)[place]
         return random.choice(self.stills if random.random() < share else self.moving)
 
     def _epoch_order(self, epoch):
-        # Read and written as a whole, since several threads ask.
+        # One tuple, replaced as a whole, since several threads read and write it.
         known, order = self._cached
         if known != epoch:
             order = _random(self.seed, _ORDER, epoch).permutation(self.rows)
@@ -128,7 +123,7 @@ def episodes(
     num_workers: int = 1,
     worker: int = 0,
 ) -> tf.data.Dataset:
-    """Batches of episodes without end, from step `start_step` on; `batch_size` is this worker's.
+    """An endless dataset of batches, from step `start_step` on; `batch_size` is this worker's.
 
     Elements: `context_images` uint8 [B, K, H, W, 3], `context_landmarks` float32 [B, K, 68, 2],
     `image` uint8 [B, H, W, 3], `landmarks` float32 [B, 68, 2], `index` int32 [B] (the row of W),
@@ -137,8 +132,8 @@ def episodes(
     serve as photos) and `window` float32 [B, 2] (the place of the part that D scores).
 
     Raises:
-      InputError: no dataset there, no clip to train on, or records smaller than
-        `config.model.image_size`.
+      InputError: `dataset_dir` has no dataset or no clip to train on, or its records are smaller
+        than `config.model.image_size`.
     """
     dataset = load_dataset(dataset_dir)
     size = config.model.image_size
@@ -197,10 +192,10 @@ def check(dataset: Dataset, size: int) -> None:
 
 
 def read_episode(dataset: Dataset, episode: Episode, size: int):
-    """Reads and decodes an episode's frames, and no others.
+    """Reads and decodes the frames of an episode.
 
-    Larger records are varied at their own size and then averaged over areas, which keeps the
-    sharpness that resampling would cost.
+    Records larger than `size` are augmented at their own size and then reduced by area averaging,
+    which blurs less than augmenting at the smaller size.
 
     Returns:
       Images uint8 [K + 1, size, size, 3], landmarks float32 [K + 1, 68, 2], row of W int32,
@@ -234,9 +229,10 @@ def _shrunk(image, size):
 
 
 def _frames(random, count, shots):
-    """K + 1 positions below `count`, the target last.
+    """K + 1 random positions below `count`, the target last.
 
-    They differ where the clip is long enough; otherwise the target at least is not in the context.
+    They are distinct where the clip is long enough. In a shorter clip context frames repeat, and
+    the target is not among them unless the clip has one frame only.
     """
     if count > shots:
         return random.choice(count, shots + 1, replace=False)
@@ -255,10 +251,10 @@ def _chosen_people(dataset, identities, exclude):
 
 
 def _stopped_at_exit(function):
-    """Wraps `function`, called by tf.data's threads, so that no call meets the interpreter's end.
+    """Wraps `function`, called by tf.data's threads, so that no call runs while Python shuts down.
 
-    Such a call would abort the process. Once the program ends, calls get the last answer at once:
-    nobody waits for it, and an error would be printed.
+    Such a call would abort the process. Once the program ends, calls return the last result at
+    once: it is not used any more, and an exception would be printed.
     """
     running, ended, last, changed = 0, False, None, threading.Condition()
 
@@ -281,7 +277,7 @@ def _stopped_at_exit(function):
         with changed:
             ended = True
             changed.wait_for(lambda: running == 0, timeout=5)
-        # For calls that are on their way; without a consumer there are soon no more of them.
+        # For calls that have begun but are not counted yet; without a consumer they soon stop.
         time.sleep(0.1)
 
     atexit.register(end)
@@ -289,5 +285,5 @@ def _stopped_at_exit(function):
 
 
 def _random(seed, stream, number):
-    """A generator that depends on these three alone."""
+    """A random generator that depends on these three numbers alone."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, stream, number])))

@@ -1,8 +1,7 @@
-"""What an episode of a guided generator adds to the paper's: hard and near pairs, pupils, moving
-photos.
+"""Additions to the paper's episode for a guided generator: hard and near pairs, pupils, photos.
 
-The draws are made with the episode, before its record is read; they are applied to the record's
-frames afterwards.
+Single photos take part by synthetic motion (still_motion.py). The random draws are made with the
+episode, before its record is read, and applied to the record's frames afterwards.
 """
 
 from dataclasses import dataclass
@@ -16,34 +15,28 @@ from tf_talkinghead.data.records import Record
 from tf_talkinghead.faces.geometry import head_angles
 from tf_talkinghead.faces.motion import eye_opening, mouth_opening
 
-# Measures of a frame's landmarks. In a hard pair, target and context differ in one of them.
+# Measures of a frame's landmarks: mouth, eyes, yaw. In a hard pair, target and context differ in
+# one of them.
 _MEASURES = (mouth_opening, eye_opening, lambda points: head_angles(points)[..., 0])
-# Shares of a clip's frames, in the order of the measure, from which a hard pair's target and its
-# context are drawn: from opposite ends.
+# A hard pair sorts a clip's frames by the measure and draws the target and the context from these
+# shares of them, at opposite ends.
 _TARGET_SHARE, _CONTEXT_SHARE = 0.1, 0.35
-# A near pair's first context frame is the nearest to the target of so many random frames: what an
-# avatar of that many photos has at hand.
+# A near pair's first context frame is the one nearest to the target among so many random frames, as
+# if the avatar had that many photos.
 _NEAR_OF = 12
 
 
 @dataclass(frozen=True)
 class GuidedDraws:
-    """Random choices of an episode of a guided generator, beyond the paper's.
+    """Random choices of an episode of a guided generator, beyond the paper's."""
 
-    sources: how many context frames may serve as photos: the first so many, 1 to K. window:
-    float32 [2] in 0..1, the place of the part that D scores. hard: index of the measure that makes
-    this pair a hard one, or -1. near: whether it is a near one. seed: for the draws that depend on
-    the clip's landmarks. gaze: whether pupils are given. motion: float64 [still_motion.DRAWS],
-    standard normal, the synthetic motion of a photo.
-    """
-
-    sources: int
-    window: np.ndarray
-    hard: int
-    near: bool
-    seed: int
-    gaze: bool
-    motion: np.ndarray
+    sources: int  # how many context frames, 1 to K and counted from the first, may serve as photos
+    window: np.ndarray  # float32 [2] in 0..1, place of the part of the frame that D scores
+    hard: int  # index of the measure by which this is a hard pair, or -1
+    near: bool  # whether this is a near pair
+    seed: int  # for the draws that depend on the clip's landmarks
+    gaze: bool  # whether pupils are given
+    motion: np.ndarray  # float64 [still_motion.DRAWS], standard normal: synthetic motion of a photo
 
 
 def draw(random: np.random.Generator, config: EpisodeConfig, shots: int) -> GuidedDraws:
@@ -61,12 +54,13 @@ def draw(random: np.random.Generator, config: EpisodeConfig, shots: int) -> Guid
 
 
 def chosen_frames(draws: GuidedDraws, frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The frames of a hard or near pair, or `frames` where it is neither or the clip too short.
+    """The frames of a hard or near pair; `frames` for other episodes and for clips too short.
 
-    The target of a hard pair is extreme in one measure, and the context frames are at its other
-    end. In a near pair the first context frame is near the target.
+    In a hard pair the target is at one extreme of a measure, and the context frames are at the
+    other. In a near pair the first context frame is near the target.
 
     Args:
+      draws: the episode's.
       frames: int [K + 1], positions in the clip, the target last.
       landmarks: float32 [T, 68, 2] of the whole clip.
 
@@ -93,18 +87,21 @@ def chosen_frames(draws: GuidedDraws, frames: np.ndarray, landmarks: np.ndarray)
 def pupils(
     draws: GuidedDraws, record: Record, frames: np.ndarray, variation: Variation
 ) -> np.ndarray:
-    """Pupils float32 [K + 1, 2, 2] of `frames`, NaN where the record or this episode has none."""
+    """Augmented pupils of `frames`, float32 [K + 1, 2, 2]; NaN where not recorded or dropped."""
     if draws.gaze and record.pupils is not None:
         return variation.pupils(record.pupils[frames])
     return np.full((len(frames), 2, 2), np.nan, np.float32)
 
 
 def bend_context(draws: GuidedDraws, images, landmarks, pupils) -> None:
-    """Replaces the context of a clip of one photo by the photo in synthetic motion, in place.
+    """Replaces, in place, the context of a single photo by the photo in synthetic motion.
 
     Args:
-      images: uint8 [K + 1, S, S, 3]; landmarks: float32 [K + 1, 68, 2]; pupils: float32
-        [K + 1, 2, 2], NaN in the context afterwards: they move with the photo, by an unknown path.
+      draws: the episode's.
+      images: uint8 [K + 1, S, S, 3].
+      landmarks: float32 [K + 1, 68, 2].
+      pupils: float32 [K + 1, 2, 2]; NaN in the context afterwards, since the warp moves them and
+        their new places are not computed.
     """
     moved = still_motion.moved_landmarks(landmarks[-1], draws.motion)
     images[:-1] = still_motion.bend(images[-1], landmarks[-1], moved)

@@ -1,11 +1,11 @@
 """Listing of a dataset's input files, with identity and video of each.
 
-The first of three rules that applies:
+The first of these rules that applies is used:
 
 - a manifest: a CSV with the columns `file` (relative to the input), `person_id` and optionally
   `video_id`; only the files it lists are taken;
 - a VoxCeleb tree: `[dev/mp4/]idNNNNN/<video>/<utterance>.mp4`;
-- any other folder: one sub-folder per person, and loose files each their own person.
+- any other folder: one sub-folder per person; each file outside a sub-folder is a person.
 
 A clip's name is its path relative to the input, with forward slashes.
 """
@@ -48,7 +48,7 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
       where: `column=value`; keeps only the manifest's rows with that value.
 
     Returns:
-      (clips sorted by name, files rejected by their name).
+      (clips sorted by name, rejected files with the reason).
 
     Raises:
       InputError: a missing folder, an unreadable manifest, or nothing to list.
@@ -70,7 +70,7 @@ def list_clips(root, manifest=None, where: str | None = None) -> tuple[list[Clip
 
 
 def who(name: str) -> Clip:
-    """The Clip of a name relative to the input; identity and video follow from the path."""
+    """The Clip of a file, its identity and video derived from its path relative to the input."""
     voxceleb = _VOXCELEB.fullmatch(name)
     if voxceleb:
         return Clip(name, voxceleb[1], voxceleb[2])

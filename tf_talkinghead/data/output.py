@@ -1,4 +1,4 @@
-"""Output folder of a preparation: its lock and `rejected.csv`."""
+"""Output folder of a data preparation: its lock and `rejected.csv`."""
 
 import csv
 import fcntl
@@ -14,7 +14,7 @@ def locked(work: pathlib.Path):
     """Makes the folder `work` and locks it for this process until the returned file is closed.
 
     Raises:
-      InputError: it cannot be written, or another preparation holds the lock.
+      InputError: the folder cannot be written, or another preparation holds the lock.
     """
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def write_rejected(output: pathlib.Path, rejected: list[Rejection]) -> None:
 
 
 def read_rejected(output: pathlib.Path) -> list[Rejection]:
-    """The rejections in `rejected.csv`; none where it is missing."""
+    """The rejections in `rejected.csv`; an empty list if there is no such file."""
     path = output / "rejected.csv"
     if not path.is_file():
         return []

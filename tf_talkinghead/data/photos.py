@@ -1,6 +1,6 @@
-"""Photos: any mode that Pillow reads, as upright uint8 RGB.
+"""Reading of photos: any picture that Pillow reads, as upright uint8 RGB.
 
-Greyscale, 16-bit and transparent pictures and rotation marks are handled here and nowhere else.
+Greyscale, 16-bit and transparent pictures and EXIF rotation are handled here and nowhere else.
 """
 
 import numpy as np
@@ -9,17 +9,21 @@ from PIL import Image, ImageOps
 from tf_talkinghead.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-MAX_PIXELS = 64_000_000  # of one frame: 8K is 33 million; more is a mistake or a bomb
+MAX_PIXELS = 64_000_000  # of one frame: 8K is 33 million; more is a mistake or an attack
 
 
 def probe_photo(path) -> None:
-    """InputError, or Pillow's own errors, where the file is no photo of a usable size."""
+    """Checks that a file is a photo of a usable size, without decoding it.
+
+    Raises:
+      InputError: the size is not usable. Pillow's own errors: the file is not a picture.
+    """
     with Image.open(path) as image:
         check_size(path, *image.size)
 
 
 def read_photo(path) -> np.ndarray:
-    """The picture as uint8 RGB [H, W, 3], transparent parts white."""
+    """The picture as uint8 RGB [H, W, 3], transparent parts white. Raises as `probe_photo`."""
     with Image.open(path) as image:
         check_size(path, *image.size)
         # 16 bits and more: Pillow would clip, not scale.
@@ -37,11 +41,11 @@ def read_photo(path) -> np.ndarray:
 
 
 def check_size(path, width: int, height: int) -> None:
-    """InputError for a picture without pixels, or with more than MAX_PIXELS."""
+    """Raises InputError for a picture without pixels, or with more than MAX_PIXELS."""
     if width * height > MAX_PIXELS:
         raise InputError(
             f"{path}: enormous ({width} x {height} pixels; "
             f"at most {MAX_PIXELS // 1_000_000} million)"
         )
     if width < 1 or height < 1:
-        raise InputError(f"{path}: no picture size")
+        raise InputError(f"{path}: the picture has no width or height")

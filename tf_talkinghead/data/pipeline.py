@@ -1,9 +1,8 @@
-"""The two Beam pipelines of a preparation, and the runner they are given.
+"""The two Beam pipelines of a data preparation, over clips and over shards, and their runner.
 
-Locally it is FnApiRunner by name, with one process a core: Beam's DirectRunner would first try a
-runner that downloads a binary. With arguments of one's own (--runner=FlinkRunner ...) it is any
-Beam runner. What is passed through Beam is small, a clip's name or a shard's; pictures go from disk
-to disk.
+The default runner is FnApiRunner with one local process per core: Beam's DirectRunner would first
+try a runner that downloads a binary. Beam arguments (--runner=FlinkRunner ...) choose any other
+runner. Only names of clips and shards are passed through Beam; pictures go from disk to disk.
 """
 
 import contextlib
@@ -28,11 +27,11 @@ from tf_talkinghead.data.listing import Clip
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import write_atomically
 
-_STOP = "preparation stopped: "  # marks a user's error on its way through a runner's traceback
+_STOP = "preparation stopped: "  # marks a user error, to be found in a runner's traceback
 
 
 class _PrepareClips(beam.DoFn):
-    """Clip -> nothing: its outcome lies on disk."""
+    """Prepares clips; emits nothing, since a clip's outcome is written to disk."""
 
     def __init__(self, job: Job, address: str | None):
         self.job, self.address = job, address
@@ -52,7 +51,10 @@ class _PrepareClips(beam.DoFn):
 
 
 class _WriteShards(beam.DoFn):
-    """(file name, outcomes) -> nothing: the shard and a note of its records' places lie on disk."""
+    """Writes shards, from (file name, clip names); emits nothing.
+
+    Beside a shard, a note is written with its clips and the places of their records.
+    """
 
     def __init__(self, job: Job, output: str):
         self.job, self.output = job, output
@@ -80,9 +82,9 @@ class _WriteShards(beam.DoFn):
 
 
 def check_runner(beam_args: Sequence[str]) -> None:
-    """InputError unless the arguments, if any, name a runner that Beam has.
+    """Raises InputError unless the arguments, if any, name a runner that Beam has.
 
-    Without a name Beam would choose a runner of its own.
+    Without a name Beam would choose its own default.
     """
     if not beam_args:
         return
@@ -107,11 +109,11 @@ def run_clips(
     progress: bool,
     done: int = 0,
 ) -> None:
-    """Prepares `clips`; `done` others were ready before and only count in the progress bar."""
+    """Prepares `clips`; `done` is the number of others already prepared, for the progress bar."""
     if not clips:
         return
-    # The clip processes of all local workers are forked by one server; a cluster's workers have
-    # one each.
+    # One server forks the clip processes of all local workers; on a cluster each worker starts its
+    # own server.
     with contextlib.nullcontext() if beam_args else ForkServer(job) as server:
         work = _PrepareClips(job, server and server.address)
         items = [tuple(clip) for clip in clips]
@@ -129,7 +131,10 @@ def run_shards(
     """Writes the shards that are missing.
 
     Args:
+      job: the preparation.
+      output: the dataset's folder.
       shards: file name -> outcomes of its clips.
+      workers, beam_args, progress: as in prepare.prepare.
 
     Returns:
       {file name: (offset, length) of each record}.
@@ -180,10 +185,10 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
             [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"]
         )
         runner = FnApiRunner()
-        # It logs errors that are raised anyway.
+        # The runner logs errors that it also raises.
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     bar = _Progress(job.work, len(items) + done, done, unit, progress)
-    # Beam's worker processes log their every step on the stderr they are given.
+    # Beam's worker processes log every step to the stderr they inherit.
     noisy = workers > 1 and not beam_args
     with bar, _messages_elsewhere(job.work) if noisy else contextlib.nullcontext():
         try:
@@ -194,7 +199,7 @@ def _run(work, items, job, workers, beam_args, progress, unit, done):
             found = re.search(re.escape(_STOP) + r"(.*)", str(error))
             if found:
                 raise InputError(found[1].strip()) from error
-            if beam_args:  # a cluster that cannot be reached, most likely
+            if beam_args:  # most likely a cluster that cannot be reached
                 said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
                 raise InputError(
                     f"{' '.join(beam_args)}: the runner failed ({said}); start again to go on"
@@ -259,6 +264,6 @@ def _count_path(work):
 
 
 def _count(work):
-    # A full disk stops what matters, with a reason.
+    # Progress is not worth an error: a full disk is reported by the writes that matter.
     with contextlib.suppress(OSError), open(_count_path(work), "ab") as file:
         file.write(b".")

@@ -1,12 +1,12 @@
-"""Preparation of a dataset from a tree of video: a Beam pipeline over clips, then one over shards.
+"""Preparation of a dataset from a folder of videos: a Beam pipeline over clips, one over shards.
 
     prepare("videos/", "datasets/mine", PreparationConfig())
 
-Everything under way lies in `<output>/.work`: one outcome a clip (clip_worker.py) and one note a
-shard. Started again after any end, the preparation goes on from there; `dataset.json` is written
-last. What comes out depends on the input and the settings alone, not on the number of workers or on
-interruptions. Given an output that is finished, the clips it lacks are added in new shards;
-rejected ones are tried again.
+Intermediate results are in `<output>/.work`: one outcome per clip (clip_worker.py) and one note per
+shard. A preparation that was interrupted continues from them when started again; `dataset.json` is
+written last. The result depends on the input and the settings alone, not on the number of workers
+or on interruptions. If the output is a finished dataset, clips that it lacks are added in new
+shards, and rejected ones are tried again.
 """
 
 import dataclasses
@@ -43,12 +43,14 @@ def prepare(
     """Prepares the clips below `root` into the folder `output`.
 
     Args:
-      config: how.
+      root: folder of videos and photos.
+      output: folder of the dataset.
+      config: settings of the preparation.
       manifest, where: as in listing.list_clips.
-      landmark_model: another file of 68 points in dlib's format.
-      workers: number of local processes; 0 is one a core.
-      beam_args: another Beam runner (such as --runner=FlinkRunner); both folders must be
-        reachable by that path from every worker.
+      landmark_model: path of another 68-point shape predictor in dlib's format.
+      workers: number of local processes; 0 means one per core.
+      beam_args: Beam's flags for another runner (such as --runner=FlinkRunner); every worker must
+        reach both folders by the same paths.
       progress: whether to show progress bars.
 
     Returns:
@@ -56,23 +58,22 @@ def prepare(
 
     Raises:
       InputError: nothing to prepare, no usable clip, an output that cannot be written or was made
-        with other settings, a full disk. What was done so far stays, and is taken up by the next
-        call.
+        with other settings, a full disk. The next call continues from what was done so far.
     """
     root, output = pathlib.Path(root).absolute(), pathlib.Path(output).absolute()
     clips, rejected = listing.list_clips(root, manifest, where)
-    if root in output.parents:  # what we write is no input
+    if root in output.parents:  # the output is inside the input folder: its files are no input
         clips = [clip for clip in clips if output not in (root / clip.name).parents]
         rejected = [
             rejection for rejection in rejected if output not in (root / rejection.file).parents
         ]
     if landmark_model:
-        DlibLandmarks(landmark_model)  # refused here, not once a clip
+        DlibLandmarks(landmark_model)  # an unusable file is an error here, not once per clip
     if beam_args:
         _pipeline().check_runner(beam_args)
     work = output / WORK_NAME
     with locked(work):
-        # After the checks that are quick: it imports TensorFlow.
+        # Imported after the quick checks, since it loads TensorFlow.
         from tf_talkinghead.data import dataset as index
 
         settings = _settings(config, landmark_model)
@@ -98,7 +99,10 @@ def prepare(
 
 
 def _pipeline():
-    """The Beam half; importing Beam warns of Google Cloud packages that nothing here needs."""
+    """The module pipeline.py, imported with warnings off.
+
+    Importing Beam warns of missing Google Cloud packages, which are not needed here.
+    """
     logging.disable(logging.WARNING)
     try:
         from tf_talkinghead.data import pipeline
@@ -108,7 +112,7 @@ def _pipeline():
 
 
 def _settings(config, landmark_model):
-    """What the records depend on, as dataset.json holds it."""
+    """The settings that records depend on, in the form that dataset.json stores."""
     model = "shape_predictor_68_face_landmarks.dat"
     if landmark_model:  # by its content too: another file may have the same name
         digest = hashlib.sha256(pathlib.Path(landmark_model).read_bytes()).hexdigest()
@@ -117,7 +121,7 @@ def _settings(config, landmark_model):
 
 
 def _check_settings(output, work, before, settings):
-    """Refuse an output of other settings; note ours for the next start."""
+    """Raises InputError for an output made with other settings; else stores ours for a restart."""
     path = work / "settings.json"
     noted = None
     if before:
@@ -142,7 +146,7 @@ def _check_settings(output, work, before, settings):
 
 
 def _outcomes(job, clips, workers, beam_args, progress) -> list[Outcome]:
-    """The outcome of each clip, preparing those that have none."""
+    """The outcome of each clip; prepares those that have none."""
     pending = [clip for clip in clips if not _is_done(job, clip)]
     _pipeline().run_clips(
         job, pending, workers, beam_args, progress, done=len(clips) - len(pending)
@@ -180,7 +184,7 @@ def _shards(output, before, kept, clips_per_shard):
 
 
 def _dataset(output, settings, before, shards, places):
-    """The index of what was there before and the new shards; rows of W are only appended."""
+    """The index of the earlier and the new shards; rows of W are only appended."""
     from tf_talkinghead.data.dataset import Dataset, Entry
 
     videos = list(before.videos) if before else []

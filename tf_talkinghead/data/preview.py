@@ -1,4 +1,4 @@
-"""`preview.png` of a dataset: crops with their landmarks drawn on, and what the clips are like."""
+"""`preview.png` of a dataset: crops with landmarks, histograms of length, face size and angles."""
 
 import io
 
@@ -33,7 +33,7 @@ def draw(dataset: Dataset) -> bytes:
     faces.hist([entry.face for entry in dataset.clips], bins=30)
     faces.axvline(dataset.settings["min_face_size"], color="tab:red", linestyle=":")
     faces.set(xlabel="side of the face in the source, pixels")
-    # the outer bars hold what lies beyond
+    # The outermost bars include all larger angles.
     degrees = np.clip([entry.angles for entry in dataset.clips], -60, 60)
     angles.hist(degrees, bins=np.arange(-60, 61, 6), label=["yaw", "pitch", "roll"])
     angles.set(xlabel="median angle of the head, degrees (rough)")

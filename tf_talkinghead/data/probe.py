@@ -1,4 +1,4 @@
-"""Contents of a video or photo file, from its packets, and the reasons to refuse it."""
+"""Probing of a video or photo file without decoding: its frame times, rate and sound."""
 
 import pathlib
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from tf_talkinghead.data.photos import PHOTO_SUFFIXES, check_size
 from tf_talkinghead.errors import InputError
 
 MAX_FRAMES = 400_000  # of one clip: two hours at 50 frames a second
-COMPLETE = 0.95  # share of the frames a container promises that must be there
-# Errors of the libraries at a file that cannot be read.
+COMPLETE = 0.95  # share of the frames stated by the container that a usable file must have
+# Errors that the libraries raise for a file that cannot be read.
 UNREADABLE = (av.FFmpegError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Contents of a file, known without decoding it."""
+    """What is known of a file without decoding it."""
 
     path: pathlib.Path
-    times: np.ndarray  # seconds of each frame in order of showing, float64 [T]
+    times: np.ndarray  # time of each frame in seconds, in display order, float64 [T]
     fps: float  # average frames a second, 0 for a photo
     has_audio: bool
     constant_rate: bool  # frames are evenly spaced in time
 
 
 def probe(path) -> Source:
-    """Contents of a file, from its packets, without decoding.
+    """Reads a file's packets, without decoding them.
 
     Raises:
-      InputError: why the file cannot be used.
+      InputError: the file cannot be used; the message says why.
     """
     path = pathlib.Path(path)
     try:
@@ -54,7 +54,7 @@ def _probe_video(path):
             raise InputError(f"{path}: no video stream")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise InputError(f"{path}: video in a form that cannot be decoded here")
+            raise InputError(f"{path}: no decoder for this video format; convert it to H.264 (mp4)")
         check_size(path, stream.codec_context.width, stream.codec_context.height)
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         base, promised = stream.time_base, stream.frames

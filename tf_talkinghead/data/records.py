@@ -38,7 +38,7 @@ HEADER, FOOTER = (12, 4)
 
 @dataclass(frozen=True)
 class Record:
-    """One clip."""
+    """The content of one clip's record."""
 
     frames: list[bytes]  # T encoded JPEGs
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions of the crop
@@ -94,7 +94,7 @@ def parse(serialized: bytes) -> Record:
 
 
 def _parsed(feature):
-    """The Record of an Example's features; IndexError and its like where a part is missing."""
+    """The Record in an Example's features; IndexError, ValueError etc. where a part is missing."""
     schema = list(feature["schema"].int64_list.value)
     if schema not in ([known] for known in READABLE):
         raise InputError(

@@ -1,8 +1,7 @@
-"""Made-up motion of a photo: a second view of somebody of whom there is only
-one picture, by bending it.
+"""Synthetic motion of a photo: a second view of a person of whom there is only one picture.
 
-The bent picture becomes the context and the photo the target, so that what is learned
-to be drawn is always real.
+The photo is warped by a spline. The warped picture becomes the context and the photo the target, so
+that the networks always learn to render a real picture.
 """
 
 import cv2
@@ -14,15 +13,17 @@ from tf_talkinghead.models import guidance
 
 DRAWS = 6  # standard normal numbers that a motion is made from
 _YAW, _PITCH, _ROLL = 9.0, 6.0, 5.0  # degrees, standard deviations
-_MOUTH = 0.15  # of how far it opens
-_MOST = 2.0  # standard deviations
-_GRID = 64
+_MOUTH = 0.15  # standard deviation of the mouth's opening; 1 is wide open
+_MOST = 2.0  # standard deviations, to which draws are clipped
+_GRID = 64  # side of the spline's grid
 
 
 def moved_landmarks(landmarks, draws):
-    """Landmarks [68, 2] after a small turn of the head and a change of the mouth.
+    """Landmarks [68, 2] after a small turn of the head and a change of mouth and eyes.
 
-    Draws: float [6], standard normal.
+    Args:
+      landmarks: [68, 2], fractions of the crop.
+      draws: float [6], standard normal.
     """
     yaw, pitch, roll, opened, widened, closed = np.clip(draws, -_MOST, _MOST)
     points = turned(landmarks, _YAW * yaw, _PITCH * pitch, _ROLL * roll)
@@ -30,8 +31,15 @@ def moved_landmarks(landmarks, draws):
 
 
 def bend(image, landmarks, moved):
-    """`image` uint8 [S, S, 3] bent so that `landmarks` [68, 2] come to lie at `moved`, by the
-    thin-plate spline of guidance.py.
+    """The image warped, by the spline of guidance.py, so that its landmarks move.
+
+    Args:
+      image: uint8 [S, S, 3].
+      landmarks: float [68, 2], fractions of the image.
+      moved: float [68, 2], where the landmarks go.
+
+    Returns:
+      uint8 [S, S, 3].
     """
     size = image.shape[0]
     to, from_ = (tf.constant(points[None], tf.float32) for points in (moved, landmarks))

@@ -1,8 +1,8 @@
 """Reading of video and photos, writing of video: uint8 RGB `[H, W, 3]`, upright, square pixels.
 
-A photo (photos.py) is a clip of one frame at 0 frames a second. Rotation marks, odd sizes, pixels
-that are not square and variable frame rates are handled here and nowhere else. A file that cannot
-be used raises InputError with the reason.
+A photo (photos.py) is a clip of one frame at 0 frames per second. Rotation, odd sizes, pixels that
+are not square and variable frame rates are handled here and nowhere else. A file that cannot be
+used raises InputError with the reason.
 
     clip = read_video("driver.mov")           # frames on an even grid of clip.fps
     write_video("out.mp4", clip.frames, clip.fps, audio_from="driver.mov")
@@ -28,16 +28,16 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".avi", ".gi
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames as they are decoded, to be gone through once."""
+    """A video or photo opened for reading; `frames` can be iterated over once."""
 
     frames: Iterator[np.ndarray]  # uint8 RGB [H, W, 3]
     fps: float  # 0 for a photo
     has_audio: bool
-    length: int  # frames to come
+    length: int  # number of frames
 
 
 def is_media(path) -> bool:
-    """Whether the name's ending is one that `probe` tries to open."""
+    """Whether a file name has the suffix of a video or photo."""
     return pathlib.Path(path).suffix.lower() in PHOTO_SUFFIXES + VIDEO_SUFFIXES
 
 
@@ -47,14 +47,14 @@ def read_video(path, max_frames: int | None = None) -> Clip:
     Args:
       path: the file.
       max_frames: at most so many different frames, evenly spaced in time. By default all; a clip of
-        variable rate is then put on an even grid of `fps` (frames repeated or left out), so that
-        the frames written at `fps` keep time with the sound.
+        variable rate is then resampled to a constant `fps` (frames repeated or left out), so that
+        the frames written at `fps` stay in time with the sound.
 
     Returns:
       A Clip.
 
     Raises:
-      InputError: a file that cannot be used; while the frames are read, one that is damaged.
+      InputError: the file cannot be used; or, while `frames` is read, the file is damaged.
     """
     source = probe(path)
     if max_frames is not None:
@@ -70,12 +70,12 @@ def decode(source: Source, wanted=None, threads: int = 1) -> Iterator[np.ndarray
     """Decoded frames, uint8 RGB [H, W, 3].
 
     Args:
-      source: of `probe`.
+      source: the result of `probe`.
       wanted: ascending positions, repeats allowed; all by default.
-      threads: of the decoder; 0 leaves the number to it.
+      threads: number of decoder threads; 0 lets the decoder choose.
 
     Raises:
-      InputError: the file breaks off or is damaged.
+      InputError: the file is truncated or damaged.
     """
     wanted = np.arange(len(source.times)) if wanted is None else np.asarray(wanted)
     try:
@@ -108,7 +108,7 @@ def write_video(
     audio_from=None,
     metadata: dict[str, str] | None = None,
 ):
-    """Writes H.264 in an mp4, whole or not at all.
+    """Writes H.264 in an mp4; the file appears complete or not at all.
 
     Args:
       path: the file.
@@ -180,7 +180,7 @@ def _has_sound(path):
 class _Sound:
     """The sound of another file, encoded as AAC.
 
-    Constructed before the first video frame is written: a container takes its streams first.
+    Construct it before the first video frame is written: a container needs all its streams first.
     """
 
     def __init__(self, out, path):
@@ -233,7 +233,7 @@ def _upright(frame, aspect):
 
 
 def _even_grid(source):
-    """Position of the frame shown at each instant of an even grid, int [duration x fps + 1]."""
+    """Position of the frame shown at each time of an even grid, int [duration x fps + 1]."""
     count = round((source.times[-1] - source.times[0]) * source.fps) + 1
     instants = source.times[0] + np.arange(count) / source.fps
     return np.clip(
