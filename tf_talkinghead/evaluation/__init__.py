@@ -1,1 +1,1 @@
-"""Evaluation (Sec. 4): protocol, methods and baselines, measures, and the report of them."""
+"""Evaluation (Sec. 4): protocol, methods and baselines, measures, and the report."""

@@ -2,7 +2,7 @@
 
     nearest(images, landmarks, driving)      # the image whose landmarks are nearest, unchanged
     warp(images, landmarks, driving)         # the same, warped onto the driving landmarks
-    warp_aligned(images, landmarks, driving) # the image a guided avatar would take, warped
+    warp_aligned(images, landmarks, driving) # the image a guided avatar would choose, warped
 
 `images` uint8 [T,H,W,3], `landmarks` float32 [T,68,2] and `driving` float32 [B,68,2] in fractions
 of the crop -> uint8 [B,H,W,3].
@@ -41,7 +41,10 @@ def warp(images, landmarks, driving):
 
 
 def warp_aligned(images, landmarks, driving):
-    """The reference image that a guided avatar prefers, warped likewise, uint8 [B,H,W,3]."""
+    """The reference image that a guided avatar would choose, warped as `warp` does.
+
+    The choice is by `models.guidance.distances`. uint8 [B,H,W,3].
+    """
     import tensorflow as tf
 
     from tf_talkinghead.models import guidance

@@ -1,8 +1,9 @@
 """Cross-person driving: the second protocol of an evaluation, with landmark adaptation and without.
 
-There are no true frames, so a row has identity (CSIM against the person's T images) and landmarks
-only. Every pair of avatar and driver is scored twice: with the driver's landmarks adapted to the
-avatar's face shape, and as they are. The summary counts for how many pairs adaptation wins.
+There are no true frames, so only identity (CSIM against the person's T images) and landmarks are
+measured. Every pair of avatar and driver is scored twice: with the driver's landmarks adapted to
+the avatar's face shape, and with the landmarks unchanged. The summary counts for how many pairs
+adaptation is better.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ def cross_rows(renderer, scorer, reference, driven_by, **of_row):
 
 
 def wins(members, rows):
-    """(CSIM wins, landmark wins) of adaptation: "9/10" is nine of ten pairs, None is no pair.
+    """In how many pairs adaptation has the higher CSIM, and the lower landmark error.
+
+    Two texts: "9/10" means nine of ten pairs; None where there is no pair.
 
     Args:
       members: the adapted rows of one method and T.

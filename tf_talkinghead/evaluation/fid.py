@@ -1,13 +1,13 @@
 """Set distances of generated and real frames: Frechet and kernel distance of features.
 
-    pair = SetDistance(features=2048)          # memory stays the same however many frames come
+    pair = SetDistance(features=2048)          # memory does not grow with the number of frames
     pair.add(real_features, fake_features)     # float [B,D] each
     pair.frechet(), pair.kernel(), pair.count
 
-With InceptionV3's features these are FID (Heusel et al. 2017) and KID (Binkowski et al. 2018). Ours
-are those of `keras.applications`, not of the TensorFlow graph of 2015 the papers used, so compare
-figures only with figures made by the same code. With dlib's face features they are named
-`face_frechet` and `face_kernel`.
+With InceptionV3's features these are FID (Heusel et al. 2017) and KID (Binkowski et al. 2018). The
+features here are those of `keras.applications`, not of the TensorFlow graph of 2015 that the papers
+used, so compare these figures only with figures made by the same code. With dlib's face features
+they are named `face_frechet` and `face_kernel`.
 """
 
 import os
@@ -20,11 +20,17 @@ from tf_talkinghead.errors import InputError
 
 INCEPTION_FEATURES = 2048
 INCEPTION_SIZE = 299  # pixels
-KERNEL_SAMPLE = 2048  # vectors of each set kept for the kernel distance; beyond, a uniform sample
+KERNEL_SAMPLE = 2048  # vectors of each set kept for the kernel distance, a uniform sample of all
 
 
 class SetDistance:
-    """Distances between two sets of feature vectors [.,D] that are never held as a whole."""
+    """Distances between two sets of feature vectors [.,D], which are added in parts.
+
+    Args:
+      features: D.
+      sample: number of vectors of each set kept for the kernel distance.
+      seed: of the random samples.
+    """
 
     def __init__(self, features, sample=KERNEL_SAMPLE, seed=0):
         self.features = features
@@ -32,7 +38,7 @@ class SetDistance:
         self._real_sample, self._fake_sample = Reservoir(sample, seed), Reservoir(sample, seed + 1)
 
     def add(self, real, fake):
-        """Some more vectors of either set, float [B,D] (either may be empty)."""
+        """Adds vectors to either set, float [B,D] (either may be empty)."""
         for vectors, moments, sample in (
             (real, self.real, self._real_sample),
             (fake, self.fake, self._fake_sample),
@@ -43,7 +49,7 @@ class SetDistance:
 
     @property
     def count(self):
-        """Vectors of the smaller set."""
+        """Number of vectors in the smaller set."""
         return min(self.real.count, self.fake.count)
 
     def frechet(self):
@@ -62,7 +68,7 @@ class SetDistance:
 
 
 class Moments:
-    """Count, mean [D] and covariance [D,D] of vectors that come in parts (Chan et al. 1979)."""
+    """Count, mean [D] and covariance [D,D] of vectors added in parts (Chan et al. 1979)."""
 
     def __init__(self, features):
         self.count = 0
@@ -70,7 +76,7 @@ class Moments:
         self._scatter = np.zeros((features, features))
 
     def add(self, vectors):
-        """Vectors [B,D]."""
+        """Adds vectors [B,D]."""
         if not len(vectors):
             return
         count, mean = len(vectors), vectors.mean(0)
@@ -87,14 +93,14 @@ class Moments:
 
 
 class Reservoir:
-    """A uniform sample of at most `size` of all the vectors ever added (Vitter's algorithm R)."""
+    """A uniform sample of at most `size` of all vectors added (Vitter's algorithm R)."""
 
     def __init__(self, size, seed):
         self._size, self._seen, self._kept = size, 0, []
         self._rng = np.random.default_rng(seed)
 
     def add(self, vectors):
-        """Vectors [B,D]."""
+        """Adds vectors [B,D]."""
         for vector in vectors:
             self._seen += 1
             if len(self._kept) < self._size:
@@ -113,8 +119,8 @@ class Reservoir:
 def frechet_distance(mean_a, covariance_a, mean_b, covariance_b):
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the Frechet distance of two Gaussians.
 
-    The root's trace is taken from the symmetric product C_a^(1/2) C_b C_a^(1/2), which has the same
-    eigenvalues, real and not negative, so singular covariances need no special care.
+    The trace of the root is computed from the symmetric product C_a^(1/2) C_b C_a^(1/2), which has
+    the same eigenvalues. They are real and not negative, also for singular covariances.
     """
     root_a = _symmetric_root(covariance_a)
     eigenvalues = np.linalg.eigvalsh(root_a @ covariance_b @ root_a)
@@ -139,7 +145,7 @@ def _symmetric_root(matrix):
 
 
 def cached_inception():
-    """Keras's own file of InceptionV3's weights, or None where it was never downloaded."""
+    """Path of Keras's own file of InceptionV3's weights, or None if it was never downloaded."""
     home = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
     path = home / "models" / "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
     return path if path.is_file() else None
@@ -148,13 +154,17 @@ def cached_inception():
 class InceptionFeatures:
     """InceptionV3's pooled features: `features(images uint8 [B,H,W,3]) -> float32 [B,2048]`.
 
-    weights: a file of `keras.applications`
-    (`inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`), or "imagenet": from Keras's cache,
-    else downloaded. InputError where they cannot be had.
+    Args:
+      weights: a file of `keras.applications`
+        (`inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`), or "imagenet": the file in
+        Keras's cache, downloaded if it is not there. None: random weights, for tests.
+
+    Raises:
+      InputError: the weights cannot be read or downloaded.
     """
 
     def __init__(self, weights="imagenet"):
-        import keras  # here, since most evaluations go without
+        import keras  # imported here, since most evaluations do not need it
 
         path = pathlib.Path(weights)
         if weights not in ("imagenet", None) and not path.is_file():
@@ -167,7 +177,7 @@ class InceptionFeatures:
                 input_shape=shape,
                 weights=None if weights is None else str(weights),
             )
-        # A download fails in many ways; whichever it is, the weights are not there.
+        # A download can fail with many kinds of exception.
         except Exception as error:
             raise InputError(
                 f"inception weights {weights}: {str(error).splitlines()[0]}"

@@ -5,7 +5,7 @@ from tf_talkinghead.evaluation.methods import ALL
 from tf_talkinghead.evaluation.results import SELF
 from tf_talkinghead.evaluation.summary import leading
 
-# Column -> heading, decimals (None: text). Likeness to the true frame, and to the person.
+# Column -> (heading, decimals; None for texts). Likeness: to the true frame, and to the person.
 LIKENESS = {
     "ssim": ("SSIM", 3),
     "ssim_face": ("SSIM face", 3),
@@ -40,24 +40,24 @@ CROSS = {
 }
 _DISTANCES = ("fid", 2), ("kid", 4), ("face_frechet", 4), ("face_kernel", 5)
 _LEGEND = """\
-SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": inside the landmarks' hull + 10
-%.
-L1: share of full range. sharpness: mean image gradient over the true frame's. detail: correlation
-of what a Gaussian of 1/128 of the side takes away with the true frame's; noise raises the first and
-lowers the second. CSIM: cosine of face vectors after subtracting a fixed mean over many
-people (result against the true frame; 0 for strangers). distance: dlib's, below 0.6 is the same
-person. rank-1: share of frames whose nearest person, of all in the gallery, is the right one. beats
-nearest: people whose SSIM is above that of the nearest of the T images. landmark error: found on
-the result against those that drove it, a share of the eye distance. blink, mouth: agreement (Lin's
-concordance) of eye and mouth opening. jitter: motion of found landmarks beyond the driving motion.
-flicker: change of the error from frame to frame inside the face. The row "truth" is what the true
-frames score: the floor of the detector, and for CSIM, distance and rank-1 their likeness to the
-person's T images instead."""
+SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": only inside the hull of the
+landmarks, grown by 10 %. L1: share of full range. sharpness: mean image gradient divided by that of
+the true frame; noise raises it. detail: correlation with the true frame of the fine detail, which a
+Gaussian blur of 1/128 of the side removes; noise lowers it. CSIM: cosine of the face vectors of
+result and true frame, after subtracting a fixed mean over many people; 0 for strangers. distance:
+between these vectors, by dlib; below 0.6 is the same person. rank-1: share of frames whose nearest
+person in the gallery is the right one. beats nearest: people whose SSIM is above that of the
+nearest of the T images. landmark error: distance between the landmarks found on the result and
+those that drove it, a share of the eye distance. blink, mouth: agreement (Lin's concordance) of eye
+and mouth opening. jitter: motion of the found landmarks that the driving landmarks do not have.
+flicker: change of the error from frame to frame inside the face. The row "truth" has the figures of
+the true frames: they show the detector's own error; CSIM, distance and rank-1 compare them with the
+person's T images."""
 _CROSS_LEGEND = """\
-There are no true frames: CSIM is against the person's T images, landmark error and agreement
-against the landmarks that drove. adapt: "relative" puts the driver's motion on the avatar's face
-shape, "none" drives with the driver's own points. wins: pairs of avatar and driver for which
-adaptation has the higher CSIM, the lower landmark error."""
+There are no true frames: CSIM compares with the person's T images, landmark error and agreement
+with the driving landmarks. adapt: "relative" applies the driver's motion to the avatar's face
+shape, "none" drives with the driver's own landmarks. wins: pairs of avatar and driver for which
+adaptation has the higher CSIM, or the lower landmark error."""
 
 
 def markdown(report):
@@ -101,7 +101,7 @@ def _about(about, done):
 def _table(rows, columns, marked=None):
     """Lines of a table; columns that no row has are left out.
 
-    With `marked`, the headings of figures by the face network get a star.
+    With `marked`, a star marks the headings of figures that are measured by the face network.
     """
     used = [name for name in columns if any(getattr(row, name, None) is not None for row in rows)]
     headings = [columns[name][0] + ("*" if marked and name in _IDENTITY else "") for name in used]
@@ -138,7 +138,7 @@ def _sets(report):
 
 
 def _people(report):
-    """One line a person by the method the report leads with, the worst first; then the curves."""
+    """A table of one line per person by `summary.leading`'s method, worst first; then curves."""
     method, T = leading(report.results)
     found = [(person, person.own_row(method, T)) for person in report.people]
     found = [(person, row) for person, row in found if row]

@@ -17,7 +17,7 @@ from tf_talkinghead.personalization.settings import resolve
 
 BASELINES = ("nearest", "warp", "warp_aligned")
 MODEL_METHODS = ("feed_forward", "vector", "fine_tune")
-DIRECT = "direct"  # avatars of a second, direct weights file, enlarged to the size compared at
+DIRECT = "direct"  # avatars of a second, direct weights file, resized to the frames compared
 ALL = BASELINES + MODEL_METHODS + (DIRECT,)
 
 
@@ -39,7 +39,14 @@ def baseline(name):
 
 
 def model_method(mode, trained, seed=0, steps=None):
-    """`personalize` in one of its modes as a method; `steps` None: the run's number."""
+    """`personalize` in one of its modes as a method.
+
+    Args:
+      mode: one of MODEL_METHODS.
+      trained: the result of `weights.store.load_trained`.
+      seed: of fine-tuning.
+      steps: updates of fine-tuning; None: the number in the weights' configuration.
+    """
     from tf_talkinghead.personalization.avatar import render
     from tf_talkinghead.personalization.personalize import personalize
 
@@ -53,9 +60,9 @@ def model_method(mode, trained, seed=0, steps=None):
 
 
 def enlarged(method, own_size, size):
-    """`method`, which works at `own_size` px, among pictures of `size` px.
+    """`method`, which works at `own_size` px, wrapped to take and give pictures of `size` px.
 
-    It learns from pictures averaged down to its own size, and its frames are interpolated.
+    The images it learns from are reduced to its own size, and its frames are enlarged.
     """
     from tf_talkinghead.personalization.photos import resized_photos
 
@@ -89,12 +96,13 @@ def build(names, trained=None, seed=0, steps=None, direct=None):
     """{name: method} for `names`.
 
     Args:
-      trained: of `weights.store.load_trained`; the baselines need none.
-      direct: the weights of DIRECT, used in their own mode.
-      seed, steps: of fine-tuning; None is the configuration's number of steps.
+      names: as from `choose`.
+      trained: the result of `weights.store.load_trained`; the baselines need none.
+      seed, steps: of fine-tuning, as in `model_method`.
+      direct: the weights of DIRECT, used in the mode of their own configuration.
 
     Raises:
-      InputError: methods of the model without `trained`.
+      InputError: methods of the model without `trained`, or DIRECT without `direct`.
     """
     wanting = [name for name in names if name in MODEL_METHODS]
     if wanting and trained is None:

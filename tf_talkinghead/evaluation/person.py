@@ -2,10 +2,10 @@
 
     people = evaluate(Task(sources, methods, config, size=128, output="reports/demo"))
 
-writes for each person, as soon as they are done, `people/<person>/result.json`, their feature
-vectors and some pictures; a run that was stopped goes on after the last finished person.
-`report.py` makes the report. What cannot be measured (too few frames, no face in a result, a wrong
-size) is listed as a problem of that person, and the rest goes on.
+writes, after each person, `people/<person>/result.json`, feature vectors and some pictures; an
+evaluation that was stopped continues after the last finished person. `report.py` makes the report.
+What cannot be measured (too few frames, no face in a result, a wrong size) is listed as a problem
+of that person, and the evaluation continues.
 """
 
 import dataclasses
@@ -37,9 +37,9 @@ from tf_talkinghead.faces import crops, recognition
 from tf_talkinghead.faces.geometry import neutral_frame
 from tf_talkinghead.files import write_atomically
 
-RESULT_SCHEMA = 2  # of `result.json`, beside PersonResult's own fields
-# What is listed and passed over. An interruption (SIGTERM while a person is learned) is none of
-# these: that person is not done.
+RESULT_SCHEMA = 2  # stored in `result.json`, beside PersonResult's own fields
+# Errors that are listed as problems. An interruption (SIGTERM during fine-tuning) is not among
+# them: it ends the evaluation, and that person is evaluated again.
 PROBLEMS = (InputError, NoFaceError)
 
 
@@ -52,7 +52,7 @@ class Task:
     config: EvaluationConfig
     size: int  # pixels of the frames compared
     output: pathlib.Path
-    # Whom rank-1 identification picks from.
+    # The people among whom rank-1 identification chooses.
     gallery: list[Source] = dataclasses.field(default_factory=list)
     embed: Callable = recognition.face_vectors  # (images, landmarks) -> [B,D]; what CSIM compares
     centre: np.ndarray | None = None  # subtracted from the vectors; None: the shipped mean

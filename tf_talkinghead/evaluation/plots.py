@@ -9,7 +9,7 @@ _MOST = 4  # plots side by side
 
 
 def against_shots(summary, output):
-    """Draws means over people against T, one line a method.
+    """Draws means over people against T, one line per method.
 
     Args:
       summary: list of SummaryRow.
@@ -38,7 +38,7 @@ def against_shots(summary, output):
 
 
 def against_steps(people, output):
-    """Draws figures at held-out images during fine-tuning, means over people, against the step.
+    """Draws the figures evaluated during fine-tuning, means over people, against the step.
 
     Args:
       people: list of PersonResult.
@@ -61,8 +61,8 @@ def against_steps(people, output):
         axis.set(title=name.replace("_", " "), xlabel="steps")
     axes[0].legend()
     figure.suptitle(
-        "during fine-tuning: at an image held out, "
-        "or at those learned from where there are too few to hold one out"
+        "during fine-tuning: on a held-out image, "
+        "or on the training images where there are too few to hold one out"
     )
     return _save(figure, output, "curves_steps.png")
 

@@ -4,9 +4,10 @@
     clip = people[0].load(128, 600)
     chosen = split(len(clip.images), config, name=people[0].clip)
 
-A clip is split in time, by a seed: the T images come from its beginning, the scored frames from its
-end, and some frames between belong to neither, since neighbouring frames are nearly equal. The T
-images of a smaller T are among those of a larger. Every index is written into the report.
+A clip is split in time: the T images come from its beginning and the scored frames from its end.
+Some frames between belong to neither, since neighbouring frames are nearly equal. Within the two
+parts frames are drawn by a seed. The images of a smaller T are among those of a larger T. Every
+frame number is written into the report.
 """
 
 import dataclasses
@@ -59,12 +60,12 @@ class Split:
 
 
 def split(frames: int, config: EvaluationConfig, name: str) -> Split:
-    """Which of a clip's frames are learned from and which are scored.
+    """Chooses the frames of a clip to learn from and those to score.
 
     Args:
       frames: number of frames of the clip.
       config: shots, holdout, gap, learn_share, consecutive and seed are used.
-      name: of the clip; goes into the seed, so that a clip's frames do not depend on the others.
+      name: the clip's; part of the seed, so that a clip's frames do not depend on other clips.
 
     Raises:
       InputError: too few frames even for the smallest T.
@@ -87,14 +88,14 @@ def split(frames: int, config: EvaluationConfig, name: str) -> Split:
 
 
 def _stretches(length, count, consecutive, rng):
-    """`count` of 0..length-1, ascending: stretches of `consecutive` numbers in seeded places.
+    """`count` of 0..length-1, ascending: stretches of `consecutive` numbers in random places.
 
     The last stretch may be shorter.
     """
     pieces = [min(consecutive, count - start) for start in range(0, count, consecutive)]
     spare = length - count
-    # Where the spare frames fall: each of the places before, between and after the pieces gets a
-    # seeded share.
+    # The spare frames are distributed at random before, between and after the stretches: cut i is
+    # the number of spare frames before stretch i.
     cuts = np.sort(rng.integers(0, spare + 1, len(pieces)))
     chosen, used = [], 0
     for cut, piece in zip(cuts, pieces, strict=True):
@@ -108,7 +109,7 @@ def sources(data, data_config=None, manifest=None, where=None) -> list[Source]:
 
     Args:
       data: folder of a prepared dataset, or of videos and photos.
-      data_config: PreparationConfig, how faces are cropped from videos; the defaults without it.
+      data_config: PreparationConfig for cropping faces from videos; by default its defaults.
       manifest, where: choose among videos, as in `listing.list_clips`.
 
     Returns:

@@ -14,7 +14,7 @@ from tf_talkinghead.files import write_atomically
 
 
 def write_report(people, output, about=None):
-    """Writes the report into `output`, where the people's folders lie.
+    """Writes the report into `output`, the folder that holds the people's folders.
 
     Args:
       people: list of PersonResult.

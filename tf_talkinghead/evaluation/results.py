@@ -6,7 +6,7 @@ A Report holds all people, the means over them and the names of the pictures; `r
     report = Report.from_json(json.loads(path.read_text()))
     report.to_json()["results"][0]["ssim"]
 
-In JSON every field is there, null where it does not apply or cannot be measured.
+In JSON every field is present; it is null where it does not apply or cannot be measured.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from tf_talkinghead.config import EvaluationConfig
 from tf_talkinghead.errors import InputError
 
-REPORT_SCHEMA = 2  # 1 wrote no null for what does not apply, and two rows of distances a method
+REPORT_SCHEMA = 2
 SELF = "self"  # protocol: driven by other frames of the same clip
 CROSS = "cross"  # driven by another person, landmarks adapted to the avatar's face shape
 CROSS_UNADAPTED = "cross_unadapted"  # the same with the driver's landmarks as they are
@@ -126,9 +126,9 @@ class PersonResult:
 
     @classmethod
     def from_json(cls, tree):
-        """The result of a JSON tree; InputError where it is none.
+        """The result in a JSON tree; InputError if the tree does not hold one.
 
-        Files written before the field `holdout` was named so (`judge`) are read too.
+        Older files, in which `holdout` is named `judge`, are read too.
         """
         if isinstance(tree, dict) and "judge" in tree:
             tree = tree | {"holdout": tree["judge"]}
@@ -199,7 +199,7 @@ class Report:
         ]
 
     def to_json(self):
-        """The tree of `report.json`: `about` at the top level, rows and problems in one list."""
+        """The tree of `report.json`: `about`'s fields at the top level, one list of all rows."""
         people = [person.to_json() for person in self.people]
         for tree in people:
             del tree["results"]
@@ -237,7 +237,7 @@ class Report:
 
 
 def method_label(method, T):
-    """Name of a method and T in file names and tables of arrays; the true frames have no T."""
+    """Name of a method and T, as used in file names and arrays; the true frames have no T."""
     return method if T is None else f"{method}_{T}"
 
 
@@ -248,14 +248,14 @@ def split_label(label):
 
 
 def person_folder(output, person):
-    """Folder of a person's results; names are made safe for a file system and stay distinct."""
+    """Folder of a person's results; unsafe characters of the name are replaced, a hash added."""
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in person).lstrip(".")
     mark = "" if safe == person else f"-{hashlib.sha256(person.encode()).hexdigest()[:8]}"
     return pathlib.Path(output) / "people" / (safe + mark)
 
 
 def _parsed(kind, tree):
-    """`kind` from the keys of a JSON object that are its fields; others are ignored."""
+    """Makes the dataclass `kind` from a JSON object; keys that are not its fields are ignored."""
     if not isinstance(tree, dict):
         raise InputError(f"{kind.__name__}: expected a JSON object, got {type(tree).__name__}")
     names = {item.name for item in dataclasses.fields(kind)}

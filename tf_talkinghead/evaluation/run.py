@@ -1,4 +1,4 @@
-"""A whole evaluation, from names to report: what `scripts.evaluate` calls.
+"""A complete evaluation, from data and weights to the report; called by `scripts.evaluate`.
 
 report = run_evaluation("datasets/held_out", "reports/demo", weights="demo", limit=8)
 """
@@ -19,9 +19,9 @@ from tf_talkinghead.evaluation.results import About
 from tf_talkinghead.faces import recognition
 from tf_talkinghead.personalization.settings import resolve
 
-GROUPS = ("choose", "report")  # in people.json
+GROUPS = ("choose", "report")  # keys of people.json: to choose settings on, and to report
 _GROUPS_FILE = pathlib.Path(__file__).parent / "people.json"
-DEFAULT_SIZE = 128  # pixels, where there are no weights to say so
+DEFAULT_SIZE = 128  # pixels, where no weights determine the size
 
 
 def run_evaluation(
@@ -50,12 +50,12 @@ def run_evaluation(
     Args:
       data: folder of a prepared dataset, or of videos.
       output: folder of the report; finished people in it are kept.
-      weights: "demo" or a run directory; None for the baselines alone.
+      weights: "guided", "demo" or a run directory; None for the baselines alone.
       mode: "all" or a comma-separated list of methods.
-      config: EvaluationConfig; the defaults without it.
+      config: EvaluationConfig; by default its defaults.
       people: names to keep, or "choose" or "report", the groups of people.json; all by default.
       limit: at most so many of them.
-      size: pixels, only without weights; 128 by default.
+      size: side of the frames in pixels, only without weights; 128 by default.
       steps: of fine-tuning; the configuration's by default.
       manifest, where: choose among videos, as in `listing.list_clips`.
       gallery: folder of other people for rank-1; `data` by default.
@@ -63,10 +63,11 @@ def run_evaluation(
         `(images uint8 [B,H,W,3], landmarks [B,68,2]) -> [B,D]`.
       inception: "none", "imagenet" (may download), a weights file, or "auto": Keras's cached file
         where there is one.
-      allow_trained: evaluate people the weights were trained on too.
-      command: written into the report.
-      vgg19_weights, vggface_weights: files of the content loss, where the run's paths are not here.
-      direct_weights: of the method "direct", like `weights`.
+      allow_trained: whether people that the weights were trained on are evaluated too.
+      command: the command line, written into the report.
+      vgg19_weights, vggface_weights: files of the content loss, where the paths stored in the run
+        do not exist on this machine.
+      direct_weights: weights of the method "direct", like `weights`.
 
     Returns:
       The Report.
@@ -83,7 +84,7 @@ def run_evaluation(
     everybody = protocol.sources(data, data_config, manifest, where)
     direct = _load(direct_weights, (), None, vgg19_weights, vggface_weights)
     if direct and not trained:
-        raise InputError("--direct_weights: to be compared with --weights; give those too")
+        raise InputError("--direct_weights are compared with --weights: give --weights too")
     known = set()
     for weights_used in filter(None, (trained, direct)):
         known |= set(weights_used.provenance.get("identities") or ())
@@ -122,10 +123,12 @@ def run_evaluation(
 
 
 def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
-    """Who is evaluated.
+    """Chooses the people to evaluate.
 
     Args:
-      everybody: list of Source. people: names to keep. limit: at most so many.
+      everybody: list of Source.
+      people: names to keep, or one of GROUPS; all by default.
+      limit: at most so many.
       trained_on: names to leave out.
 
     Returns:
@@ -156,7 +159,7 @@ def choose_people(everybody, people=None, limit=None, trained_on=frozenset()):
     if not chosen:
         raise InputError(
             f"--data: nobody left to evaluate ({'; '.join(notes) or 'no people in it'}); "
-            "--allow_trained keeps the first"
+            "--allow_trained keeps people that the weights were trained on"
         )
     return chosen[:limit], notes
 
@@ -175,7 +178,7 @@ def _load(weights, names, size, vgg19_weights, vggface_weights):
             )
         return None
     if size:
-        raise InputError("--size: the weights say the size; leave it out")
+        raise InputError("--size: the weights determine the size; leave --size out")
     from tf_talkinghead.training.content_loss import check_weight_files
     from tf_talkinghead.weights.store import load_trained
 
@@ -211,7 +214,7 @@ def _inception(weights):
 
 
 def _about_weights(trained, chosen, known, by_dlib):
-    """Fields of About that tell of the weights."""
+    """Fields of About that describe the weights."""
     if known:
         both = sorted(known & {source.person for source in chosen})
         trained_on = ", ".join(both) or "none of these"

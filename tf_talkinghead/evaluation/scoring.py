@@ -32,7 +32,10 @@ class Scorer:
         self.known = task.embed(clip.images[chosen.learn], clip.landmarks[chosen.learn]).mean(0)
 
     def driven_by_themselves(self, rendered):
-        """Frames uint8 [B,H,W,3] of the held-out landmarks against the true frames.
+        """Compares frames rendered from the held-out landmarks with the true frames.
+
+        Args:
+          rendered: uint8 [B,H,W,3].
 
         Returns:
           (figures, SSIM of each frame as a list, face vectors [B,D]).
@@ -74,7 +77,7 @@ class Scorer:
         """(figures of landmarks found on the frames, face vectors of the faces found there)."""
         found = motion.find_landmarks(rendered, self.model)
         seen = np.isfinite(found).all((1, 2))
-        # Where no face is found, its vector is taken from where it was driven to.
+        # Where no face is found, the face vector is computed at the driving landmarks.
         vectors = self.task.embed(rendered, np.where(seen[:, None, None], found, driving))
         figures = {
             "landmark_error": motion.landmark_error(found, driving),
@@ -98,7 +101,7 @@ class Scorer:
         }
 
     def _rank_1(self, vectors):
-        """Whether each frame's nearest person is the right one, bool [B]; None: no gallery."""
+        """Whether each frame's nearest person is the right one, bool [B]; None without gallery."""
         if self.gallery is None:
             return None
         people = np.concatenate([self.known[None], self.gallery])
@@ -106,7 +109,7 @@ class Scorer:
 
 
 def _means(figures):
-    """Means over frames that have the figure, rounded; None where no frame has it."""
+    """Means over the frames for which a figure is finite, rounded; None if it is for none."""
     means = {}
     for name, values in figures.items():
         if values is None or np.isscalar(values):

@@ -1,6 +1,6 @@
-"""Pictures of an evaluation: what is kept of each person's frames, and the sheets made of them.
+"""Pictures of an evaluation: frames stored for each person, and sheets composed of them.
 
-In a person's folder: `input_N.png` (the first learned-from images), `truth_NNN.png` and
+A person's folder holds `input_N.png` (the first images learned from), `truth_NNN.png` and
 `METHOD_T_NNN.png` (scored frame NNN), `METHOD_T_worst.png`, and `landmarks.npy` [scored,68,2].
 """
 
@@ -11,7 +11,7 @@ from tf_talkinghead import metrics
 from tf_talkinghead.evaluation.results import SELF, TRUTH, method_label, person_folder
 from tf_talkinghead.evaluation.summary import leading
 
-_INPUTS = 8  # learned-from images kept
+_INPUTS = 8  # images learned from that are stored, at most
 _LABEL_HEIGHT = 18  # pixels
 
 
@@ -19,10 +19,11 @@ def save_pictures(folder, clip, chosen, frames, count):
     """Writes PNGs of some scored frames by every method, the inputs, and each method's worst frame.
 
     Args:
-      folder: the person's; made where it is missing.
-      clip: PersonClip. chosen: Split.
-      frames: {label: uint8 [scored,H,W,3]}, with TRUTH.
-      count: scored frames to keep, evenly spread.
+      folder: the person's; created if missing.
+      clip: PersonClip.
+      chosen: Split.
+      frames: {label: uint8 [scored,H,W,3]}, TRUTH included.
+      count: number of scored frames to keep, evenly spread.
 
     Returns:
       (rows of the scored frames kept, {label: row of the worst frame by SSIM}).
@@ -84,7 +85,9 @@ def person_sheet(person, output, most_rows=4):
 
 
 def worst_sheet(people, output, most=8):
-    """Draws drawing, truth and result above each other for each person's worst frame, worst first.
+    """Composes one picture of each person's worst frame: drawing, truth and result in a column.
+
+    Columns are sorted, the worst first.
 
     Returns:
       The picture's name; None without results.
@@ -109,7 +112,7 @@ def worst_sheet(people, output, most=8):
 
 
 def drawing(landmarks, size):
-    """The drawing the networks see, uint8 [size,size,3], of landmarks [68,2] in fractions."""
+    """The drawing that the networks see of landmarks [68,2] (fractions), uint8 [size,size,3]."""
     from tf_talkinghead.data.drawing import draw_landmarks
 
     return np.uint8(np.round(np.asarray(draw_landmarks(landmarks[None], size))[0] * 255))

@@ -1,13 +1,13 @@
-"""Skin lightness of the people of an evaluation, measured, and the report's figures by it.
+"""Measured skin lightness of the people of an evaluation, and the report's figures by lightness.
 
     table = by_lightness("reports/report")        # datasets/... as the report names it
     table.people["p023"].angle, table.rows[0].ssim
 
 The measure is the individual typology angle, ITA = arctan((L* - 50) / b*) in degrees, of the
-cheeks' CIELAB colour (D65), with the six classes of Chardon, Cretois, Hourseau 1991 (Int. J.
-Cosmetic Science 13) in their later six-class form (Del Bino et al. 2006). Nobody is labelled by
-eye. Videos are not calibrated: light, exposure and make-up move the angle, so a class says how
-light the skin is *in the clip*, which is what a renderer has to reproduce, and no more.
+cheeks' CIELAB colour (D65; Chardon, Cretois, Hourseau 1991, Int. J. Cosmetic Science 13), with the
+six classes of Del Bino et al. 2006. Nobody is labelled by eye. Videos are not calibrated: light,
+exposure and make-up change the angle. So a class says only how light the skin appears *in the
+clip*, which is what a renderer has to reproduce.
 """
 
 import dataclasses
@@ -33,20 +33,20 @@ CLASSES = {
 NO_COLOUR = "not measured"  # black-and-white clips, and skin without a hue
 MEASURES = ("ssim", "ssim_face", "l1", "csim", "landmark_error", "blink", "mouth")
 _CHEEKS = ((1, 3, 48, 31, 40, 41), (15, 13, 54, 35, 47, 46))  # landmarks around each
-_SHARE = 0.6  # of each cheek's outline, towards its middle: no lid, nostril, lip or ear
-_LEAST_PIXELS = 30
-_LEAST_B = 3.0  # b* of the cheeks below which the angle says nothing: grey
+_SHARE = 0.6  # each cheek's outline is shrunk to this share, to exclude lid, nostril, lip and ear
+_LEAST_PIXELS = 30  # of both cheeks together
+_LEAST_B = 3.0  # b* of the cheeks below which they are grey and the angle means nothing
 _FRAMES = 8  # of a clip, spread over it; the angle of a person is their median
 _SIZE = 256  # pixels of those frames
 
 
 @dataclasses.dataclass(frozen=True)
 class Lightness:
-    """What was measured of one person."""
+    """The measured skin lightness of one person."""
 
     angle: float | None  # degrees, -90..90; None where it cannot be measured
     spread: float | None  # degrees between the quartiles over the frames
-    frames: int  # that were measured
+    frames: int  # number of frames that have an angle
 
     @property
     def name(self):
@@ -123,11 +123,13 @@ def by_lightness(report, data=None, methods=None, shots=None):
       A Table.
 
     Raises:
-      InputError: no report there, or people that the data do not have.
+      InputError: the folder has no report, or the report has people that the data do not have.
     """
     path = pathlib.Path(report) / "report.json"
     if not path.is_file():
-        raise InputError(f"--report={report}: expected a folder of scripts.evaluate, no {path}")
+        raise InputError(
+            f"--report={report}: expected a folder of scripts.evaluate, but there is no {path}"
+        )
     found = results.Report.from_json(json.loads(path.read_text()))
     rows = [row for row in found.results if row.protocol == results.SELF]
     names = sorted({row.person for row in rows})
@@ -153,7 +155,7 @@ def by_lightness(report, data=None, methods=None, shots=None):
 
 
 def _place(row, angle):
-    """Where a row stands: by T and method, from light to dark, those without an angle last."""
+    """Sort key of a row: by T and method, from light to dark, those without an angle last."""
     return row.T, row.method, angle is None, -(angle or 0), row.person
 
 

@@ -18,7 +18,7 @@ from tf_talkinghead.evaluation.results import (
     split_label,
 )
 
-LEADING_T = 8  # where it was evaluated
+LEADING_T = 8  # T that a report leads with, if it was evaluated
 _MEASURES = tuple(item.name for item in dataclasses.fields(Measures))
 
 
@@ -118,7 +118,7 @@ def _mean(members, rows):
 
 
 def _beats_nearest(members, rows):
-    """ "6/8": for how many people the method's SSIM is above the nearest frame's; None for none."""
+    """For how many people the method's SSIM is above the nearest frame's: "6/8"; None if none."""
     T = members[0].T
     nearest = {
         row.person: row.ssim

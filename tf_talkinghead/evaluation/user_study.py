@@ -3,8 +3,8 @@
     make(report, output)                     # user_study/index.html and user_study_key.json
     score([answers, ...], key)               # from the files that the page saves
 
-The page is one file without a server. Which picture is the fake stands only in the key, which stays
-with whoever runs the study. All pictures are encoded alike, so that files cannot be told apart.
+The page is one file and needs no server. Only the key says which picture is the fake; it stays with
+the person who runs the study. All pictures are encoded alike, so that their files give no hint.
 """
 
 import base64
@@ -31,12 +31,14 @@ TRIALS = 12  # of each method and T
 def make(report, output, trials=TRIALS, seed=0):
     """Writes the page and its key.
 
-    The model's methods are asked about; where only baselines were evaluated, the warp is (the
-    nearest image is a real one, so there would be nothing to find).
+    The fakes are frames of the model's methods. Where only baselines were evaluated, they are those
+    of the warp: the nearest image is a real one, so there would be nothing to find.
 
     Args:
-      report: a Report. output: its folder.
-      trials: of each method and T.
+      report: a Report.
+      output: its folder.
+      trials: number of trials for each method and T.
+      seed: of the choice of frames and their order.
 
     Returns:
       The page's path; None where no person has three pictures.
@@ -55,7 +57,7 @@ def make(report, output, trials=TRIALS, seed=0):
         for number in range(trials if able else 0):
             person = able[number % len(able)]
             images, fake = _trial(person, output, method_label(method, T), rng)
-            # A name that says nothing of the method.
+            # The trial's name must not reveal the method.
             name = hashlib.sha256(f"{seed}{method}{T}{number}".encode()).hexdigest()[:10]
             shown.append({"id": name, "images": images})
             key[name] = {"fake": fake, "person": person.person, "method": method, "T": T}
@@ -77,19 +79,19 @@ def make(report, output, trials=TRIALS, seed=0):
 def score(answer_files, key_file):
     """Shares of fakes found, with Wilson's 95 % interval and the p-value of chance.
 
-    The test is binomial and two-sided; answers of one person are taken as independent.
+    The test is binomial and two-sided; all answers are treated as independent.
 
     Args:
       answer_files: files saved by the page.
       key_file: `user_study_key.json`.
 
     Returns:
-      {"participants", "chance", "methods": [one dict a method and T], "all": the same for all
+      {"participants", "chance", "methods": [one dict per method and T], "all": a dict of all
       answers}.
 
     Raises:
-      InputError: a file of another study, a trial that is not in the key, a participant given
-        twice.
+      InputError: a file of another study, a trial that is not in the key, two files of one
+        participant, or no answers.
     """
     key = _read(key_file, "trials")
     seen, answers = {}, []

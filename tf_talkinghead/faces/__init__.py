@@ -1,1 +1,1 @@
-"""Faces in pictures: 68 landmarks, tracking, crops, identity vectors, geometry of the points."""
+"""Faces in pictures: landmarks, pupils, tracking, crops, face vectors, geometry of the points."""

@@ -1,11 +1,11 @@
 """Face chips: faces cut out and aligned as dlib does for its recognition network.
 
-    chips = face_chips(images, landmarks)      # uint8 [B,H,W,3], float [B,68,2] -> uint8
-    [B,150,150,3]
+    chips = face_chips(images, landmarks)
+    # uint8 [B,H,W,3], float [B,68,2] -> uint8 [B,150,150,3]
 
 dlib's own `get_face_chip` takes landmarks in whole pixels only. Here the alignment is given to dlib
-as two lists of points (`chip_details`), so that landmarks keep their fractions of a pixel, as a
-32-px crop needs.
+as two lists of points (`chip_details`), so that landmarks keep their fractions of a pixel. Small
+crops, such as 32 px, need this precision.
 """
 
 import dlib
@@ -14,11 +14,11 @@ import numpy as np
 from tf_talkinghead.errors import InputError
 
 CHIP_SIZE = 150  # pixels; what the network was trained on
-CHIP_PADDING = 0.25  # of the mean face's extent, on each side; as above
+CHIP_PADDING = 0.25  # share of the mean face's extent added on each side, as in training
 
 # The landmarks dlib aligns by: nose, eyes, and lips without the lower edge.
 ALIGNED = (*range(27, 55), *range(60, 65))
-# Where dlib's mean face has them, in a unit square (`get_face_chip_details` in its
+# Their places in dlib's mean face, in a unit square (`get_face_chip_details` in its
 # image_transforms).
 MEAN_FACE = np.array(
     [
@@ -59,7 +59,9 @@ def face_chips(images, landmarks):
     if not np.isfinite(aligned).all():
         raise InputError("face chips: expected finite landmarks, got NaN or infinity")
     if not ((aligned >= 0) & (aligned <= 1)).all(-1).any(-1).all():
-        raise InputError("face chips: the landmarks lie outside the image")
+        raise InputError(
+            "face chips: expected landmarks as fractions of the image, got a face outside 0..1"
+        )
     # A fraction counts from the image's edge, dlib's points from the centre of the first pixel.
     points = aligned * np.array(images.shape[2:0:-1]) - 0.5
     if not len(images):

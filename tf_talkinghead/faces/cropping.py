@@ -25,12 +25,13 @@ class CropBox(NamedTuple):
 
 
 def crop_box(points: np.ndarray, config: PreparationConfig) -> CropBox:
-    """The clip's square from all its points, float [T, 68, 2] in pixels.
+    """The clip's square, computed from all its points, float [T, 68, 2] in pixels.
 
-    Its side is `(1 + 2 crop_margin)` times the median of the larger side of the landmarks' box; it
-    grows when the head moves so far that the landmarks' 5th to 95th percentile would come within a
-    tenth of its edge. Its centre lies above that of the landmarks by `crop_rise` times their
-    height, since hair has no landmarks.
+    Its side is `(1 + 2 crop_margin)` times the larger side of the landmarks' box (median over
+    frames). It is larger where the head moves far, so that the landmarks, from their 5th to their
+    95th percentile over frames, keep a distance of a tenth of the side from the square's edges. The
+    square's centre lies above the landmarks' centre by `crop_rise` times their height, since hair
+    has no landmarks.
     """
     low, high = points.min(axis=1), points.max(axis=1)  # [T, 2]
     width, height = np.median(high - low, axis=0)
@@ -44,8 +45,12 @@ def crop_box(points: np.ndarray, config: PreparationConfig) -> CropBox:
 def crop(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     """The square of a uint8 picture [H, W, 3], resampled to uint8 [size, size, 3].
 
-    Beyond the picture's border its outermost pixels are repeated, blurred the more the farther out:
-    repeated alone they are streaks, and a mirrored neck is a second chin.
+    Where the square reaches beyond the picture, the border pixels are repeated, with a blur that
+    grows with the distance: without it they would form streaks, and mirroring instead would turn a
+    neck into a second chin.
+
+    Raises:
+      ValueError: the square and the picture do not overlap.
     """
     height, width = image.shape[:2]
     left, top = max(box.x, 0), max(box.y, 0)

@@ -23,12 +23,12 @@ class FaceClip:
     # int [T], positions of these frames among the frames given; the others do not show the face.
     kept: np.ndarray
     hard_calls: int  # calls of the slow detector
-    unsure: int = 0  # frames left out because their landmarks were not to be believed
+    unsure: int = 0  # frames left out because their landmarks were unreliable
 
 
 @functools.cache
 def default_landmarks(model_path: str | None = None) -> DlibLandmarks:
-    """dlib's landmarks, by default with its own 68-point file, loaded once a process."""
+    """dlib's landmark model, by default with its own 68-point file; loaded once per process."""
     return DlibLandmarks(model_path)
 
 
@@ -40,13 +40,19 @@ def face_crops(
     moments=None,
     largest: int | None = None,
 ) -> FaceClip:
-    """Find the face that lasts, and cut it out of each frame that shows it, in one square for all.
+    """Finds a clip's main face and crops it from each frame that shows it, with one square for all.
 
-    `frames` are uint8 RGB [H, W, 3] of one size (a photo: a list of one), or a function that gives
-    them anew, which is called twice, where keeping them all would take too much memory. `moments`
-    are their numbers in the source where frames were left out. With `largest` the crops keep the
-    square's own size, up to so many pixels, and `size` is not used. NoFaceError says why a clip is
-    of no use.
+    Args:
+      frames: uint8 RGB [H, W, 3] of one size (a photo: a list of one). Where keeping them all would
+        take too much memory: a function that returns an iterable of them; it is called twice.
+      size: side of the crops in pixels; not used with `largest`.
+      config: margins of the crop, interval of detection, and limits.
+      model: the LandmarkModel; dlib's by default.
+      moments: the frames' numbers in the source, where frames were left out.
+      largest: where given, the crops keep the square's own size, but at most so many pixels.
+
+    Raises:
+      NoFaceError: the clip shows no usable face; the message says why.
     """
     if not callable(frames):
         frames = list(frames)

@@ -8,13 +8,13 @@ import numpy as np
 
 from tf_talkinghead.errors import InputError
 
-# Where the 68 points of iBUG 300-W lie.
+# Indices of facial parts among the 68 points of iBUG 300-W.
 JAW, NOSE = slice(0, 17), slice(27, 36)
 RIGHT_EYE, LEFT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 PARTS = (JAW, slice(17, 22), slice(22, 27), NOSE, RIGHT_EYE, LEFT_EYE, MOUTH)
 LIDS = ((37, 41), (38, 40), (43, 47), (44, 46))  # (upper, lower) points of both eyes
-LIPS = ((61, 67), (62, 66), (63, 65))  # the same of the inner edges of the lips
-# hardly moved by expression: bridge, nostrils, eye corners
+LIPS = ((61, 67), (62, 66), (63, 65))  # (upper, lower) points of the lips' inner edges
+# Points that expressions hardly move: bridge, nostrils, eye corners.
 STABLE = [27, 31, 33, 35, 36, 39, 42, 45]
 
 # Depth of the points of an average head, towards the camera, in halves of the face's width (ours,
@@ -37,11 +37,12 @@ DEPTH = np.array(
 )
 PIVOT_DEPTH = -0.9  # the head turns about the neck, which lies behind every point of the face
 
-# see neutral_frame
+# Just noticeable departures from rest, the units of neutral_frame; lengths in face widths, roll in
+# radians.
 NOTICED = {"roll": 0.05, "ahead": 0.06, "eyes": 0.015, "level": 0.03, "mouth": 0.03, "place": 0.15}
 
-JAW_DROP = 0.18  # of half the face's width, at the widest syllable
-LIDS_MEET = 0.85  # a detector never sees a closed eye as a line
+JAW_DROP = 0.18  # share of half the face's width by which the chin sinks when fully open
+LIDS_MEET = 0.85  # share of the gap that closed lids close: a detector never reports a line
 _LOWER_LIP = {55: 0.6, 56: 0.95, 57: 1.0, 58: 0.95, 59: 0.6, 65: 0.95, 66: 1.0, 67: 0.95}
 _CORNERS = {48: 0.3, 54: 0.3, 60: 0.3, 64: 0.3}
 _UPPER_LIP = dict.fromkeys((50, 51, 52, 61, 62, 63), -0.08)
@@ -56,12 +57,19 @@ _RELABELLED = np.array(  # position i of a mirrored face is position _RELABELLED
     + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
     + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
 )
-# Where the nose's base lies between eyes and mouth when a head is level; median of 38 clips.
+# Position of the nose's base from eyes (0) to mouth (1) when a head is level; median of 38 clips.
 _LEVEL_NOSE = 0.65
 
 
 def expressed(points, closed, opened, widened):
-    """The face with lids closed and mouth moved; amounts 0..1, `widened` -1 (pursed) to 1."""
+    """The face with lids closed and mouth moved.
+
+    Args:
+      points: [68, 2].
+      closed: how far the lids close, 0 to 1.
+      opened: how far the mouth opens, 0 to 1.
+      widened: -1 (pursed) to 1 (widened).
+    """
     points = points.copy()
     for upper, lower in LIDS:
         gap = LIDS_MEET * closed * (points[lower] - points[upper])
@@ -78,8 +86,8 @@ def expressed(points, closed, opened, widened):
 def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
     """The face [68, 2] turned by degrees: yaw to the right, pitch downwards, roll clockwise.
 
-    The points get an average head's depth, turn about the neck in three dimensions, and lose the
-    depth again.
+    The points get the depth of an average head, are rotated about the neck in three dimensions, and
+    are projected back without perspective.
     """
     points = checked_landmarks(points, "points", 2)
     unit = np.linalg.norm(points[16] - points[0]) / 2.0
@@ -95,10 +103,9 @@ def turned(points, yaw=0.0, pitch=0.0, roll=0.0):
 
 
 def neutral_frame(points):
-    """Index of the frame of [T, 68, 2] nearest to rest: upright, frontal, eyes open, mouth closed.
+    """Index of the most neutral frame of [T, 68, 2]: upright, frontal, eyes open, mouth closed.
 
-    Each departure counts in units of what one hardly notices, given in NOTICED; lengths are shares
-    of the face's width.
+    It has the smallest sum of departures from rest, each divided by its unit in NOTICED.
     """
     points = checked_landmarks(points, "points", 3)
     width = np.linalg.norm(points[:, 16] - points[:, 0], axis=-1)
@@ -107,7 +114,7 @@ def neutral_frame(points):
         / width[:, None, None]
     )
     roll = [np.arctan2(*face_axes(face)[::-1, 0]) for face in points]
-    # nose off the middle of the jaw's ends
+    # twice the nose's distance from the middle of the jaw's ends
     ahead = flat[:, [27, 30], 0].sum(1) - flat[:, [0, 16], 0].sum(1)
     eyes = np.mean([flat[:, lower, 1] - flat[:, upper, 1] for upper, lower in LIDS], axis=0)
     # the nose's length as seen, which a nod changes
@@ -143,19 +150,22 @@ def similarity(source, target):
 
 
 def face_axes(points):
-    """Columns: unit vectors along the eye line and down the face, [2, 2]."""
+    """Axes of the face [68, 2]: unit vectors along the eye line and down, as columns of [2, 2]."""
     across = points[LEFT_EYE].mean(0) - points[RIGHT_EYE].mean(0)
     across = across / max(np.linalg.norm(across), 1e-9)
     return np.stack([across, [-across[1], across[0]]], -1)
 
 
 def eye_distance(points: np.ndarray) -> np.ndarray:
-    """Distance between the eyes' centres, of points [..., 68, 2], in their unit."""
+    """Distance between the eyes' centres, [...], of points [..., 68, 2], in the points' unit."""
     return np.linalg.norm(points[..., 36:42, :].mean(-2) - points[..., 42:48, :].mean(-2), axis=-1)
 
 
 def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
-    """Points [..., 68, 2] of the mirrored picture, relabelled: the left eye is the left eye."""
+    """Points [..., 68, 2] of the mirrored picture, relabelled so that each index keeps its meaning.
+
+    `width` is that of the picture, in the points' unit.
+    """
     flipped = points[..., _RELABELLED, :].copy()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
@@ -164,9 +174,10 @@ def mirrored(points: np.ndarray, width: float = 1.0) -> np.ndarray:
 def head_angles(points: np.ndarray) -> np.ndarray:
     """Rough yaw, pitch and roll of heads in degrees, float32 [..., 3], from landmarks [..., 68, 2].
 
-    Yaw from where the nose tip lies between the jaw's ends, pitch from where the nose's base lies
-    between eyes and mouth, roll from the line of the eyes: good for a histogram, not for measuring.
-    Yaw is positive towards the picture's right, pitch downwards, roll clockwise.
+    Yaw is computed from the position of the nose tip between the sides of the jaw, pitch from that
+    of the nose's base between eyes and mouth, and roll from the line of the eyes. They are good
+    enough for a histogram, not for measurements. Yaw is positive towards the picture's right, pitch
+    downwards, roll clockwise.
     """
     eyes = np.stack([points[..., 36:42, :].mean(-2), points[..., 42:48, :].mean(-2)], axis=-2)
     across = eyes[..., 1, :] - eyes[..., 0, :]
@@ -192,11 +203,14 @@ def head_angles(points: np.ndarray) -> np.ndarray:
 
 
 def checked_landmarks(points, name, rank):
-    """float64 copy of landmarks of that rank, or an error that says what came."""
+    """A float64 copy of landmarks; InputError, with `name`, for a wrong shape or NaN.
+
+    `rank` is 2 for one face [68, 2] and 3 for frames [T, 68, 2].
+    """
     points = np.array(points, np.float64)
     if points.ndim != rank or points.shape[-2:] != (68, 2):
         expected = "[68, 2]" if rank == 2 else "[frames, 68, 2]"
         raise InputError(f"{name} must be landmarks {expected}, got shape {list(points.shape)}")
     if not np.isfinite(points).all():
-        raise InputError(f"{name} must be finite")
+        raise InputError(f"{name} must be finite, got NaN or infinity")
     return points

@@ -1,20 +1,20 @@
-"""The 68 face landmarks: one small interface, and dlib behind it.
+"""Detection of 68 face landmarks: the interface LandmarkModel, and its implementation with dlib.
 
 Points are float32 `[68, 2]`, (x, y) in pixels of the image given, the centre of the first pixel at
-(0, 0), in the iBUG order (METHOD: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, lips 48-67).
+(0, 0), in iBUG 300-W order (jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, lips 48-67).
 
-Detection is slow (13 ms at 512 px) and the prediction of points in a known square is fast (0.4 ms),
-so a face is detected seldom and followed between: `follow` takes the square from the points of the
-frame before.
+Detection is slow (13 ms at 512 px), and the prediction of points in a known square is fast
+(0.4 ms). So a face is detected every few frames and followed in between: `follow` derives the
+square from the points of the previous frame.
 
-dlib's points depend on the square they are predicted in, and the detector's squares come in steps
-of a fifth. So points are refined, however the face was found: the mean over several squares near
-the one that the points themselves ask for. The distance between the points of those squares, their
-spread, tells whether they mean anything: 0.3 % of the square's side for most faces, and 2 % and
-more where half of them have slipped onto the background, as happens near profile. Then other
-squares are tried, and the answer with the least spread counts.
+dlib's points depend on the square they are predicted in, and the sizes of the detector's squares
+differ by steps of a fifth. So points are refined, however the face was found: they are the mean of
+predictions in several squares near `square_of(points)`. The distance between these predictions, the
+spread, tells whether the points are reliable: it is 0.3 % of the square's side for most faces, and
+2 % or more where half of the points lie on the background, as happens near profile. In that case
+other squares are tried, and the result with the least spread is used.
 
-Another source of landmarks is any object with the methods of LandmarkModel.
+Any object with the methods of LandmarkModel can be used as another source of landmarks.
 """
 
 import importlib.util
@@ -29,13 +29,12 @@ import numpy as np
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.squares import Face, Square, square_of, window
 
-# Faces with sides (pixels) outside are resampled to _RESAMPLED_SIDE before points are predicted,
-# since dlib rounds points to whole pixels, and large ones cost time.
+# Faces whose side in pixels lies outside _STEADY_SIDE are resampled to _RESAMPLED_SIDE before
+# points are predicted: dlib rounds points to whole pixels, and large faces cost time.
 _STEADY_SIDE, _RESAMPLED_SIDE = (150, 400), 200
-_DETECTOR_SIDE = (
-    100  # pixels a known face is given to be detected again; the detector's least is 80
-)
-_FIRST_SIDE = 640  # longest side of the image in which nothing is known yet
+# Side in pixels to which a known face is resampled to be detected again; the detector needs 80.
+_DETECTOR_SIDE = 100
+_FIRST_SIDE = 640  # longest side of the image for the first detection
 _CNN_SIDE = 640  # longest side for dlib's CNN detector, which takes 2 s at 512 px
 # Squares of each refining pass: (right, down) in sides and the relative side. On ten clips these 12
 # leave followed points 0.40 % of the eye distance from detected ones; 1, 5 and 9 leave 0.34 % and
@@ -46,13 +45,14 @@ _RING = tuple(
     for k in range(6)
 )
 _PASSES = (((0, 0, 1),), _CROSS, ((0, 0, 1), *_RING))
-# The same, where an unsure face is refined again.
+# Squares, in the same form, from which a face with unreliable points is refined again.
 _ELSEWHERE = ((0.12, 0, 1), (-0.12, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 0.85), (0, 0, 1.15))
-# Mean distance of a face's points from the first guess in the detector's square, in sides, below
-# which the detector confirms them.
+# The detector confirms a face's points if their mean distance from the first prediction in the
+# detector's square is below this share of the square's side.
 CONFIRMED = 0.02
-# Spread of points not to be believed. Of 53 frames of `train` and `choose` with .012 to .018, 7 had
-# points more than 2.5 % of the eye distance from those found anew; of 5,536 with less, 2.
+# Spread from which points are unreliable. Of 53 frames of `train` and `choose` with a spread of 0.012
+# to 0.018, 7 had points more than 2.5 % of the eye distance from those found anew; of 5,536 with
+# less, 2.
 UNSURE = 0.012
 # Scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05.
 _SURE, _UNSURE = 0.25, 0.0
@@ -61,27 +61,31 @@ _SURE, _UNSURE = 0.25, 0.0
 class LandmarkModel(Protocol):
     """Interface of a source of landmarks. Images are uint8 RGB [H, W, 3]."""
 
-    name: str  # goes into the dataset's settings: other landmarks make another dataset
+    name: str  # stored in the dataset's settings, since other landmarks make another dataset
 
     def detect(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
         """All faces, largest first.
 
-        With `near`, a face seen a moment ago: faces about as large, found faster; `near` itself
-        where the detector confirms its points.
+        With `near`, a face of the previous frame: only faces of about its size, found faster. The
+        result contains `near` itself where the detector confirms its points.
         """
 
     def detect_hard(self, image: np.ndarray, near: Face | None = None) -> list[Face]:
-        """All faces by a slower and better method; an empty list where there is none."""
+        """All faces, found by a slower and better method; a model without one returns []."""
 
     def follow(self, image: np.ndarray, points: np.ndarray) -> Face:
-        """The face that had `points` a moment ago."""
+        """The face that had `points` in the previous frame."""
 
 
 class DlibLandmarks:
     """dlib's gradient detector, its CNN detector as the fallback, and a 68-point shape predictor.
 
-    `model_path` names another predictor file of 68 points in dlib's format; by default the one of
-    the face_recognition_models package, trained on iBUG 300-W, which excludes commercial use.
+    Args:
+      model_path: file of a 68-point shape predictor in dlib's format; by default the one of the
+        package face_recognition_models, trained on iBUG 300-W, which excludes commercial use.
+
+    Raises:
+      InputError: the file is missing or not such a predictor.
     """
 
     def __init__(self, model_path=None):
@@ -108,7 +112,7 @@ class DlibLandmarks:
         if parts != 68:
             raise InputError(f"landmark model {path}: expected 68 points, got {parts}")
         self._detector = dlib.get_frontal_face_detector()
-        # The detector keeps state while it runs, and lets go of the interpreter's lock.
+        # The detector keeps state while it runs and releases Python's global lock.
         self._detecting = threading.Lock()
         self._cnn = None
 
@@ -118,7 +122,7 @@ class DlibLandmarks:
         if near is None:
             scale = _FIRST_SIDE / max(height, width)
             found = self._run_detector(grey, min(1.0, scale), _SURE)
-            # A face under 80 px escapes the detector: again in finer pixels, and less sure.
+            # The detector misses faces under 80 px: run it at twice the size, with a lower score.
             return found or self._run_detector(grey, min(2.0, 2 * scale), _UNSURE)
         scale = min(1.5, _DETECTOR_SIDE / max(near.square.side, 1.0))
         if scale * max(height, width) <= _FIRST_SIDE:
@@ -144,13 +148,13 @@ class DlibLandmarks:
         return self._refined(_grey(image), square_of(points))
 
     def detect_plainly(self, image: np.ndarray) -> list[Face]:
-        """dlib's own answer, one prediction in the detector's square, for comparison."""
+        """Faces with dlib's own points: one prediction in the detector's square, for comparison."""
         grey = _grey(image)
         squares = [_square(rect, 1.0) for rect in self._detector(grey, 0)]
         return [Face(square, self._predict(grey, square)) for square in squares]
 
     def _run_detector(self, grey, scale, least, near=None):
-        """Faces that the gradient detector finds with a score of `least`, by `near` of _UNSURE."""
+        """Faces that the gradient detector finds with a score of `least`, or _UNSURE by `near`."""
         small = _resized(grey, scale)
         with self._detecting:
             rects, scores, _ = self._detector.run(small, 0, _UNSURE)
@@ -173,7 +177,7 @@ class DlibLandmarks:
         return faces
 
     def _refined(self, grey, square):
-        """The face in or near `square` with refined points; of several answers the surest."""
+        """The face in or near `square` with refined points: the result with the least spread."""
         face = self._passes(grey, square)
         if face.spread >= UNSURE:
             others = [self._passes(grey, square.moved(*move)) for move in _ELSEWHERE]
@@ -209,9 +213,9 @@ class DlibLandmarks:
 
 
 def model_file(name: str) -> pathlib.Path:
-    """A file of the face_recognition_models package.
+    """Path of a file of the package face_recognition_models; InputError if it is not installed.
 
-    Found without importing the package, which needs pkg_resources.
+    The package is not imported, since that needs pkg_resources.
     """
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None:
@@ -227,7 +231,7 @@ def _gap(points, others):
 
 
 def _grey(image):
-    """The mean of the channels, as dlib makes grey of colour, uint8 [H, W]."""
+    """The mean of the channels, dlib's conversion to grey, uint8 [H, W]."""
     return cv2.transform(image, np.full((1, 3), 1 / 3, np.float32))
 
 

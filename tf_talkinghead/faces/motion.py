@@ -1,9 +1,9 @@
-"""Motion metrics: landmarks found on rendered frames against those that drove them.
+"""Motion metrics: landmarks found on rendered frames, compared with those that drove them.
 
-Landmarks are float [B,68,2], fractions of the crop; a frame where no face is found has NaN.
+Landmarks are float [B,68,2], fractions of the crop; a frame in which no face is found has NaN.
 Distances are shares of the driving face's eye distance, so that image size does not matter. dlib's
-own points move by 1-2 % of it when a frame is merely shifted: the row "truth" of a report has the
-same metrics of the true frames.
+own points move by 1-2 % of it when a frame is only shifted: the row "truth" of a report gives the
+metrics of the true frames for comparison.
 """
 
 import numpy as np
@@ -34,7 +34,10 @@ def find_landmarks(images, model):
 
 
 def landmark_error(found, driving):
-    """Mean distance of the points as a share of the eye distance, [B]; NaN without a face."""
+    """Mean distance between `found` and `driving` landmarks [B,68,2] over the eye distance, [B].
+
+    NaN in frames where no face is found.
+    """
     distance = np.linalg.norm(np.asarray(found, np.float64) - driving, axis=-1).mean(-1)
     return distance / eye_distance(np.asarray(driving, np.float64))
 
@@ -60,11 +63,10 @@ def mouth_opening(points):
 
 
 def agreement(result, driving):
-    """Lin's concordance of two courses [B]: 1 equal, 0 unrelated.
+    """Lin's concordance correlation of two series [B] (mouth opening, say): 1 equal, 0 unrelated.
 
-    It falls too where their size or level differs.
-
-    Frames without a face are left out; None with fewer than three, or where neither moves.
+    Unlike a correlation it is lowered by a different amplitude or mean. Frames without a face (NaN)
+    are left out. None with fewer than three frames, or where neither series varies.
     """
     result, driving = np.asarray(result, np.float64), np.asarray(driving, np.float64)
     both = np.isfinite(result) & np.isfinite(driving)
@@ -80,12 +82,17 @@ def agreement(result, driving):
 
 
 def landmark_jitter(found, driving, consecutive):
-    """Landmark jitter: motion of the found points beyond the driving motion.
+    """Landmark jitter: motion of the found points that the driving points do not have.
 
-    The mean over frames, as a share of the eye distance.
+    From one frame to the next each point should move as the driving one does. The jitter is the
+    distance between the two displacements, averaged over points and frames.
 
-    Between two `consecutive` frames (bool [B-1]) each point should move as the driving one does;
-    this is how far it ends up elsewhere. None without two such frames that show a face.
+    Args:
+      found, driving: landmarks [B,68,2].
+      consecutive: bool [B-1], whether frames i and i + 1 are neighbours in the clip.
+
+    Returns:
+      A share of the eye distance; None without two consecutive frames that show a face.
     """
     found, driving = np.asarray(found, np.float64), np.asarray(driving, np.float64)
     steps = np.linalg.norm(np.diff(found, axis=0) - np.diff(driving, axis=0), axis=-1).mean(-1)
@@ -95,10 +102,16 @@ def landmark_jitter(found, driving, consecutive):
 
 
 def flicker(result, truth, mask, consecutive):
-    """Flicker: change of the error from frame to frame inside a mask, a share of full range.
+    """Flicker: mean change of the error from frame to frame inside a mask.
 
-    uint8 [B,H,W,3] twice. 0 for a result whose error stays the same from frame to frame. None
-    without two consecutive frames.
+    Args:
+      result, truth: uint8 [B,H,W,3].
+      mask: bool [B,H,W].
+      consecutive: bool [B-1], whether frames i and i + 1 are neighbours in the clip.
+
+    Returns:
+      A share of the full range, 0 for an error that stays the same; None without two consecutive
+      frames.
     """
     error = result.astype(np.float64) - truth
     change = np.abs(np.diff(error, axis=0)).mean(-1)

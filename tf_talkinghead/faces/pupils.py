@@ -1,18 +1,20 @@
-"""Pupils: where each eye looks, found in pictures whose 68 landmarks are known.
+"""Pupils: their positions in pictures whose 68 landmarks are known.
 
     pupils = find_pupils(images, landmarks)    # uint8 [T, H, W, 3], [T, 68, 2] -> float32 [T, 2, 2]
 
 Gradient-based eye centres (Timm and Barth, "Accurate eye centre localisation by means of
-gradients", VISAPP 2011): at the centre of an iris the directions to the pixels around it agree with
-the gradients there, which point from the dark iris to the white of the eye. Three changes: eyes are
-brought to one size first, so only pixels at the distance of the iris's edge vote; left and right
-edges vote more, since the lids cover the others; directions are not squared, so that a bright spot
-does not count as a dark one and the whole sum becomes two convolutions.
+gradients", VISAPP 2011): seen from the centre of an iris, the directions to the pixels around it
+agree with the gradients there, which point from the dark iris to the white of the eye. This code
+differs in three ways. Eyes are resampled to one size first, so that only pixels at the distance of
+the iris's edge vote. Left and right edges have more weight, since the lids cover the others.
+Directions are not squared, so that a bright spot does not count as a dark one and the whole sum
+becomes two convolutions.
 
-The settings were chosen by the twenty eyes marked "settings" in tests/pupil_marks.csv. On the
+The settings were chosen on the twenty eyes marked "settings" in tests/pupil_marks.csv. On the
 other twenty (256-px crops, glasses, gaze to all sides, dark and blurred frames among them) the
-error is 1.9 % of the eye distance on average, median 1.5 %, worst 4.3 %; marking them twice by eye
-differs by 1.0 %. All lie within 5 %, about a pupil across. An eye takes half a millisecond.
+error is 1.9 % of the eye distance on average, median 1.5 %, worst 4.3 %; two markings by hand
+differ by 1.0 %. All errors are below 5 %, about the width of a pupil. An eye takes half a
+millisecond.
 """
 
 import cv2
@@ -21,27 +23,28 @@ import numpy as np
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import LEFT_EYE, RIGHT_EYE
 
-# The patch that an eye is brought to: pixels. The eye's corners lie _EYE apart.
+# Size in pixels of the patch to which an eye is resampled. The eye's corners are _EYE apart.
 _WIDTH, _HEIGHT, _EYE = 56, 40, 32
-_IRIS = 6.6  # distance of the iris's edge from its centre; 11.7 mm across in every adult
+_IRIS = 6.6  # radius of the iris in the patch; the iris is 11.7 mm wide in every adult
 _EDGE = 2.0  # standard deviation of that distance
 _NOISE = 1.0  # gradients below this share of the eye's mean gradient count little
-_DARKNESS = 0.07  # weight of the darkness round a candidate, against the gradients' agreement
-_DARK_RADIUS = 6
-_CENTRAL = 0.2  # how much a candidate loses at half the eye's width from the lids' middle
-_SHARPNESS = 0.1  # differences of score that share the peak, for its position between pixels
-_WINDOW = 3  # pixels round the peak that share it
-_LIDS = 0.9  # share of the opening searched, up and down: lashes and make-up line its edge
+_DARKNESS = 0.07  # weight of the darkness around a candidate, against the gradients' agreement
+_DARK_RADIUS = 6  # pixels around a candidate whose darkness counts
+_CENTRAL = 0.2  # score that a candidate loses at half the eye's width from the lids' middle
+_SHARPNESS = 0.1  # scale of score differences in the weighted mean that gives the peak's position
+_WINDOW = 3  # pixels to each side of the peak in that mean
+_LIDS = 0.9  # share of the opening's height that is searched: lashes and make-up are at its edge
 
-# Lid openings are shares of the eye's width. dlib never sees a shut eye as a line: its openings
-# are 0.13 to 0.20 on shut eyes and from 0.15 on laughing ones, so below _DOUBTFUL the picture
-# decides, and elsewhere where the eye is too dim or blurred to be seen at all (sunglasses).
+# Lid openings are shares of the eye's width. dlib never reports a shut eye as a line: its openings
+# are 0.13 to 0.20 on shut eyes and from 0.15 on laughing ones. An eye below _SHUT counts as shut.
+# No pupil is reported either where edges and contrast are too low to see an iris (sunglasses);
+# the limit of contrast is higher for openings below _DOUBTFUL.
 _SHUT, _DOUBTFUL = 0.145, 0.21
 _FEW_EDGES = 0.05  # agreement of left and right edges, below which no iris is seen
 _LITTLE_CONTRAST = 0.135  # standard deviation of grey over its mean, between the lids
 _DOUBTFUL_CONTRAST = 0.20  # the same, where the lids are nearly shut
-_BLINK = 0.6  # of the clip's usual opening
-_BLINK_FRAMES = 8  # from which a clip has a usual opening
+_BLINK = 0.6  # share of the clip's usual opening below which an eye counts as shut
+_BLINK_FRAMES = 8  # frames that a clip needs for a usual opening
 
 
 def find_pupils(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -55,8 +58,8 @@ def find_pupils(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
       float32 [T, 2, 2], fractions of the frame, the person's right eye (landmarks 36-41) first. NaN
       for both eyes where they are shut, cannot be seen (sunglasses) or have landmarks that are not
       finite, and for an eye whose pupil lies outside the frame. In a clip of eight frames or more
-      an opening below 0.6 of the usual one counts as shut, so that blinks are left out for narrow
-      and for wide eyes.
+      an opening below 0.6 of the usual one (the 75th percentile) counts as shut, so that blinks of
+      narrow and of wide eyes are recognised.
 
     Raises:
       InputError: shapes or the images' type are not as above.
@@ -89,7 +92,7 @@ def lid_openings(points: np.ndarray) -> np.ndarray:
 
 
 def blinks(points: np.ndarray) -> np.ndarray:
-    """Frames of a clip whose eyes are shut by their landmarks alone, bool [T].
+    """Frames of a clip whose eyes are shut, judged by the landmarks alone, bool [T].
 
     Args:
       points: float [T, 68, 2], in any unit that is the same across and down.
@@ -124,7 +127,7 @@ def _in_frame(image, points):
 
 
 class _Eye:
-    """One eye brought to the patch's size, and what is seen of its iris."""
+    """One eye resampled to the patch's size, with its pupil, edges and contrast."""
 
     def __init__(self, image, points, width):
         """`points` [6, 2] in pixels of the image; `width` of the wider eye, pixels."""
@@ -139,7 +142,7 @@ class _Eye:
         opening = np.zeros((_HEIGHT, _WIDTH), np.float32)
         corners = (points @ turn.T + shift - middle) * (1.0, _LIDS) + middle
         cv2.fillConvexPoly(opening, np.round(corners * 16).astype(np.int32), 1.0, shift=4)
-        # Red shows light irises darker than skin; the other channels lessen its noise.
+        # In red even light irises are darker than skin; the other channels reduce its noise.
         grey = cv2.GaussianBlur(cv2.transform(patch, _GREY).astype(np.float32), (0, 0), 0.5)
         score, self.edges = _scores(grey, opening)
         within = grey[opening > 0]
@@ -151,7 +154,7 @@ _GREY = np.array([[2 / 3, 1 / 6, 1 / 6]], np.float32)
 
 
 def _scores(grey, opening):
-    """How much each pixel looks like an iris's centre, and the best agreement of upright edges."""
+    """Score of each pixel as an iris's centre, and the best agreement of left and right edges."""
     right = cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=1 / 8)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 8)
     strength = cv2.magnitude(right, down)
@@ -180,7 +183,7 @@ def _peak(score):
 
 
 def _edge_kernels():
-    """What gradients to the right, and downwards, say of an iris whose centre is the kernel's."""
+    """Kernels that sum horizontal and vertical gradients at the edge of an iris at their centre."""
     reach = int(np.ceil(_IRIS + 2.5 * _EDGE))
     down, right = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
     distance = np.hypot(right, down) + 1e-6

@@ -1,4 +1,4 @@
-"""Face recognition: dlib's 128-number face vectors, and how alike two faces are.
+"""Face recognition: dlib's face vectors of 128 numbers, and the similarity of two faces.
 
     vectors = face_vectors(images, landmarks)      # uint8 [B,H,W,3], float32 [B,68,2] -> [B,128]
     csim = centred_cosine(vectors, others)         # [B], near 0 for strangers
@@ -30,7 +30,7 @@ def face_vectors(images, landmarks):
       landmarks: float32 [B,68,2], fractions of the image.
 
     Returns:
-      float32 [B,128], about 1.4 long.
+      float32 [B,128], of norm about 1.4.
 
     Raises:
       InputError: as `chips.face_chips`.
@@ -58,7 +58,7 @@ def centred_cosine(a, b, mean=None):
 
 
 def face_distance(a, b):
-    """Euclidean distance of face vectors [...,128]; below SAME_PERSON is one person to dlib."""
+    """Euclidean distance of face vectors [...,128]; below SAME_PERSON dlib assumes one person."""
     return np.linalg.norm(np.asarray(a, np.float64) - np.asarray(b, np.float64), axis=-1)
 
 
@@ -68,7 +68,9 @@ def rank_of_truth(probes, gallery, truth, mean=None):
     Rank 1 means that the probe resembles that person most. Ties count against the probe.
 
     Args:
-      probes: [B,128]. gallery: [P,128], one row a person. truth: the right row.
+      probes: [B,128].
+      gallery: [P,128], one row per person.
+      truth: index of the gallery row of the probes' person.
       mean: as for `centred_cosine`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Squares round faces: what landmarks are predicted in.
+"""Squares around faces, in which landmarks are predicted.
 
 Coordinates are pixels of the image, the centre of the first pixel at (0, 0).
 """
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Fitted on 90 detections in 19 clips: the detector's square seen from the points it leads to, in
-# units of the points' root-mean-square distance from their mean.
+# The detector's square relative to the points predicted in it, in units of the points'
+# root-mean-square distance from their mean; fitted on 90 detections in 19 clips.
 _SIDE, _RIGHT, _DOWN = 2.762, -0.020, -0.120
 
 
@@ -24,7 +24,7 @@ class Square(NamedTuple):
         return Square(self.x + right * self.side, self.y + down * self.side, larger * self.side)
 
     def is_by(self, other):
-        """Whether its centre lies within half of the other's side of the other's centre."""
+        """Whether the centres are, in x and in y, less than half of the other's side apart."""
         return max(abs(self.x - other.x), abs(self.y - other.y)) < other.side / 2
 
 
@@ -33,8 +33,8 @@ class Face(NamedTuple):
 
     square: Square
     points: np.ndarray  # float32 [68, 2]
-    # How far the points would move in a slightly other square, in sides; landmarks.UNSURE is too
-    # far.
+    # Mean distance between predictions in slightly different squares, a share of the side; from
+    # landmarks.UNSURE on the points are unreliable.
     spread: float = 0.0
 
     def shifted(self, x, y):
@@ -44,7 +44,7 @@ class Face(NamedTuple):
 
 
 def square_of(points: np.ndarray) -> Square:
-    """The square the detector would put round `points` [68, 2]."""
+    """The square that the detector would place around `points` [68, 2]."""
     mean = points.mean(axis=0, dtype=np.float64)
     size = float(np.sqrt(((points - mean) ** 2).sum(axis=1).mean()))
     return Square(float(mean[0]) + _RIGHT * size, float(mean[1]) + _DOWN * size, _SIDE * size)

@@ -1,11 +1,12 @@
-"""Face tracking through a clip: detect seldom, follow between, keep the face that lasts longest.
+"""Face tracking through a clip: detection every few frames, following in between.
 
-A face is detected every `every` frames of the source and its points are followed in between. A face
-that neither the detector nor the slower detector confirms any more is dropped from the last
-confirmed frame on; a cut ends every face. A frame whose points are unsure (landmarks.py) does not
-count as seen, but the face is followed through it. Nor does a frame in which followed and detected
-points differ, nor those before it back to the last confirmed one. Calls of the slow detector are
-counted and limited to five a clip.
+Faces are detected every `every` frames of the source, and their points are followed in between. If
+neither the detector nor the slow detector finds a face any more, the frames after its last
+confirmed one are dropped; a cut ends every track. A frame whose points are unreliable
+(landmarks.py) does not count as seen, but the face is followed through it. Where followed and
+detected points differ, that frame and those since the last confirmed one do not count either. The
+slow detector is called at most five times per clip. A clip's main face is the one seen in most
+frames.
 """
 
 from collections.abc import Iterable
@@ -21,20 +22,20 @@ from tf_talkinghead.faces.squares import Face, square_of
 
 HARD_CALLS = 5  # of the slow detector, per clip
 _MISSES = 3  # detector runs in a row that do not see a face before it is dropped
-_SEARCHES = 20  # detector runs without any face before a clip is given up
-_CUT = 45.0  # mean grey level change of 16 x 16 thumbnails that makes a cut
-# From one frame to the next: a square moved by more than a side, or 1.5 times as large, is another
-# face.
+_SEARCHES = 20  # detector runs without any face after which a clip is given up
+_CUT = 45.0  # mean change of 16 x 16 thumbnails, in levels of 255, that makes a cut
+# A square that moved by more than one side, or grew by more than 1.5, from one frame to the next is
+# another face.
 _MOVED, _GROWN = 1.0, 1.5
-# The same, from which a followed face is detected at once: it may have been lost.
+# A followed face that moved or grew by more than this may be lost: the detector runs at once.
 _LEAPT, _SWOLLEN = 0.12, 1.15
-# Mean distance of followed from detected points, in sides, from which they differ: the surer are
-# followed on. Of 58 frames within ten of such a frame, 7 had points more than 2.5 % of the eye
-# distance off; of 5,556 others, 2 (`train` and `choose`).
+# Mean distance of followed from detected points, in sides, above which they differ: then those with
+# the smaller spread are followed on. Of 58 frames within ten of such a frame, 7 had points more
+# than 2.5 % of the eye distance off; of 5,556 others, 2 (`train` and `choose`).
 _DIFFERENT = landmarks.CONFIRMED
 _SURER = 0.003  # spread that detected points may have more than followed ones and still be taken
-_WRONG = 0.15  # distance as above, from which the detected points are taken in any case
-_RIVAL = 0.8  # share of the main face's frames and side from which a second face is its rival
+_WRONG = 0.15  # the same distance, above which the detected points are taken in any case
+_RIVAL = 0.8  # share of the main face's frames and side from which a second face is as important
 
 
 @dataclass
@@ -43,10 +44,10 @@ class Track:
 
     positions: list[int] = field(default_factory=list)  # of the frames it is seen in
     points: list[np.ndarray] = field(default_factory=list)  # float32 [68, 2] each, pixels
-    face: Face | None = None  # the newest, sure or not
-    confirmed: int = 0  # frames up to and with the last confirmed one
-    misses: int = 0
-    unsure: int = 0  # frames left out because the points were not to be believed
+    face: Face | None = None  # the newest, reliable or not
+    confirmed: int = 0  # number of frames up to and including the last confirmed one
+    misses: int = 0  # detector runs in a row that did not find it
+    unsure: int = 0  # frames left out because the points were unreliable
 
     @property
     def side(self) -> float:
@@ -140,7 +141,7 @@ class FaceTracker:
                 different = gap > _DIFFERENT
                 surer = match.spread <= face.spread + _SURER
                 taken = match if gap > _WRONG or (different and surer) else face
-                # After a leap only the followed points of this frame are wrong.
+                # After a sudden move only the followed points of this frame are wrong.
                 drifted = different and _same(track.face, face, _LEAPT, _SWOLLEN)
                 if drifted:
                     track.cut_to_confirmed()
@@ -162,9 +163,9 @@ class FaceTracker:
         return not settled or any(track.misses for track in still)
 
     def _may_call_hard(self, first=False):
-        """Counts a call of the slow detector; False where none is left.
+        """Counts a call of the slow detector; False if no call is left.
 
-        Two are kept for faces that are lost.
+        Two of the calls are reserved for faces that were seen and lost.
         """
         if self.hard_calls >= HARD_CALLS - (2 if first else 0):
             return False
@@ -180,7 +181,9 @@ class FaceTracker:
 def follow_faces(
     frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5, moments=None
 ) -> FaceTracker:
-    """A tracker that has seen all frames.
+    """Tracks all faces of a clip; returns the tracker after its last frame.
+
+    It stops early where no face is found in many detector runs (`FaceTracker.hopeless`).
 
     Args:
       frames: uint8 RGB [H, W, 3] each.
@@ -200,7 +203,7 @@ def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) ->
     """The main face's points in every frame, float32 [T, 68, 2], pixels, NaN where unseen.
 
     Raises:
-      NoFaceError: no frame shows a face, or two faces leave open which one is meant.
+      NoFaceError: no frame shows a face, or it is unclear which of two faces is meant.
     """
     frames = list(frames)
     main = main_track(follow_faces(frames, model, every).tracks, len(frames))
@@ -210,7 +213,19 @@ def track(frames: Iterable[np.ndarray], model: LandmarkModel, every: int = 5) ->
 
 
 def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Track:
-    """The face that lasts longest (of equals the larger); NoFaceError says why there is none."""
+    """The track seen in most frames (of equals the larger), a clip's main face.
+
+    In a photo it is the largest face.
+
+    Args:
+      tracks: all tracks of the clip.
+      frames: number of frames of the clip.
+      least_share: share of the frames in which the face must be seen.
+
+    Raises:
+      NoFaceError: no face is seen clearly or long enough, or a second one is about as large and as
+        long in view.
+    """
     seen = bool(tracks)
     tracks = [track for track in tracks if track.points]
     if not tracks:
@@ -220,19 +235,20 @@ def main_track(tracks: list[Track], frames: int, least_share: float = 0.0) -> Tr
     main = max(tracks, key=lambda track: (len(track.points), track.side))
     if len(main.points) < least_share * frames:
         raise NoFaceError(
-            f"no face lasts: the longest is seen in {len(main.points)} of {frames} frames"
+            f"no face lasts: the longest is seen in {len(main.points)} of {frames} frames, "
+            f"expected a share of {least_share:g}"
         )
     for other in tracks:
         beside = len(set(other.positions) & set(main.positions)) >= _RIVAL * len(main.points)
         if other is not main and beside and other.side >= _RIVAL * main.side:
-            raise NoFaceError("several faces, as large and as long in view as each other")
-    if len(tracks) > 1 and frames == 1:  # a photo: nothing lasts longer, so the largest it is
+            raise NoFaceError("several faces, about equally large and equally long in view")
+    if len(tracks) > 1 and frames == 1:  # in a photo all last equally long
         main = max(tracks, key=lambda track: track.side)
     return main
 
 
 def _same(before, after, moved=_MOVED, grown=_GROWN):
-    """Whether two faces may be one: squares less than `moved` sides and `grown` times apart."""
+    """Whether two faces may be one: squares less than `moved` sides apart, sizes within `grown`."""
     a, b = before.square, after.square
     distance = max(abs(a.x - b.x), abs(a.y - b.y)) / max(a.side, b.side)
     return distance < moved and 1 / grown < a.side / b.side < grown

@@ -2,9 +2,9 @@
 
 The mesh is the Delaunay triangulation of the target points and of fixed points along the border, so
 every pixel of the result has exactly one source. Triangles are painted into an index image, which
-is some twenty times faster than finding each pixel's triangle (1.6 against 37 ms at 128 px). A
-pixel on an edge may get the neighbouring triangle's map; the two agree there to a fraction of a
-pixel.
+is about twenty times faster than searching each pixel's triangle (1.6 against 37 ms at 128 px). A
+pixel on an edge may get the map of the neighbouring triangle; both maps agree there to a fraction
+of a pixel.
 """
 
 import cv2
@@ -26,9 +26,8 @@ def warp(
       source: [P, 2], points as (x, y) fractions of the image.
       target: [P, 2], where they go. Points whose target lies outside the image are left out: their
         triangles would fold over the fixed border.
-      interpolation: of OpenCV. INTER_LINEAR blurs a little and has the smaller error, INTER_CUBIC
-        keeps
-        the sharpness.
+      interpolation: OpenCV's flag. INTER_LINEAR blurs a little and has the smaller error,
+        INTER_CUBIC keeps the sharpness.
 
     Returns:
       uint8 [H, W, 3].
