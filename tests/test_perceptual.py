@@ -169,7 +169,8 @@ def test_a_file_without_a_layer_or_of_another_shape_is_refused(narrow, tmp_path)
     weights["conv1_1"] = weights["conv1_1"][0][:, :, :2], weights["conv1_1"][1]
     write_npz(tmp_path / "shape.npz", weights)
     with pytest.raises(
-        MissingWeightsError, match=r"\(3, 3, 2, 4\).* for conv1_1, not \[\(3, 3, 3, 4\), \(4,\)\]"
+        MissingWeightsError,
+        match=r"\(3, 3, 2, 4\).* for conv1_1, expected \[\(3, 3, 3, 4\), \(4,\)\]",
     ):
         perceptual.vggface(str(tmp_path / "shape.npz"))
     (tmp_path / "broken.h5").write_bytes(b"not HDF5")

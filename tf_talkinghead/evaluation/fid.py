@@ -157,7 +157,7 @@ class InceptionFeatures:
     Args:
       weights: a file of `keras.applications`
         (`inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`), or "imagenet": the file in
-        Keras's cache, downloaded if it is not there. None: random weights, for tests.
+        Keras's cache, downloaded if it is not there.
 
     Raises:
       InputError: the weights cannot be read or downloaded.

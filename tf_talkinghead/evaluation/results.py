@@ -248,7 +248,10 @@ def split_label(label):
 
 
 def person_folder(output, person):
-    """Folder of a person's results; unsafe characters of the name are replaced, a hash added."""
+    """Folder of a person's results.
+
+    Characters of the name that a file system may not take are replaced, and a hash is then added.
+    """
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in person).lstrip(".")
     mark = "" if safe == person else f"-{hashlib.sha256(person.encode()).hexdigest()[:8]}"
     return pathlib.Path(output) / "people" / (safe + mark)

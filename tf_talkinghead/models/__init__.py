@@ -1,1 +1,1 @@
-"""The networks of the paper: embedder, generator, discriminator, and the perceptual networks."""
+"""The networks: embedder, generators (the paper's and guided), discriminator, perceptual ones."""

@@ -1,7 +1,7 @@
 """Network blocks: instance norm, AdaIN, self-attention and the pre-activation residual block.
 
 All tensors are NHWC. `spectral=False` builds the same layers with plain kernels, for serving.
-Blocks with normalisation have convolutions without bias, since the normalisation cancels it.
+In blocks with normalisation the convolutions have no bias, since the normalisation cancels it.
 """
 
 import keras
@@ -131,9 +131,12 @@ class SelfAttention(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class Gain(keras.layers.Layer):
-    """A learned scalar factor: `gain * h`.
+    """A learned scalar factor: `gain * h`, h of any shape.
 
-    Spectral normalisation bounds a convolution; this lets its output grow or rest.
+    Spectral normalisation bounds a convolution; the gain lets its output grow, or start at 0.
+
+    Args:
+      start: initial value of the gain.
     """
 
     def __init__(self, start=0.0, **kwargs):

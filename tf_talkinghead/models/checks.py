@@ -1,4 +1,6 @@
-"""Input validation of the networks: errors name argument, expected shape and range, and the value.
+"""Input validation of the networks.
+
+Errors name the argument, the expected shape and range, and the value received.
 
 Shapes and dtypes are checked whenever they are known, including while a graph is traced; values are
 checked in eager calls only.
@@ -9,7 +11,7 @@ import tensorflow as tf
 
 from tf_talkinghead.errors import InputError
 
-_SLACK = 1e-3  # tolerance: resizing and lossy compression overshoot slightly
+_SLACK = 1e-3  # tolerance of bounds: resizing and lossy compression overshoot slightly
 
 
 def checked(name, tensor, shape, low=None, high=None):
@@ -54,7 +56,7 @@ def checked_drawing(name, drawing, size):
 
 
 def checked_index(index, videos):
-    """Checks rows of W, integers [B] in 0..videos - 1; returns them as int32."""
+    """Checks rows of W, integers [B] in 0..videos - 1; returns them as a tensor."""
     index = tf.convert_to_tensor(index)
     if not index.dtype.is_integer or (index.shape.rank is not None and index.shape.rank != 1):
         raise InputError(

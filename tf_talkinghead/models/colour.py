@@ -1,13 +1,15 @@
-"""Black-and-white photos give black-and-white frames: what G draws itself (teeth, lids) has the
-colours of the people it was trained on.
+"""Colour of frames of black-and-white photos: it is removed.
+
+What G draws itself (teeth, lids) has the colours of the people it was trained on, so without this
+step a black-and-white photo would get coloured parts.
 """
 
 import tensorflow as tf
 
-# Mean distance between a pixel's largest and smallest channel, grey levels: photos below the first
-# are black and white, above the second in colour.
+# Mean difference between a pixel's largest and smallest channel, levels of 255: photos below _GREY
+# are black and white, photos above _COLOURED are in colour.
 _GREY, _COLOURED = 2.0, 5.0
-_EVERY = 4  # pixel of the photos, across and down, is looked at
+_EVERY = 4  # every fourth pixel of the photos, across and down, is examined
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -15,8 +17,9 @@ def as_colourful(x_hat, photos, rows):
     """`x_hat` without colour where the photos have none.
 
     Args:
-      x_hat: float32 [B, H, W, 3] in [-1, 1]. photos: [N, h, w, 3] in 0..255. rows: int32 [B, M],
-        those of each frame.
+      x_hat: float32 [B, H, W, 3] in [-1, 1].
+      photos: [N, h, w, 3] in 0..255.
+      rows: int32 [B, M], the photos of each frame.
 
     Returns:
       float32 [B, H, W, 3].

@@ -1,4 +1,4 @@
-"""Discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and its form for one new person.
+"""Discriminator D(x, y, i) = V(x, y)^T (W_i + w_0) + b (Sec. 3.1), and its form for a new person.
 
 V has the embedder's architecture and one more residual block at 4x4. W has one row per training
 video and is not spectrally normalised: its rows must be free to match e_hat (the match term), and

@@ -157,8 +157,8 @@ def _load(network, path):
 class TensorReader:
     """Reads the tensors of a serialised dlib network in file order, by their number of elements.
 
-    Between the tensors lie the layers' settings in the same encoding; the expected number of
-    elements distinguishes the two.
+    Between the tensors the file holds the layers' settings in the same encoding; a tensor is
+    recognised by its expected number of elements.
     """
 
     def __init__(self, path):
@@ -175,8 +175,8 @@ class TensorReader:
                 self._position = values + 4 * count
                 return np.frombuffer(self._data, "<f4", count, values)
         raise InputError(
-            f"{self._path}: not dlib's face-recognition network (no tensor of {count} numbers "
-            "where due)"
+            f"{self._path}: not dlib's face-recognition network (expected a tensor of {count} "
+            "numbers, found none); reinstall the package face_recognition_models"
         )
 
     def _integers(self, position, count):

@@ -1,4 +1,4 @@
-"""Gaze in the guidance of a guided generator: spots that mark pupils, and a flow that moves them.
+"""Gaze of a guided generator: pupils drawn as spots, and a flow that moves the photo's pupils.
 
 Pupils are float32 [B, 2, 2], (x, y) in fractions of the picture, the person's right eye first; NaN
 where they are not known.
@@ -9,11 +9,11 @@ import tensorflow as tf
 from tf_talkinghead.models.guidance import grid
 
 _GAZE_WIDTH = 0.012  # of the picture: standard deviation of the spot that marks a pupil
-# Reach of a moved pupil: standard deviations across and down, shares of the eye's width. Wide
-# enough for the iris to keep its shape, narrow enough for corners and lids to stay.
+# Area that moves with a pupil: standard deviations across and down, shares of the eye's width. Wide
+# enough for the iris to keep its shape, narrow enough for corners and lids to stay in place.
 _ACROSS, _DOWN = 0.35, 0.21
-# Lid openings (distance over the eye's width) at which eyes are shut, and open: nothing is moved
-# behind shut lids.
+# Lid openings (distance over the eye's width) of shut and of open eyes: pupils of shut eyes are not
+# moved.
 _SHUT, _OPEN = 0.1, 0.2
 _EYES = (
     (36, 39, (37, 38), (41, 40)),
@@ -22,11 +22,12 @@ _EYES = (
 
 
 def gaze_spots(pupils, places):
-    """Pupils as Gaussian spots; nothing is drawn for one that is not finite (unknown).
+    """Pupils as Gaussian spots; a pupil that is not finite (unknown) is not drawn.
 
     Args:
-      pupils: float32 [B, 2, 2]. places: float32 [B, h, w, 2] or [h, w, 2], where each pixel lies in
-        the pupils' picture: the target's grid for target pupils, a flow for source pupils.
+      pupils: float32 [B, 2, 2].
+      places: float32 [B, h, w, 2] or [h, w, 2], the position of each pixel in the pupils' picture:
+        the target's grid for target pupils, a flow for source pupils.
 
     Returns:
       float32 [B, h, w, 1] in [0, 1].
@@ -39,12 +40,13 @@ def gaze_spots(pupils, places):
 
 
 def look_aside(flow, landmarks, pupils, source_pupils):
-    """A flow in which each pupil comes from the source's pupil, and the eye's outline stays.
+    """The flow changed so that each pupil comes from the source's pupil; the eye's outline stays.
 
     Args:
       flow: float32 [B, F, F, 2], where each pixel comes from.
       landmarks: float32 [B, 68, 2], the target's.
-      pupils: the target's; source_pupils: the source's. With any unknown the flow is unchanged.
+      pupils, source_pupils: float32 [B, 2, 2], the target's and the source's. Where one of them is
+        unknown, the flow is not changed.
 
     Returns:
       float32 [B, F, F, 2].
@@ -60,7 +62,7 @@ def look_aside(flow, landmarks, pupils, source_pupils):
         opening = tf.reduce_mean(tf.norm(lids, axis=-1), -1) / tf.maximum(width, 1e-6)
         share = tf.clip_by_value((opening - _SHUT) / (_OPEN - _SHUT), 0.0, 1.0)
         share *= tf.cast(known, tf.float32)
-        # Where the flow takes the pupil from so far: its offset, averaged closely around it.
+        # Where the given flow takes the pupil from: its offset, averaged closely around the pupil.
         off = places - pupil
         closeness = -tf.reduce_sum(tf.square(off), -1) / (2 * _GAZE_WIDTH**2)
         near = tf.nn.softmax(tf.reshape(closeness, [-1, cells]))

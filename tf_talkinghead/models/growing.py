@@ -1,5 +1,7 @@
-"""A guided generator with `foreground` from one without: its weights, and nothing else, change
-owner. At first the new one gives the same pictures but for a displacement 2 % shorter.
+"""Initialising a guided generator with `foreground` from the weights of one without.
+
+At first the new network renders the same pictures, except that the flow's displacements are 2 %
+shorter, since the foreground starts at sigmoid(4) = 0.98.
 """
 
 import dataclasses
@@ -15,9 +17,10 @@ def grows_into(old: ModelConfig, new: ModelConfig) -> bool:
 
 
 def take_weights(network, earlier):
-    """Gives `network` the weights of `earlier`, whose config `grows_into` the network's.
+    """Copies the weights of `earlier` to `network`; `grows_into` must hold for their configs.
 
-    What `network` has besides keeps its start, and new input channels weigh 0.
+    Variables that only `network` has keep their initial values; kernels of new input channels
+    become 0.
     """
     own = [] if network.config == earlier.config else _new_variables(network)
     shared = [variable for variable in network.variables if id(variable) not in own]

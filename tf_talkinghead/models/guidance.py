@@ -1,27 +1,26 @@
-"""Guidance of the guided generator: a person's own photos, bent by landmarks
-towards the pose asked for.
+"""Guidance of the guided generator: a person's own photos, warped by landmarks to the target pose.
 
     landmarks l_t [B, 68, 2], sources x_s [N, S, S, 3] with l_s [N, 68, 2]
       choose          the sources nearest to l_t, two of them blended, continuously in l_t
       spline          thin-plate spline (Bookstein, PAMI 1989) through the points, target ->
-                      source, on a coarse grid
+                      source, on a coarse grid: the flow
       sample          the sources' pixels under that flow
 
-Everything is standard TensorFlow, batched, and runs the same eagerly, in a training step
-and in a SavedModel. Points and flows are (x, y) in fractions of the square picture, y
-downwards; 0.5, 0.5 is its centre.
+"Source" and "photo" mean the same here. Everything is standard TensorFlow, batched, and gives the
+same result eagerly, in a training step and in a SavedModel. Points and flows are (x, y) in
+fractions of the square picture, y downwards; 0.5, 0.5 is its centre.
 
-After Zakharov et al., ECCV 2020 (a warped texture under a predicted picture) and
-thin-plate-spline motion models (Zhao and Zhang, CVPR 2022); the 68 landmarks of both sides take
-the place of learned key points.
+After Zakharov et al., ECCV 2020 (a warped texture combined with a predicted picture) and
+thin-plate-spline motion models (Zhao and Zhang, CVPR 2022); here the 68 landmarks replace learned
+key points.
 """
 
 import numpy as np
 import tensorflow as tf
 
 LANDMARKS, PUPILS = 68, 2
-BLENDED = 2  # sources that share a frame
-STRETCH_LIMIT = 3.0  # of the logarithm of the area a pixel comes from over its own
+BLENDED = 2  # sources that are blended in a frame
+STRETCH_LIMIT = 3.0  # bound of `stretch`, the logarithm of an area ratio
 # Weight of the plain squared distance beside the aligned one, see `distances`.
 _PLACE = 0.05
 # Two sources are blended where their distances differ by less than this share of the nearer one.
@@ -30,15 +29,15 @@ _BLEND_WITHIN = 0.15
 # open eye would show through a shut one. The points above and below each gap: eyes, eyes, lips.
 _GAPS_APART = np.array([0.03, 0.03, 0.05], np.float32)
 _OPENINGS = ((37, 38, 43, 44, 61, 62, 63), (41, 40, 47, 46, 67, 66, 65))
-_CLOSE = 0.005  # eye distances, added to it: sources that equal the target are not told apart
-# The spline's smoothing: closed lips in one picture and open ones in the other cannot both be met.
+_CLOSE = 0.005  # eye distances, added to that range, so that it is not 0 for an exact match
+# Smoothing of the spline: points that coincide on one side (closed lips) cannot all be matched.
 STIFFNESS = 2e-5
-_REACH = 0.6  # of the way to the border that a point of the outline moves at most
+_REACH = 0.6  # share of the distance to the border by which a point of the outline moves at most
 
-# The head's outline above the brows, where there are no landmarks: on an ellipse fixed to the
-# skull. Its place follows from the similarity that takes the mean face's rigid points to the
-# landmarks. Units: distances between the eyes' centres from the middle between them; a mean
-# over the training clips.
+# The head's outline above the brows, where there are no landmarks: points on an ellipse that moves
+# with the skull, placed by the similarity that maps the mean face's rigid points to the landmarks.
+# Coordinates are relative to the middle between the eyes, in units of the eye distance; means over
+# the training clips.
 _RIGID = (0, 16, 27, 31, 33, 35, 36, 39, 42, 45)
 _RIGID_PLACES = np.array(
     [(-1.146, 0.061), (1.146, 0.061), (0.0, -0.043), (-0.227, 0.679), (0.0, 0.754), (0.227, 0.679)]
@@ -57,21 +56,22 @@ _BORDER = np.concatenate(
     ]
 ).astype(np.float32)  # [16, 2]: stays in place
 
-# Compared after alignment, eyes and mouth count double: they are what a bent picture shows worst.
+# Weights of points in `distances`: eyes and mouth count double, since warping renders them worst.
 _COMPARED = np.ones(LANDMARKS, np.float32)
 _COMPARED[36:68] = 2.0
 _COMPARED /= _COMPARED.sum()
 
 
 def distances(landmarks, source_landmarks):
-    """How far each source's face is from the one asked for; place, size and roll count little.
+    """Distance of each source's face from the target face; place, size and roll count little.
 
-    Moving, scaling and turning the whole in the plane costs a bent photo nothing in the face, but
-    it carries hair and background along: chosen on twelve people, `_PLACE` of the squared plain
-    distance is added to the squared distance of the aligned points.
+    Shift, scale and rotation in the plane do not harm the face of a warped photo, but they move
+    hair and background too. So `_PLACE` of the squared plain distance, a weight chosen on twelve
+    people, is added to the squared distance of the aligned points.
 
     Args:
-      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
+      landmarks: float32 [B, 68, 2].
+      source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
 
     Returns:
       float32 [B, N]: root mean square distance of the aligned points (eyes and mouth weighed
@@ -94,17 +94,16 @@ def distances(landmarks, source_landmarks):
 
 
 def choose(landmarks, source_landmarks, allowed=None):
-    """The sources to use for each frame, and their shares.
+    """The sources to use for each frame, and their shares, continuous in the landmarks.
 
-    The shares are continuous in the landmarks.
-
-    The nearest source has the frame to itself unless the second is almost as near. The share of the
-    second is one half where both are equally near and falls to 0 at `_BLEND_WITHIN`, and before a
-    third comes as near as the second. Two sources with other lids or lips are blended less.
+    The nearest source is used alone unless the second is almost as near. The share of the second is
+    one half where both are equally near and falls to 0 at `_BLEND_WITHIN`, and also before a third
+    comes as near as the second. Sources whose lids or lips are open differently are blended less.
 
     Args:
-      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
-      allowed: int32 [B]; only the first so many sources count. None: all.
+      landmarks: float32 [B, 68, 2].
+      source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
+      allowed: int32 [B]; only the first so many sources may be chosen. None: all.
 
     Returns:
       (rows int32 [B, 2], shares float32 [B, 2] that add up to 1).
@@ -125,8 +124,10 @@ def choose(landmarks, source_landmarks, allowed=None):
 
 
 def _blendable(source_landmarks, rows):
-    """[B], 1 where the two sources' lids and lips are equally open; less, but not 0, where they
-    differ: what is left is a quick dissolve, not a jump.
+    """Factor [B] for the range of blending: 1 where both sources' lids and lips are equally open.
+
+    It is smaller where they differ, at least 0.15, so that the change of source is quick but not a
+    jump.
     """
     upper, lower = (tf.gather(source_landmarks, points, axis=-2) for points in _OPENINGS)
     eyes = tf.reduce_mean(source_landmarks[..., 42:48, :], -2)
@@ -139,9 +140,7 @@ def _blendable(source_landmarks, rows):
 
 
 def control_points(landmarks):
-    """The spline's points [..., 92, 2]: the landmarks, the head's outline above the
-    brows, the picture's border.
-    """
+    """The spline's points [..., 92, 2]: landmarks, head outline above the brows, picture border."""
     rigid = tf.gather(landmarks, _RIGID, axis=-2)
     matrix, offset = _similarity(_RIGID_PLACES, rigid)
     outline = _applied(matrix, _OUTLINE) + offset
@@ -152,28 +151,28 @@ def control_points(landmarks):
 
 
 def spline(landmarks, source_landmarks, size):
-    """Where each place of the target lies in the sources: thin-plate splines
-    through `control_points`.
+    """The flow from the target to each source: thin-plate splines through `control_points`.
 
     Args:
-      landmarks: float32 [B, 68, 2]. source_landmarks: float32 [B, M, 68, 2]. size: of the grid.
+      landmarks: float32 [B, 68, 2].
+      source_landmarks: float32 [B, M, 68, 2].
+      size: side of the grid on which the flow is computed.
 
     Returns:
-      float32 [B, M, size, size, 2], fractions of the source; the grid's cells have their
-      centres at (i + 1/2) / size. No gradient passes: the flow is an input of the
-      generator, not a result of it.
+      float32 [B, M, size, size, 2], positions in the source as fractions; the grid's cells have
+      their centres at (i + 1/2) / size. Gradients are stopped: the flow is an input of the
+      generator.
     """
     target = control_points(tf.stop_gradient(landmarks))  # [B, P, 2]
     source = control_points(tf.stop_gradient(source_landmarks))  # [B, M, P, 2]
     source = _held_near_border(target, source)
     points, sources = target.shape[1], source.shape[1]
-    # The displacement is solved for, so that far from all points the map tends to an
-    # affine one near the identity.
+    # The unknown is the displacement, so far from all points the map is nearly the identity.
     shift = tf.transpose(source - target[:, None], [0, 2, 1, 3])
     shift = tf.pad(tf.reshape(shift, [-1, points, sources * 2]), [[0, 0], [0, 3], [0, 0]])
     affine = tf.concat([tf.ones_like(target[..., :1]), target], -1)  # [B, P, 3]
     kernel = _radial(target, target) + STIFFNESS * tf.eye(points)
-    # no zero pivot if points coincide
+    # Keeps the system solvable if points coincide.
     corner = -1e-6 * tf.eye(3, batch_shape=[tf.shape(target)[0]])
     system = tf.concat(
         [tf.concat([kernel, affine], 2), tf.concat([_transposed(affine), corner], 2)], 1
@@ -188,10 +187,10 @@ def spline(landmarks, source_landmarks, size):
 
 
 def _held_near_border(target, source):
-    """`source` [B, M, P, 2] with the outline's points near the border moved less.
+    """`source` [B, M, P, 2] with limited displacements of the outline's points near the border.
 
-    The border stays in place. A point of hair beside it that moves farther than to the border would
-    fold the flow there: a swirl above the head. So it moves at most `_REACH` of the way.
+    The border stays in place. A point beside it that moved beyond it would fold the flow, which
+    shows as a swirl above the head. So a point moves at most `_REACH` of the way to the border.
     """
     outline = slice(LANDMARKS, LANDMARKS + len(_OUTLINE))
     place = target[:, None, outline]
@@ -204,13 +203,14 @@ def _held_near_border(target, source):
 
 
 def sample(pictures, rows, flow):
-    """Pixels of `pictures` at the places of `flow`, bilinear.
+    """Pixels of `pictures` at the positions in `flow`, bilinear.
 
-    Places outside take the nearest pixel of the border.
+    Positions outside a picture get the nearest pixel of its border.
 
     Args:
-      pictures: [N, H, W, C], uint8 or floats. rows: int32 [B], the picture of each flow.
-        flow: float32 [B, h, w, 2].
+      pictures: [N, H, W, C], uint8 or floats.
+      rows: int32 [B], the picture of each flow.
+      flow: float32 [B, h, w, 2].
 
     Returns:
       float32 [B, h, w, C] in the pictures' units. Gradients pass to `flow`, and to float pictures.
@@ -236,19 +236,16 @@ def sample(pictures, rows, flow):
 
 
 def inside(flow):
-    """1 where `flow` [..., 2] points into the picture, 0 where it points
-    outside, float32 [..., 1].
-    """
+    """1 where `flow` [..., 2] points into the picture, 0 where outside, float32 [..., 1]."""
     within = tf.reduce_all((flow >= 0.0) & (flow <= 1.0), -1, keepdims=True)
     return tf.cast(within, tf.float32)
 
 
 def stretch(flow):
-    """Logarithm of the area that a pixel comes from over its own, float32
-    [B, h, w, 1], for `flow` [B, h, w, 2].
+    """Logarithm of the source area of each pixel over the pixel's own area, float32 [B, h, w, 1].
 
-    Negative where the source is stretched (a mouth pulled open), positive where it is squeezed;
-    -`STRETCH_LIMIT` where the map folds over.
+    For `flow` [B, h, w, 2]. Negative where the source is stretched (a mouth pulled open), positive
+    where it is compressed; -`STRETCH_LIMIT` where the map folds over.
     """
     size = float(flow.shape[1])
     right = (flow[:, :, 1:] - flow[:, :, :-1]) * size
@@ -268,8 +265,9 @@ def _radial(a, b):
 
 
 def _similarity(places, points):
-    """Least-squares similarity from constant `places` [P, 2] to `points` [..., P, 2]: (matrix
-    [..., 2, 2], offset [..., 1, 2]).
+    """Least-squares similarity from constant `places` [P, 2] to `points` [..., P, 2].
+
+    (matrix [..., 2, 2], offset [..., 1, 2]).
     """
     middle, mean = places.mean(0), tf.reduce_mean(points, -2, keepdims=True)
     a = (places - middle) / np.square(places - middle).sum()
@@ -283,8 +281,8 @@ def _similarity(places, points):
 def _applied(matrix, points):
     """`matrix` [..., 2, 2] times constant `points` [P, 2], [..., P, 2].
 
-    Written out: TensorFlow 2.21's oneDNN matmul corrupts memory when it broadcasts a
-    [B, 1, 2, 2] matrix over a vector (B = 16; einsum and matvec alike).
+    Not a matmul: TensorFlow 2.21's oneDNN matmul corrupts memory when it broadcasts a [B, 1, 2, 2]
+    matrix over a vector (B = 16; the same with einsum and matvec).
     """
     return tf.reduce_sum(matrix[..., None, :, :] * points[:, None, :], -1)
 

@@ -1,4 +1,4 @@
-"""The guide: what a guided generator is shown of a person's photos for each frame."""
+"""The guide: a guided generator's inputs made from a person's photos, for each frame."""
 
 import tensorflow as tf
 
@@ -17,21 +17,23 @@ def make_guide(
     photo_pupils=None,
     small=None,
 ):
-    """What a `GuidedGenerator` is shown for each frame.
+    """Makes the guide, the argument `guide` of a `GuidedGenerator`.
 
     Args:
       config: ModelConfig.
-      landmarks: float32 [B, 68, 2], the pose asked for.
-      photos: uint8 [N, S', S', 3]; photo_landmarks: float32 [N, 68, 2].
-      rows: int32 [B, M], the photos of each frame; shares: float32 [B, M], adding up
-        to 1 (`guidance.choose`).
-      pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
-      small: the photos at the working size, [N, w, w, 3] in 0..255; None: they are made.
+      landmarks: float32 [B, 68, 2], the target pose.
+      photos: uint8 [N, S', S', 3].
+      photo_landmarks: float32 [N, 68, 2].
+      rows: int32 [B, M], the photos of each frame (`guidance.choose`).
+      shares: float32 [B, M], their shares, which add up to 1.
+      pupils: float32 [B, 2, 2] or None, the target's; NaN where unknown.
+      photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
+      small: the photos at the working size, [N, w, w, 3] in 0..255; computed if None.
 
     Returns:
-      A dict of tensors: photos; small, the photos at the working size; rows; shares;
-        flow [B, M, F, F, 2]; gaze
-      [B, w, w, 2], where the target's pupils are and where the first photo's lie under its flow.
+      dict of tensors: `photos`, `rows` and `shares` as given; `small`, the photos at the working
+      size; `flow` [B, M, F, F, 2]; `gaze` [B, w, w, 2] in [0, 1], spots at the target's pupils and
+      at the first photo's pupils under its flow, 0 where unknown.
     """
     size = config.working_size
     flow = guidance.spline(landmarks, tf.gather(photo_landmarks, rows), config.flow_size)
@@ -42,7 +44,7 @@ def make_guide(
     else:
         places = tf.image.resize(flow[:, 0], [size, size])
         own = tf.gather(photo_pupils, rows[:, 0])
-        # Gaze is moved from one to the other: with either unknown, both are.
+        # Gaze is moved from the photo's pupils to the target's: both must be known.
         known = tf.reduce_all(tf.math.is_finite(pupils) & tf.math.is_finite(own), [1, 2])
         gaze = tf.concat([gaze_spots(pupils, guidance.grid(size)), gaze_spots(own, places)], -1)
         gaze = tf.where(known[:, None, None, None], gaze, 0.0)
@@ -66,8 +68,16 @@ def own_photos(guide):
 
 
 def bent(photos, guide, flow, size):
-    """The photos under their flows, blended by their shares: float32
-    [B, size, size, 3] in [-1, 1].
+    """The photos warped by their flows and blended by their shares.
+
+    Args:
+      photos: [N, H, W, 3] in 0..255.
+      guide: as from `make_guide`; its rows and shares are used.
+      flow: float32 [B, M, F, F, 2].
+      size: side of the result in pixels.
+
+    Returns:
+      float32 [B, size, size, 3] in [-1, 1].
     """
     total = 0.0
     for m in range(flow.shape[1]):
@@ -78,4 +88,5 @@ def bent(photos, guide, flow, size):
 
 
 def resized(h, size):
+    """`h` [B, H, H, C] interpolated to [B, size, size, C]."""
     return h if h.shape[1] == size else tf.image.resize(h, [size, size])

@@ -1,16 +1,16 @@
-"""The guided generator: the paper's G, shown the person's own photos bent to the pose asked for.
+"""The guided generator: the paper's G, which also sees the person's photos warped to the pose.
 
     y [B, w, w, 3], guide of photos, psi_hat [B, A]  ->  x_hat [B, S, S, 3] in [-1, 1]
 
-E, P, psi_hat and D stay the paper's; G's blocks with AdaIN work at w = S / 2 and give, instead of a
-picture alone, how to correct the bent photo:
+E, P, psi_hat and D are the paper's. G's blocks with AdaIN work at w = S / 2 and predict, instead of
+a picture alone, how to correct the warped photo:
 
     x_hat = mask * sample(photos, flow + residual) + (1 - mask) * colour + detail
 
-flow is the thin-plate spline of guidance.py, residual a learned displacement (64 x 64, bounded),
-mask and colour are of size w and upsampled, detail comes from a small head at S. What the body
-learns to draw is what photos cannot give: the inside of a mouth, shut lids, what a turn uncovers.
-With `config.foreground` it also learns, on the grid of the flow, what moves with the head:
+flow is the thin-plate spline of guidance.py; residual is a learned displacement (64 x 64, bounded);
+mask and colour have size w and are upsampled; detail comes from a small head at size S. The body
+learns to draw what photos do not show: the inside of a mouth, shut lids, what a turn uncovers. With
+`config.foreground` it also predicts, on the grid of the flow, what moves with the head:
 
     flow = identity + foreground * (spline - identity)
 
@@ -29,17 +29,17 @@ from tf_talkinghead.models.guide import bent, own_photos, resized
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
 
-# y, bent photo, displacement, stretch, inside, gaze of target and photo
+# Input channels: y, warped photo, displacement, stretch, inside, gaze of target and photo.
 _GUIDANCE = 3 + 3 + 2 + 1 + 1 + 2
-_STILL = 3  # the photo unbent, with `config.foreground`
+_STILL = 3  # further input channels with `config.foreground`: the photo without warping
 _LIFTED = 8  # channels of the body's output that the detail head sees
-_TRUSTED = 2.0  # of the mask before the sigmoid: at first the photo is believed
-_MOVING = 4.0  # of the foreground before the sigmoid: at first everything moves
-_FAR = 4.0  # what a displacement is multiplied by as an input: 1/4 of the picture becomes 1
+_TRUSTED = 2.0  # added to the mask before the sigmoid: at first the photo is shown
+_MOVING = 4.0  # added to the foreground before the sigmoid: at first everything moves
+_FAR = 4.0  # scale of displacements as an input: 1/4 of the picture becomes 1
 
 
 class _GuidedBody(Network):
-    """Everything of the guided G but P, with spectral or plain kernels."""
+    """The guided G without P, with spectrally normalised or plain kernels."""
 
     spectral = True
 
@@ -61,7 +61,7 @@ class _GuidedBody(Network):
         for number, outputs in enumerate(reversed(channels)):
             self.up.append(self._block(size, inputs, outputs, f"up_{number}", "up"))
             size, inputs = 2 * size, outputs
-            if number + 1 < len(channels):  # what the down part knew at this size
+            if number + 1 < len(channels):  # a skip connection from the down part at this size
                 known = channels[-2 - number]
                 self.skips.append(self._convolution(outputs, 1, known, f"skip_{number}"))
         self.closing_norm = AdaptiveInstanceNormalization(
@@ -71,7 +71,7 @@ class _GuidedBody(Network):
         self.closing_gain = self._gain(1.0, "closing_gain")
         widths = list(reversed(channels))
         sizes = [config.working_size >> (len(channels) - 1 - n) for n in range(len(channels))]
-        # where the residual flow is read
+        # The up block, nearest to flow_size, whose output gives the residual flow.
         self.flow_level = min(range(len(sizes)), key=lambda n: abs(sizes[n] - config.flow_size))
         self.flow = self._convolution(2, 3, widths[self.flow_level], "flow")
         self.flow_gain = self._gain(0.0, "flow_gain")
@@ -98,7 +98,7 @@ class _GuidedBody(Network):
         return layer
 
     def _leaves(self):
-        """Every layer of the body, outer ones before the ones inside them, in building order."""
+        """All layers of the body in building order, each before the layers it contains."""
         heads = [self.closing, self.closing_gain, self.flow, self.flow_gain]
         if self.config.foreground:
             heads += [self.foreground, self.foreground_gain]
@@ -170,7 +170,7 @@ class _GuidedBody(Network):
         return tf.concat(inputs, -1)
 
     def _detail(self, lifted, x_hat, photo):
-        """What the head at the full size adds, [B, S, S, 3]; a larger picture gets it upsampled."""
+        """Output of the detail head at full size, [B, S, S, 3]; upsampled for larger pictures."""
         size, finest = x_hat.shape[1], self.config.image_size
         inputs = [resized(part, finest) for part in (lifted, x_hat, photo)]
         h = tf.cast(tf.concat(inputs, -1), self.compute_dtype)
@@ -189,10 +189,13 @@ class _GuidedBody(Network):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class GuidedGenerator(Projection, _GuidedBody):
-    """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide,
-    e_hat=...)` -> x_hat [B, S, S, 3].
+    """The guided G with P: `generator(y, guide, psi_hat=...)` or `generator(y, guide, e_hat=...)`.
 
-    y: drawing [B, S/2, S/2, 3] in [0, 1]; guide: of `guide.make_guide`.
+    Both return x_hat float32 [B, S, S, 3] in [-1, 1]. y is a drawing [B, S/2, S/2, 3] in [0, 1],
+    guide the result of `guide.make_guide`.
+
+    Raises:
+      InputError: a wrong shape or range, or both or none of psi_hat and e_hat.
     """
 
     def build(self, input_shape=None):
@@ -204,9 +207,10 @@ class GuidedGenerator(Projection, _GuidedBody):
         return self._render(y, guide, self._psi(psi_hat, e_hat), self.config.image_size)
 
     def folded(self, dtype=None):
-        """The same function with plain kernels and without P.
+        """The equivalent FoldedGuidedGenerator: plain kernels, without P.
 
-        Dtype: its policy, this one's by default.
+        Args:
+          dtype: dtype policy of the result; by default this generator's.
         """
         result = FoldedGuidedGenerator(self.config, dtype=dtype or self.dtype_policy)
         result.build()
@@ -216,10 +220,11 @@ class GuidedGenerator(Projection, _GuidedBody):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FoldedGuidedGenerator(_GuidedBody):
-    """The guided G as it is served: `folded(y, guide, psi_hat)` -> x_hat, plain convolutions, no P.
+    """The guided G for serving: `folded(y, guide, psi_hat, size=None)` -> x_hat, without P.
 
-    size: pixels of the result, `config.image_size` by default; larger ones take no training, since
-    flow, mask and colour are upsampled, and are as sharp as the photos are.
+    `size` is the side of the result in pixels, `config.image_size` by default. Larger sizes need no
+    training: flow, mask and colour are upsampled, and the result is as sharp as the photos. Made by
+    `GuidedGenerator.folded`.
     """
 
     spectral = False

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 PACKAGE = "tf_talkinghead"
-_FIRST_ITERATIONS = 15
+_FIRST_ITERATIONS = 15  # power iterations when a layer is built
 
 
 class _Spectral(keras.layers.Layer):
@@ -44,7 +44,7 @@ class _Spectral(keras.layers.Layer):
         self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=shape[-1:], initializer="zeros")
-        # A random u underestimates sigma several-fold, and the first outputs would saturate.
+        # A random u underestimates sigma by several times, and the first outputs would saturate.
         with tf.init_scope():
             if tf.executing_eagerly():
                 self.power_iterate(_FIRST_ITERATIONS)

@@ -1,6 +1,6 @@
 """Frozen networks of the content loss, which compares their activations for two images.
 
-All take RGB images [B, H, W, 3] float32 in 0..255 and do their own preprocessing.
+All networks take RGB images [B, H, W, 3] float32 in 0..255 and do their own preprocessing.
 `activations(images)` returns the list to compare. Gradients reach the images, not the weights.
 
 - `vgg19`, `vggface`: the paper's. Both are Caffe networks: BGR, 0..255, mean subtracted (a common
@@ -20,13 +20,8 @@ from tf_talkinghead.models.checks import checked
 from tf_talkinghead.models.dlib_face import face_network as face_network
 from tf_talkinghead.models.layers import PACKAGE
 
-VGG19_BLOCKS = (
-    2,
-    2,
-    4,
-    4,
-    4,
-)  # convolutions per block; conv5_2 to 5_4 are not needed and not built
+# Convolutions per block. Of the last block only the first one is used and built.
+VGG19_BLOCKS = (2, 2, 4, 4, 4)
 VGGFACE_BLOCKS = (2, 2, 3, 3, 3)  # VGG16
 _CHANNELS = (64, 128, 256, 512, 512)
 _VGG19_MEAN = (123.68, 116.779, 103.939)  # ImageNet, RGB
@@ -77,7 +72,7 @@ class CaffeVGG(keras.Model):
     def activations(self, images):
         """Activations [B, h, w, c] of the five conv*_1 after ReLU; images RGB in 0..255."""
         images = checked("images", images, (None, None, 3), 0, 255)
-        h = (images - tf.constant(self.mean))[..., ::-1]  # BGR, as Caffe's
+        h = (images - tf.constant(self.mean))[..., ::-1]  # RGB to BGR, as in Caffe
         result = []
         for convolution in self.convolutions:
             if convolution.name.endswith("_1") and result:
@@ -169,7 +164,7 @@ def load_caffe(network, path):
         if not all(shape in found for shape in wanted):
             raise MissingWeightsError(
                 f"{network.name} weights: {path} has {sorted(found) or 'nothing'} for {layer.name},"
-                f" not {wanted}{layout}"
+                f" expected {wanted}{layout}"
             )
         layer.set_weights([found[shape] for shape in wanted])
 

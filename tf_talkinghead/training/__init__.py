@@ -1,1 +1,1 @@
-"""The training loop, the meta-learning step and personalisation."""
+"""Meta-learning (Sec. 3.2), and the step and loop that personalisation shares."""

@@ -1,7 +1,7 @@
-"""Snapshots of schema 1 read as schema 2: what was renamed, in one place.
+"""Conversion of snapshots of schema 1 to schema 2.
 
-Schema 1 called the optimizers "creator" and "critic", had a loss scale for float16 (nothing can be
-trained with it now) and counted W's updates row by row.
+Schema 1 called the optimizers "creator" and "critic", stored a loss scale for float16 training,
+which was removed, and counted the updates of W per row.
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ _W_COUNTS, _W_V = "critic/1/row_counts", "critic/1/row_v"
 def upgraded(arrays):
     """The state of a schema-1 snapshot under schema 2's names.
 
-    W's optimizer takes its t from D's other optimizer, and every row counts as last touched at t.
-    Its v is kept: schema 1's v of a row left out the decay between two touches, so it is too large
-    for rows that batches seldom touch, and comes down to the exact value within some 1 / (1 -
-    beta2) = 1,000 updates of the resumed run.
+    W's optimizer gets its t from D's other optimizer, and every row counts as last updated at t.
+    Its v is kept. In schema 1 a row's v did not decay between two updates of the row, so it is too
+    large for rows that batches seldom contain; it reaches the exact value after about
+    1 / (1 - beta2) = 1,000 updates of the resumed run.
 
     Args:
       arrays: name -> numpy array of a snapshot of meta-learning or of a person's fine-tuning.

@@ -1,13 +1,13 @@
-"""Snapshots of a run: written atomically, checked when read; the last N and the best are kept.
+"""Snapshots (checkpoints) of a run: written atomically, checked when read; last N and best kept.
 
     <run>/checkpoints/step-00000250/state.npz      every state variable, unconverted
                                     manifest.json  schema, step, scores, sha256 of state.npz
     <run>/checkpoints/best.json                    {"step": ..., "scores": {...}}
 
-A snapshot is a plain mapping name -> array, so this module knows nothing of networks. A folder
-counts only with its final name, which it gets by one rename after everything in it was flushed to
-disk: kill -9 at any moment leaves the previous snapshots untouched. Snapshots of schema 1 are read
-too (checkpoint_upgrade.py).
+A snapshot is a plain mapping name -> array, so this module does not depend on networks. A folder is
+a snapshot only under its final name, which it gets by a rename after everything in it was flushed
+to disk: a process killed at any moment leaves the earlier snapshots untouched. Snapshots of schema
+1 are read too (checkpoint_upgrade.py).
 """
 
 import json
@@ -26,7 +26,7 @@ SCHEMA = 2
 
 
 class Checkpoints:
-    """The snapshots under `folder`; `keep` newest ones stay, and the best one."""
+    """The snapshots under `folder`; `prune` keeps the `keep` newest and the best."""
 
     def __init__(self, folder, keep=3):
         self.folder = pathlib.Path(folder)
@@ -38,19 +38,20 @@ class Checkpoints:
         return sorted(int(path.name[5:]) for path in names if path.name[5:].isdigit())
 
     def path(self, step):
+        """Folder of the snapshot of `step`."""
         return self.folder / f"step-{step:08d}"
 
     def save(self, step, arrays, scores=None):
         """Writes `arrays` (name -> numpy array), flushed to disk, and returns the folder.
 
         Raises:
-          InputError: the disk is full or cannot be written; the snapshots before stay.
+          InputError: the disk is full or cannot be written; the earlier snapshots are unchanged.
         """
         beside = self.folder / f".step-{step:08d}.{os.getpid()}"
         try:
             return self._save(step, arrays, scores, beside)
         except OSError as error:
-            shutil.rmtree(beside, ignore_errors=True)  # which frees what it took
+            shutil.rmtree(beside, ignore_errors=True)  # frees the space that it took
             raise InputError(
                 f"{self.path(step)}: cannot be written ({error.strerror or error}); make room: the "
                 "same command continues from the snapshot before it"
@@ -73,7 +74,7 @@ class Checkpoints:
             json.dump(manifest, file, indent=2)
             flush(file)
         final = self.path(step)
-        # The same step comes again after a resume from an older snapshot.
+        # A run resumed from an older snapshot reaches the same step again.
         if final.exists():
             shutil.rmtree(final)
         os.rename(beside, final)
@@ -81,7 +82,7 @@ class Checkpoints:
         return final
 
     def mark_best(self, step, scores):
-        """Remembers the snapshot of `step` as the best one."""
+        """Records the snapshot of `step` as the best one, in best.json."""
         beside = self.folder / f".best.{os.getpid()}"
         with open(beside, "w") as file:
             json.dump({"step": step, "scores": scores}, file)
@@ -89,8 +90,9 @@ class Checkpoints:
         os.replace(beside, self.folder / "best.json")
 
     def best(self):
-        """(step, scores) of the best snapshot; (None, {}) where none was scored or it was moved
-        aside as damaged.
+        """(step, scores) of the best snapshot.
+
+        (None, {}) where no snapshot was scored, or where the best one was moved aside as damaged.
         """
         try:
             found = read_json(self.folder / "best.json")
@@ -110,7 +112,7 @@ class Checkpoints:
         """(arrays, manifest) of one snapshot.
 
         Raises:
-          InputError: a damaged file, or another schema; names the file.
+          InputError: a damaged file, or another schema; the message names the file.
         """
         folder = self.path(step)
         try:
@@ -131,10 +133,10 @@ class Checkpoints:
             raise InputError(f"{folder}: damaged checkpoint ({error})") from error
 
     def load_newest(self, repair=True):
-        """(arrays, manifest) of the newest sound snapshot, (None, None) where there is none.
+        """(arrays, manifest) of the newest undamaged snapshot, (None, None) where there is none.
 
-        A damaged one is reported on stderr and the one before is taken; with `repair` (one process
-        of a run may have it) the damaged one is moved aside to `damaged-...`.
+        A damaged snapshot is reported on stderr, and the one before it is tried. With `repair`,
+        which only one process of a run may use, the damaged one is renamed to `damaged-...`.
         """
         for step in reversed(self.steps()):
             try:
@@ -148,22 +150,27 @@ class Checkpoints:
         return None, None
 
     def _clear_leftovers(self):
-        """Removes what a killed process left half written."""
+        """Removes unfinished snapshots of killed processes."""
         for path in self.folder.glob(".step-*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def snapshot(variables):
-    """name -> numpy array of a mapping name -> variable (Keras or TensorFlow)."""
+    """{name: numpy array} of `variables`, a dict name -> variable (Keras or TensorFlow)."""
     return {name: np.asarray(_raw(variable).numpy()) for name, variable in variables.items()}
 
 
 def restore(variables, arrays, growing=()):
-    """Assigns `arrays` to `variables`, both name -> value; every name and shape must match.
+    """Assigns arrays to variables; every name and shape must match.
 
-    `growing`: names whose first axis may have become longer (W and its row state, after a dataset
-    grew): the stored rows are kept, the new rows keep their initial values. InputError names what
-    does not match.
+    Args:
+      variables: name -> variable.
+      arrays: name -> numpy array.
+      growing: names whose first axis may be longer than stored (W and its optimizer's state, after
+        a dataset grew): the stored rows are assigned, new rows keep their initial values.
+
+    Raises:
+      InputError: a name or shape does not match; the message names it.
     """
     missing = sorted(variables.keys() - arrays.keys())
     unknown = sorted(arrays.keys() - variables.keys())

@@ -12,9 +12,8 @@ def content_loss(config, image_size):
     """The content term of `config`, a LossConfig.
 
     `perceptual="vgg"` is the paper's: VGG19 on the frame and VGGFace on the face.
-    `perceptual="dlib"` needs no weights beyond the requirements: pixels, their differences,
-    structure and dlib's face network on the face. A term whose weight is 0 costs nothing and is
-    absent. Raises MissingWeightsError, naming the option, where a network's weight file is absent.
+    `perceptual="dlib"` needs no weights beyond the requirements: pixels, their differences, SSIM,
+    and dlib's face network on the face. A term whose weight is 0 is absent and costs no time.
 
     Args:
       config: LossConfig.
@@ -24,6 +23,9 @@ def content_loss(config, image_size):
       A function (x, x_hat, landmarks) -> dict of weighted float32 scalars by name, each a mean over
       the batch; x and x_hat [B, H, W, 3] in [-1, 1], landmarks [B, 68, 2]. Only x_hat receives
       gradients.
+
+    Raises:
+      MissingWeightsError: a network's weight file is absent; the message names the flag.
     """
     networks = _networks(config)
 
@@ -44,7 +46,7 @@ def content_loss(config, image_size):
                 ]
             else:
                 crops = [x, x_hat]
-            # Two calls, not one of both halves: the real half then needs no backward pass.
+            # Two calls instead of one with both images: the real one then needs no backward pass.
             real, fake = (network.activations((crop + 1.0) * 127.5) for crop in crops)
             result[name] = weight * losses.content(real, fake)
         return result
@@ -65,11 +67,10 @@ def _plain_terms(config, x, x_hat):
 
 
 def _close_ups(x, x_hat, boxes):
-    """The boxes [B, P, 4] of both images as images of a quarter of the size, [B * P, H/4, W/4, 3]
-    each.
+    """Crops of the boxes [B, P, 4] from both images, [B * P, H/4, W/4, 3] each.
 
-    Eyes and mouth cover some 5 % of a frame: as images of their own they weigh as much as the whole
-    frame.
+    Eyes and mouth cover about 5 % of a frame. As images of their own their loss can weigh as much
+    as that of the whole frame.
     """
     size, count = x.shape[1] // CLOSE_UP_SHARE, boxes.shape[1]
     flat = tf.reshape(boxes, [-1, 4])
@@ -77,9 +78,13 @@ def _close_ups(x, x_hat, boxes):
 
 
 def check_weight_files(config):
-    """MissingWeightsError where a LossConfig needs a weight file that is absent; loads nothing.
+    """Checks, without loading them, that the weight files a LossConfig needs exist.
 
-    VGG19 without a named file is Keras's own and is not looked for: that could mean a download.
+    VGG19 without a named file means Keras's own, which is not checked: it may have to be
+    downloaded.
+
+    Raises:
+      MissingWeightsError: a file is absent; the message names the flag.
     """
     if config.perceptual == "vgg":
         for name in ("vgg19", "vggface"):
@@ -88,8 +93,9 @@ def check_weight_files(config):
 
 
 def _networks(config):
-    """The frozen networks of the terms in use: name -> (weight, network, whether it sees the face
-    box only).
+    """The frozen networks of the terms in use.
+
+    Name -> (weight of the term, network, whether it sees the face box only).
     """
     networks = {}
     if config.perceptual == "vgg":

@@ -1,7 +1,6 @@
-"""Where a step runs: one device, all GPUs, logical CPU replicas, or several workers named by
-TF_CONFIG.
+"""Distribution of a step: one device, all GPUs, logical CPU replicas, or TF_CONFIG's workers.
 
-strategy = make_strategy()            # before anything else touches TensorFlow
+strategy = make_strategy()            # before any other call of TensorFlow
 with strategy.scope(): build networks
 for batch in distribute(strategy, dataset): step(batch)
 """
@@ -15,12 +14,17 @@ from tf_talkinghead.errors import InputError
 
 
 def make_strategy(logical_replicas=0):
-    """The strategy for this machine.
+    """The tf.distribute.Strategy for this machine, by the first case that applies.
 
-    `TF_CONFIG` set: MultiWorkerMirroredStrategy (make it at program start, before other TensorFlow
-    calls). `logical_replicas` > 1: MirroredStrategy over that many logical CPUs. Several GPUs:
-    MirroredStrategy over all of them. Otherwise TensorFlow's default strategy, which adds nothing
-    to a step.
+    - `TF_CONFIG` is set: MultiWorkerMirroredStrategy (make it at program start, before other calls
+      of TensorFlow).
+    - `logical_replicas` > 1: MirroredStrategy over that many logical CPUs.
+    - Several GPUs: MirroredStrategy over all of them.
+    - Otherwise TensorFlow's default strategy, which has no cost in a step.
+
+    Raises:
+      InputError: `logical_replicas` together with `TF_CONFIG`, or in a process where TensorFlow
+        already runs with fewer logical CPUs.
     """
     if os.environ.get("TF_CONFIG"):
         if logical_replicas > 1:
@@ -29,8 +33,8 @@ def make_strategy(logical_replicas=0):
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if logical_replicas > 1:
-        # Within one process a plain sum does what the default, a ring of collectives, does with
-        # more threads.
+        # Within one process a plain sum gives the same result as the default, a ring of
+        # collectives, and needs fewer threads.
         return tf.distribute.MirroredStrategy(
             _logical_cpus(logical_replicas), tf.distribute.ReductionToOneDevice()
         )
@@ -41,7 +45,7 @@ def make_strategy(logical_replicas=0):
 
 def _logical_cpus(count):
     (cpu, *_) = tf.config.list_physical_devices("CPU")
-    # Where TensorFlow is already initialised, what there is is used.
+    # If TensorFlow is already initialised, its logical CPUs are used as they are.
     with contextlib.suppress(RuntimeError, ValueError):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
@@ -76,11 +80,10 @@ def is_chief(strategy):
 
 
 def make_agreement(strategy):
-    """A function bool -> scalar tensor, true on every worker once it was called with True on one;
-    None for one worker.
+    """A function that tells all workers whether one of them voted True; None for one worker.
 
-    All workers must call it equally often, at the same places between their steps: it is a
-    reduction among them.
+    It takes this worker's vote, a bool, and returns a bool scalar tensor. All workers must call it
+    equally often, at the same places between their steps, since it is a reduction among them.
     """
     if workers(strategy)[0] == 1:
         return None
@@ -98,7 +101,7 @@ def make_agreement(strategy):
 
 
 def check_batch(strategy, batch_size, micro_batches=1):
-    """The episodes one replica sees of a global batch; InputError where they do not divide."""
+    """Number of a global batch's episodes for one replica; InputError if it is not divisible."""
     replicas = strategy.num_replicas_in_sync
     if batch_size % (replicas * micro_batches):
         raise InputError(
@@ -109,10 +112,10 @@ def check_batch(strategy, batch_size, micro_batches=1):
 
 
 def distribute(strategy, dataset):
-    """An iterable of batches for `strategy.run` from a dataset of this worker's batches.
+    """An iterable of batches for `strategy.run`, made from a dataset of this worker's batches.
 
-    Each of this worker's replicas gets an equal, consecutive part, in order: replica r of R sees
-    rows [r B/R, (r + 1) B/R) of the worker's batch.
+    Each of this worker's replicas gets an equal, consecutive part: replica r of R sees rows
+    [r B/R, (r + 1) B/R) of the worker's batch.
     """
     count, _ = workers(strategy)
     here = strategy.num_replicas_in_sync // count

@@ -1,8 +1,8 @@
 """Exponential moving averages of networks: the weights that later steps use by default.
 
 The average is held by a second network of the same architecture, so it can be called, evaluated and
-saved like any other. Only trained variables are averaged; spectral vectors of the average belong to
-its own kernels and are iterated to convergence (`converge_spectral_norms`) before it is used.
+saved like any other network. Only trained variables are averaged. The averaged kernels need their
+own spectral vectors, so `converge_spectral_norms` is called before the average is used.
 """
 
 import tensorflow as tf
@@ -11,11 +11,14 @@ from tf_talkinghead.training.optimizers import raw, state_variable
 
 
 class Averages:
-    """`pairs` of variables (trained, averaged), after t updates: average += (1 - d_t) (trained -
-    average).
+    """Exponential moving averages of variables: average += (1 - d_t) (trained - average).
 
-    d_t = min(decay, t / (t + 10)): a shorter memory at first, so that the random initial weights
-    are forgotten (the first update copies: d_0 = 0).
+    d_t = min(decay, t / (t + 10)) after t updates: the memory is shorter at first, so that the
+    random initial weights are forgotten (the first update copies: d_0 = 0).
+
+    Args:
+      pairs: (trained, averaged) variables.
+      decay: largest d_t, 0 to below 1.
     """
 
     def __init__(self, pairs, decay):
@@ -25,6 +28,7 @@ class Averages:
         self.count = state_variable(0, tf.int64, "average_count")
 
     def state(self):
+        """Name -> variable, everything a checkpoint needs beside the averages."""
         return {"count": self.count}
 
     def update(self):

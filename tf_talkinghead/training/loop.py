@@ -1,4 +1,4 @@
-"""The training loop: steps, checks, summaries, evaluation, snapshots; ignorant of the model.
+"""The training loop: steps, checks, summaries, evaluation, snapshots; independent of the model.
 
     Loop(step=..., batches=..., steps=8000, start=resumed_at, save=..., evaluate=...).run()
 
@@ -35,17 +35,21 @@ class Result:
 class Loop:
     """Runs updates `start` .. `steps` - 1.
 
-    step: `step(batch, number) -> {name: scalar}`. batches: an iterable, already at batch `start`.
-    save: `save(step, scores)` writes a snapshot and returns its path; called every
+    Args:
+      step: `step(batch, number) -> {name: scalar}`.
+      batches: an iterable, already at batch `start`.
+      save: `save(step, scores)` writes a snapshot and returns its path; called every
         `checkpoint_every` steps, after each evaluation, at the end and on SIGTERM or SIGINT. None:
         nothing is saved.
-    evaluate: `evaluate(step) -> {name: float}`, every `evaluate_every` steps and at the end. None:
-        never. A truthy `stop` in what it returns ends the run (early stopping).
-    summarise: `summarise(step, {name: float})` every `summary_every` steps, with means since the
-        last call and `steps_per_second` and `data_wait_share` added. None: never.
-    agree: where several processes run the same loop, `agree(asked) -> any of them was asked` (a
-        bool or a scalar tensor), called after every step: a signal to one process must end all at
-        the same step, or the others would wait in a reduction forever.
+      evaluate: `evaluate(step) -> {name: float}`, every `evaluate_every` steps and at the end. A
+        truthy `stop` in the result ends the run (early stopping). None: never.
+      summarise: `summarise(step, {name: float})` every `summary_every` steps, with means since the
+        last call, `steps_per_second` and `data_wait_share`. None: never.
+      agree: for several processes that run the same loop: `agree(asked)`, called after every step,
+        returns whether any of them was asked to stop (a bool or a scalar tensor). A signal to one
+        process must end all at the same step, or the others would wait in a reduction forever.
+      last_good: name of the snapshot that the run starts from, for the error message.
+      description, progress: text of the progress bar, and whether it is shown.
     """
 
     def __init__(
@@ -159,7 +163,7 @@ class Loop:
         if self.save and (last or scores is not None or _due(at, self.checkpoint_every)):
             self._check()
             self.last_good = self.save(at, scores)
-        # Steps a second are of steps, not of evaluations.
+        # Time of evaluations and snapshots does not count in `steps_per_second`.
         self._since += time.perf_counter() - paused
 
     def _ask_to_stop(self, number, _frame):
@@ -170,20 +174,18 @@ class Loop:
         """Whether the run ends here, the same in every process."""
         if self.agree is None:
             return self._asked
-        # Read one step late, as the terms are.
+        # The vote is read one step late, like the terms, so that no device waits.
         before, self._vote = self._vote, self.agree(self._asked)
         return bool(before)
 
 
 def _due(step, every):
-    """Whether `step` is one of every `every` steps; `every` 0 is never."""
+    """Whether `step` is a multiple of `every`; never for `every` = 0."""
     return bool(every) and step % every == 0
 
 
 class _Signals:
-    """A block in which SIGTERM and SIGINT call `handler`; outside the main thread nothing is
-    changed.
-    """
+    """A block in which SIGTERM and SIGINT call `handler`; no effect outside the main thread."""
 
     def __init__(self, handler):
         self.handler, self.before = handler, {}

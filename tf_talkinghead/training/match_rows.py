@@ -1,12 +1,13 @@
-"""Rows of W at the start of the fine-tuning variant (FT, Sec. 3.2): each video's own e_hat.
+"""Initial rows of W in variant FT (fine-tuning, Sec. 3.2): each video's own e_hat.
 
-The paper does not say how W starts. The match term pulls e_hat_i and W_i together, and W_i is slow:
-a video's row is touched once an epoch and then moves by at most rate / sqrt(1 - beta2), 0.006 a
-coordinate, 0.5 in 75 epochs. So where W starts is where e_hat ends up. A sum over 4x4 positions
-makes coordinates of e_hat near 1 (0.75 for preset `paper` before training, 1.0 to 1.7 for the demo
-weights); rows of norm 1, or of 0, drag them to 0.04 within a hundred updates, and psi_hat = P
-e_hat, P being spectrally normalised, then hardly depends on the person. Rows that start at e_hat
-keep its scale, and `w' = w_0 + e_NEW` (Sec. 3.3) is a row as D knows them.
+The paper does not say how W is initialised. The match term brings e_hat_i and W_i together, and
+W_i is slow: a video's row is updated once per epoch and then moves by at most
+rate / sqrt(1 - beta2), 0.006 per coordinate, or 0.5 in 75 epochs. So e_hat moves towards the
+initial W rather than W towards e_hat. e_hat is a sum over 4x4 positions, and its coordinates are
+near 1 (0.75 for preset `paper` before training, 1.0 to 1.7 for the demo weights). Rows of norm 1,
+or of norm 0, reduce them to 0.04 within a hundred updates; then psi_hat = P e_hat, with P
+spectrally normalised, hardly depends on the person. Rows that start at e_hat keep its scale, and
+`w' = w_0 + e_NEW` (Sec. 3.3) resembles the rows that D was trained with.
 """
 
 import numpy as np
@@ -17,13 +18,14 @@ from tf_talkinghead.data.augment import UNVARIED
 from tf_talkinghead.data.episodes import Episode, read_episode
 from tf_talkinghead.training.synthesis import embed_context
 
-_VIDEOS = 8  # in one call of E
+_VIDEOS = 8  # videos in one call of E
 
 
 def start_rows(learner, dataset, schedule, first=0, progress=True):
-    """Sets the rows of W from `first` on to e_hat of their videos, by E as it stands.
+    """Sets the rows of W from `first` on to e_hat of their videos, computed by the current E.
 
-    Takes one pass of E over K frames of each video; rows of videos that `schedule` leaves out stay.
+    E processes K frames of each video once. Rows of videos that `schedule` leaves out are not
+    changed.
 
     Args:
       learner: MetaLearner.
@@ -50,10 +52,11 @@ def start_rows(learner, dataset, schedule, first=0, progress=True):
 
 
 def first_new_row(number, start, stored_rows, match_start):
-    """The first row of W that gets its start before update `number`, or None.
+    """The first row of W to initialise before update `number`; None if there is none.
 
-    All rows at `match_start`, the update from which the match term acts; later, when a run is
-    resumed at `start`, the rows its snapshot has not: videos that were added to the dataset.
+    It is 0 (all rows) at update `match_start`, from which the match term acts. When a run is
+    resumed later, at `start`, it is `stored_rows`: the rows from there on belong to videos that
+    were added to the dataset.
     """
     if number == match_start:
         return 0
@@ -61,8 +64,6 @@ def first_new_row(number, start, stored_rows, match_start):
 
 
 def _context(dataset, entry, shots, size):
-    """(images uint8 [K, S, S, 3], landmarks float32 [K, 68, 2]): K frames evenly spread over a
-    clip.
-    """
+    """K frames evenly spread over a clip: (images uint8 [K, S, S, 3], landmarks [K, 68, 2])."""
     places = np.linspace(0, entry.frames - 1, shots).round().astype(int)
     return read_episode(dataset, Episode(entry, places, UNVARIED), size)[:2]

@@ -18,7 +18,7 @@ from tf_talkinghead.training.optimizers import Adam, LazyAdam, OptimizedNetworks
 from tf_talkinghead.training.synthesis import discriminated, synthesise, target_drawing
 from tf_talkinghead.training.train_step import AdversarialStep, Synthesis
 
-# What has a row per video, and so grows with the dataset.
+# State with one row per video, which grows with the dataset.
 W_STATE = ("D/W", "discriminator_optimizer/1/v", "discriminator_optimizer/1/last_update")
 
 
@@ -103,7 +103,7 @@ class MetaLearner:
         return self.function(number >= self.config.losses.adversarial_start)(batch)
 
     def function(self, adversarial):
-        """The traced update, with or without D."""
+        """The update as a tf.function of a batch, with or without D."""
         if adversarial not in self._functions:
             strategy, names = self.strategy, []
 
@@ -137,14 +137,14 @@ class MetaLearner:
                 optimizer.set_rate(rate * factor)
 
     def rates(self):
-        """{name: learning rate} as they stand, floats."""
+        """{name: current learning rate}, floats."""
         return {
             f"rate/{name}": optimizers[0].current_rate
             for name, optimizers in self.optimizers.items()
         }
 
     def converge_averages(self):
-        """Gives the averaged networks their own spectral norms; call before using them."""
+        """Computes the averaged networks' own spectral norms; call it before using them."""
         converge_spectral_norms(self.averaged_embedder)
         converge_spectral_norms(self.averaged_generator)
 
@@ -175,9 +175,9 @@ class MetaLearner:
 
 
 def decayed(number, steps, share):
-    """What learning rates are multiplied by at update `number` (from 0) of `steps`.
+    """Factor of the learning rates at update `number` (from 0) of `steps`.
 
-    1, then falling linearly to 0 over the last `share` (0 to 1) of all updates.
+    It is 1, and falls linearly to 0 over the last `share` (0 to 1) of all updates.
     """
     if not share:
         return 1.0
@@ -185,8 +185,9 @@ def decayed(number, steps, share):
 
 
 def network_state(network):
-    """Name -> variable of one network, in building order: "007.kernel"; the same for every instance
-    of a config.
+    """Name -> variable of one network, in building order, for example "007.kernel".
+
+    The names are the same for all networks of one config.
     """
     return {f"{i:03d}.{variable.name}": variable for i, variable in enumerate(network.variables)}
 

@@ -1,7 +1,7 @@
-"""Gradient accumulation: a batch in equal parts, run one after another, their gradients summed.
+"""Gradient accumulation: equal parts of a batch run one after another, their gradients summed.
 
-`gradient_accumulation_steps` of Keras optimizers raises under MirroredStrategy, so the step does it
-itself. A gradient here is a tensor, tf.IndexedSlices or None (no gradient); several are a list.
+Keras's own `gradient_accumulation_steps` raises an error under MirroredStrategy. A gradient here is
+a tensor, tf.IndexedSlices or None (no gradient); several gradients are a list.
 """
 
 import tensorflow as tf
@@ -16,13 +16,16 @@ def split(batch, count):
 
 
 def after(gradients):
-    """Makes what follows wait for `gradients`: one part's activations at a time in memory."""
+    """A context whose operations wait for `gradients`.
+
+    So the memory holds the activations of one micro-batch at a time.
+    """
     tensors = tf.nest.flatten(gradients, expand_composites=True)
     return tf.control_dependencies([tensor for tensor in tensors if tensor is not None])
 
 
 def add_gradients(a, b):
-    """The sum of two gradients or lists of them; rows of tf.IndexedSlices stay side by side."""
+    """The sum of two gradients or lists of them; rows of tf.IndexedSlices are concatenated."""
     if a is None or b is None:
         return b if a is None else a
     if isinstance(a, list):

@@ -9,7 +9,7 @@ apart.
 
 import tensorflow as tf
 
-# Every replica computes the same new value.
+# Aggregation of variables for which every replica computes the same new value.
 SAME_ON_ALL = tf.VariableAggregation.ONLY_FIRST_REPLICA
 
 
@@ -40,13 +40,11 @@ class _Optimizer:
 
     @property
     def current_rate(self):
-        """The learning rate, a float: the host's copy, since reading the variable waits for the
-        device.
-        """
+        """The learning rate, a float: the host's copy, since reading `rate` waits for a device."""
         return self._rate_on_host
 
     def set_rate(self, value):
-        """Sets the learning rate of the next update; nothing is sent where it is unchanged."""
+        """Sets the learning rate of the next update; an unchanged rate is not sent to devices."""
         if value != self._rate_on_host:
             self._rate_on_host = float(value)
             self.rate.assign(value)
@@ -64,7 +62,7 @@ class Adam(_Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def build(self, variables):
-        """Makes the slots; call under the strategy's scope."""
+        """Makes the slots m and v of `variables`; call it under the strategy's scope."""
         self.m = [state_variable(tf.zeros_like(variable)) for variable in variables]
         self.v = [state_variable(tf.zeros_like(variable)) for variable in variables]
 
@@ -98,19 +96,19 @@ class Adam(_Optimizer):
 
 
 class LazyAdam(_Optimizer):
-    """Adam with beta1 = 0 on one matrix [rows, N], at the cost of the rows a batch touches.
+    """Adam with beta1 = 0 on one matrix [rows, N], which computes only the rows of a batch.
 
-    The gradient is a tf.IndexedSlices. Dense Adam with beta1 = 0 leaves a row without gradient in
-    its place and only shrinks its v by beta2; here that is made up for when the row is touched
-    next. For a row r touched at update t, last touched at update t_r:
+    The gradient is a tf.IndexedSlices. Dense Adam with beta1 = 0 does not move a row without
+    gradient and only multiplies its v by beta2; here these factors are applied when the row has a
+    gradient again. For a row r with a gradient at update t, whose last one was at update t_r:
 
         v_r = beta2^(t - t_r) v_r + (1 - beta2) g_r^2,  t_r = t
         W_r -= rate sqrt(1 - beta2^t) g_r / (sqrt(v_r) + epsilon)
 
-    with g_r the sum of the batch's gradients of row r: equal to dense Adam to rounding. (The
-    correction must use the global t. With a count for each row, a touch moves a coordinate by
-    `rate` at most; dense Adam moves a rarely touched row by up to rate / sqrt(1 - beta2), 32 times
-    as far, and W needs that to reach e_hat.)
+    with g_r the sum of the batch's gradients of row r. This equals dense Adam up to rounding. The
+    correction must use the global t: with a count per row, an update would move a coordinate by
+    `rate` at most, while dense Adam moves a row with rare gradients by up to
+    rate / sqrt(1 - beta2), 32 times as far, and W needs that to reach e_hat.
     """
 
     def __init__(self, learning_rate, beta_2=0.999, epsilon=1e-5):
@@ -118,7 +116,7 @@ class LazyAdam(_Optimizer):
         self.beta_2, self.epsilon = beta_2, epsilon
 
     def build(self, variables):
-        """Makes v [rows, N] and t_r [rows]; call under the strategy's scope."""
+        """Makes v [rows, N] and t_r [rows]; call it under the strategy's scope."""
         (matrix,) = variables
         self.v = state_variable(tf.zeros_like(matrix), name="v")
         rows = tf.zeros([matrix.shape[0]], tf.int64)
@@ -156,17 +154,16 @@ class OptimizedNetworks:
     """Networks trained by one loss, and the optimizer of each group of their variables.
 
     Attributes:
-      networks: what the power iteration of spectral normalisation runs on before an update.
+      networks: the networks whose spectral norms are iterated before an update.
       variables: all trained variables, in the order of the gradients `update` takes.
     """
 
     def __init__(self, networks, groups):
-        """Makes the optimizers' slots; call under the strategy's scope.
+        """Makes the optimizers' slots; call it under the strategy's scope.
 
         Args:
           networks: Keras networks.
-          groups: pairs (variables, optimizer); W, whose gradient is sparse, has a `LazyAdam` of its
-          own.
+          groups: pairs (variables, optimizer); W, whose gradient is sparse, has its own `LazyAdam`.
         """
         self.networks = list(networks)
         self.groups = [(raw(variables), optimizer) for variables, optimizer in groups]
@@ -217,7 +214,7 @@ class OptimizedNetworks:
 
 
 def _values(gradient):
-    """The numbers of a gradient; of tf.IndexedSlices one summed row for each index."""
+    """The values of a gradient; for tf.IndexedSlices, one row per index, the sum of its slices."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, place = tf.unique(gradient.indices)

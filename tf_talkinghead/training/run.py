@@ -1,7 +1,7 @@
-"""One run of meta-learning: dataset in, run directory out, resumable at any time.
+"""One run of meta-learning, from a dataset to a run directory; it can be resumed at any time.
 
 <run>/config.json          the resolved configuration; later steps read it
-      run.json             dataset and how it was prepared, people held out, people trained on
+      run.json             dataset and its preparation, people held out, people trained on
       checkpoints/         training/checkpoints.py
       events/, grids/      training/summaries.py
 """
@@ -49,25 +49,26 @@ def meta_train(
     initial=None,
     progress=True,
 ):
-    """Trains to `config.meta.steps` (or epochs), resuming from what `run_dir` holds.
+    """Trains to `config.meta.steps` (or epochs); resumes the run in `run_dir`, if there is one.
 
     Args:
-      config: Config; `meta.steps` 0 stands for `meta.epochs` (run_settings.with_steps).
-      data: folder of prepare_dataset.
+      config: Config; where `meta.steps` is 0, `meta.epochs` gives the number of steps
+        (run_settings.with_steps).
+      data: folder of a dataset made by prepare_dataset.
       run_dir: folder of the run.
-      holdout: names of people kept out, or None for `config.meta.holdout_people` people chosen by
-      the seed.
-      deterministic: bit-for-bit repeatable (same machine, same threads, CPU, float32).
-      logical_replicas: as `make_strategy`.
-      initial: `weights.store.Trained` whose E, G, V, w_0 and b a new run starts from; W starts
-      anew.
+      holdout: names of people kept out of training; None: `config.meta.holdout_people` people
+        chosen by the seed.
+      deterministic: whether the run is repeatable bit for bit (same machine, same threads, CPU,
+        float32).
+      logical_replicas: as in `make_strategy`.
+      initial: `weights.store.Trained` from which a new run takes E, G, V, w_0 and b, but not W.
       progress: whether a progress bar is shown.
 
     Returns:
       The loop's `Result`.
 
     Raises:
-      InputError, ConfigError: what the user can correct.
+      InputError, ConfigError: an error that the user can correct.
     """
     run_dir = pathlib.Path(run_dir)
     dataset = load_dataset(data)
@@ -95,7 +96,8 @@ def meta_train(
         _write_settings(run_dir, config, dataset, kept_out)
     if start >= config.meta.steps:
         print(
-            f"{run_dir} is at step {start} already; give a larger --steps to go on", file=sys.stderr
+            f"{run_dir} is already at step {start}; give a larger --steps to continue",
+            file=sys.stderr,
         )
     summaries = Summaries(run_dir if chief else None)
     summaries.text("config", to_json(config))
@@ -112,13 +114,13 @@ def meta_train(
         checkpoints.prune()
         return path
 
-    # A kill may have come between saving and marking.
+    # The process may have been killed between saving a snapshot and marking it as best.
     if manifest:
         mark_if_best(start, manifest["scores"])
     stored_rows = len(arrays["D/W"]) if arrays else 0
 
     def step(batch, number):
-        """Update `number`; before the match term first acts, W's rows get their start."""
+        """Update `number`; rows of W are initialised before the match term acts on them."""
         if config.meta.variant == "ft":
             first = first_new_row(number, start, stored_rows, config.losses.adversarial_start)
             if first is not None and first < len(dataset.videos):
@@ -150,13 +152,15 @@ def meta_train(
 def start_from(learner, trained):
     """Starts a new run from trained weights: E, G, V, w_0 and b, and the averages of E and G.
 
+    A guided generator with `model.foreground` may start from one without (models/growing.py).
+
     Raises:
-      InputError: weights of another network; one without `model.foreground` may grow into it.
+      InputError: weights of another network.
     """
     if not grows_into(trained.config.model, learner.config.model):
         raise InputError(
             f"--init_from: weights of another network (preset {trained.config.preset}) "
-            f"than this run (preset {learner.config.preset})"
+            f"than this run (preset {learner.config.preset}); train with the preset of the weights"
         )
     for network in (learner.embedder, learner.averaged_embedder):
         network.set_weights(trained.embedder.get_weights())
@@ -168,9 +172,9 @@ def start_from(learner, trained):
 
 
 def refusing(batches):
-    """The batches; an InputError that a Python function inside tf.data raised is one again.
+    """Iterates over batches and restores InputErrors raised by Python functions inside tf.data.
 
-    TensorFlow makes it an UnknownError with a traceback in its text.
+    TensorFlow turns such an error into an UnknownError with a traceback in its text.
     """
     try:
         yield from batches
@@ -182,12 +186,12 @@ def refusing(batches):
 
 
 def without_names(batch):
-    """A batch without its strings, which no device takes."""
+    """A batch without its strings, which cannot be placed on a GPU."""
     return {name: value for name, value in batch.items() if name != "identity"}
 
 
 def _write_settings(run_dir, config, dataset, kept_out):
-    """config.json and run.json, each replaced in one step."""
+    """Writes config.json and run.json, each atomically."""
     facts = {
         "data": str(dataset.folder),
         "preparation": dataset.settings,
@@ -214,9 +218,7 @@ def _training_batches(data, config, strategy, start, kept_out):
 
 
 def _evaluation_batches(data, config, kept_out):
-    """What evaluations render: episodes of people trained on and, where there are any, of people
-    held out.
-    """
+    """Batches that evaluations render: of people trained on and, if there are any, held out."""
     batches = {"training": _fixed_batches(data, config, 8, exclude=kept_out)}
     if kept_out:
         count = config.meta.holdout_episodes

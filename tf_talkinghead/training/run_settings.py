@@ -1,7 +1,7 @@
-"""Settings of a run resolved against its data, and against the run already in its folder.
+"""Settings of a run that depend on its data, or on the run already in its folder.
 
-A number of steps that is not given comes from epochs, held-out people from the seed; a folder that
-holds a run keeps what that run was started with.
+If no number of steps is given, it follows from the epochs; if no held-out people are named, the
+seed chooses them. A run that is resumed keeps the settings it was started with.
 """
 
 import dataclasses
@@ -12,7 +12,8 @@ from tf_talkinghead.config import PAPER_EPOCHS, Config, ConfigError, from_json
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import Damaged, read_json
 
-# What may differ when a run is resumed: how long it lasts, and how often it is saved and evaluated.
+# Fields of section `meta` that may differ when a run is resumed: its length, and how often it is
+# saved and evaluated.
 _MAY_CHANGE = {
     "steps",
     "epochs",
@@ -39,8 +40,10 @@ def stored_config(run_dir) -> Config | None:
 
 
 def check_resumable(config, run_dir):
-    """InputError where `run_dir` holds a run of another configuration, naming a field and both
-    values.
+    """Checks that `run_dir` holds no run of another configuration.
+
+    Raises:
+      InputError: it does; the message names a field and both values.
     """
     stored = stored_config(run_dir)
     if stored is None:
@@ -60,9 +63,9 @@ def check_resumable(config, run_dir):
 def with_steps(config: Config, run_dir, videos: int) -> Config:
     """`config` with the number of updates in `meta.steps`.
 
-    `meta.steps` where it is given. Else a stored run's number, unless other epochs than its own are
-    asked for. Else `meta.epochs`, or the paper's for the variant, of one episode of each of
-    `videos` videos; then both numbers are in the result.
+    If `meta.steps` is 0, the number of the run in `run_dir` is used, unless `meta.epochs` differs
+    from that run's. If there is no such run, the number follows from `meta.epochs` (0: the paper's
+    number for the variant), each of one episode per video; then the result holds both numbers.
     """
     meta = config.meta
     if meta.steps:
@@ -77,7 +80,7 @@ def with_steps(config: Config, run_dir, videos: int) -> Config:
 
 
 def _stored_people(path):
-    """The names held out by the run of a run.json; they must not be trained on later."""
+    """The held-out people in a run.json; the resumed run must not train on them either."""
     try:
         names = read_json(path)["held_out"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

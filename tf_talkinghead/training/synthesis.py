@@ -1,7 +1,7 @@
-"""From a batch to x_hat and to what D sees, for both generators: the paper's and the guided one.
+"""Inputs and outputs of a training step, for both generators: the paper's and the guided one.
 
-A batch (or micro-batch) `part` is one of data/episodes.py; y is the target's drawing
-at `config.working_size`.
+They are the drawing y, e_hat, x_hat and the part of a frame that D sees. `part` is a batch of
+data/episodes.py, or a micro-batch of it; y is the target's drawing at `config.working_size`.
 """
 
 import tensorflow as tf
@@ -13,14 +13,15 @@ from tf_talkinghead.models.guide import make_guide
 
 
 def target_drawing(part, config):
-    """y of a batch's target frames, float32 [B, w, w, 3]."""
+    """The drawing y of a batch's target frames, float32 [B, w, w, 3]."""
     with tf.name_scope("drawing"):
         return draw_landmarks(part["landmarks"], config.working_size)
 
 
 def synthesise(E, G, part, y):
-    """(x_hat [B, S, S, 3], e_hat [B, N]): e_hat is the mean of E over K context frames, x_hat
-    = G(y, e_hat) (Sec. 3.2).
+    """(x_hat [B, S, S, 3], e_hat [B, N]) of a batch (Sec. 3.2).
+
+    e_hat is the mean of E over K context frames, and x_hat = G(y, e_hat).
     """
     config = G.config
     e_hat = embed_context(E, part["context_images"], part["context_landmarks"])
@@ -39,12 +40,12 @@ def embed_context(E, images, landmarks):
 
 
 def discriminated(x, y, part, config):
-    """What D sees of x [B, S, S, 3] and y: all of it, or for a guided generator
-    a window at the full size.
+    """The part of x [B, S, S, 3] that D scores, with its drawing y.
 
-    The body of a guided generator works at half the size, where L1 and SSIM hold the whole;
-    sharpness is decided in the pixels of the full size. The window is half the picture wide, near
-    the face, its place from `part["window"]`.
+    For the paper's generator it is the whole frame. For a guided generator, whose D works at half
+    the size, it is a window of the frame at full size, since sharpness shows only there; L1 and
+    SSIM already control the picture as a whole. The window is half the picture wide and lies near
+    the face, at the place given by `part["window"]`.
 
     Returns:
       (x, y), both [B, w, w, 3].
@@ -65,10 +66,7 @@ def discriminated(x, y, part, config):
 
 
 def _guide(part, config):
-    """The guide of a batch: the context frames are the photos.
-
-    Of them the first `part["sources"]` may be used.
-    """
+    """The guide of a batch: the first `part["sources"]` context frames serve as the photos."""
     images, landmarks = part["context_images"], part["context_landmarks"]
     shots = images.shape[1]
     rows, shares = guidance.choose(part["landmarks"], landmarks, part["sources"])
@@ -86,7 +84,7 @@ def _guide(part, config):
 
 
 def shrunk(images, size):
-    """uint8 images at `size`, averaged over areas."""
+    """Images [B, H, H, 3] reduced to `size` by area averaging, in the same range of values."""
     if images.shape[1] == size:
         return images
     return tf.image.resize(tf.cast(images, tf.float32), [size, size], method="area")

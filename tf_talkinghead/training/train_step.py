@@ -1,14 +1,14 @@
 """One adversarial update (Sec. 3.2; Sec. 3.3 for a new person), written as the paper's algorithm.
 
-What renders the frame (E, G and P, or a person's generator with a free psi') and which
-discriminator scores it are arguments, so meta-learning and personalisation run the same lines:
+The functions that render and score a frame are arguments, so meta-learning (E, G and P) and
+personalisation (a person's generator with a free psi') use the same code:
 
     synthesise(part, y)      -> Synthesis(x_hat [B,H,W,3] in [-1,1], e_hat [B,N] or None)
     discriminate(x, y, part) -> (score [B], [activations after each block, [B,h,w,c]])
 
 `part` is a batch, or a micro-batch of it: `image` uint8 [B,H,W,3], `landmarks` float32 [B,68,2] and
 whatever else `synthesise` and `discriminate` read (context frames, the row of W). x is in [-1, 1],
-y in [0, 1]. The name scopes say in a profile what an operation is part of
+y in [0, 1]. A profile assigns operations to parts of the step by the name scopes
 (benchmark/step_profile.py).
 """
 
@@ -33,7 +33,7 @@ class Synthesis(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorResult:
-    """What the discriminator's step and the caller need of the generator's.
+    """Result of the generator's step, for the discriminator's step and the caller.
 
     Attributes:
       terms: {name: scalar}, weighted loss terms, `loss` (their sum) and `gradient_norm`.
@@ -49,7 +49,7 @@ class GeneratorResult:
 
 @dataclass(frozen=True)
 class _PartGradients:
-    """One micro-batch's terms, gradients of the variables trained, d match / d W and frames."""
+    """One micro-batch's loss terms, gradients of trained variables, d match / d W and frames."""
 
     terms: dict
     gradients: list
@@ -58,19 +58,20 @@ class _PartGradients:
 
 
 class AdversarialStep:
-    """One update of the generator, then `discriminator_steps` of the discriminator, in replica
-    context.
+    """One update of the generator, then `discriminator_steps` updates of the discriminator.
+
+    Call it in replica context.
 
     Args:
       weights: LossConfig.
       content: `content(x, x_hat, landmarks) -> {name: weighted scalar}`.
-      synthesise, discriminate: see the module's first lines.
+      synthesise, discriminate: see the module docstring.
       generator, discriminator: `OptimizedNetworks`; discriminator None where no update is
-      adversarial.
+        adversarial.
       discriminator_steps: updates of D for one of the generator.
       W: the match term's matrix (a variable of `discriminator`; its rows are chosen by
         `part["index"]`), or None for the feed-forward variant and for personalisation.
-      averages: `Averages` moved after the generator's update, or None.
+      averages: `Averages`, updated after the generator's update, or None.
       micro_batches: gradients are accumulated over this many equal parts of the batch.
     """
 
@@ -95,7 +96,7 @@ class AdversarialStep:
         self.W, self.averages, self.micro_batches = W, averages, micro_batches
 
     def __call__(self, batch, adversarial=True):
-        """Updates on `batch` (this replica's); without `adversarial`, on content alone and D rests.
+        """Updates on `batch` (this replica's); without `adversarial`, by the content loss only.
 
         Returns:
           {term: scalar}: weighted loss terms and `loss` (their sum), means over this replica's
@@ -169,15 +170,16 @@ class AdversarialStep:
         return _PartGradients(terms, gradients, match_gradient, tf.stop_gradient(x_hat))
 
     def _match_gradient(self, e_hat, part):
-        """d match / d W, of the match term alone: D's score moves W only through the hinge."""
+        """d match / d W, of the match term alone: otherwise only the hinge loss trains W."""
         with tf.GradientTape() as tape:
             match = losses.match(e_hat, tf.gather(self.W, part["index"]))
             loss = self.weights.match * match * self._share()
         return tape.gradient(loss, self.W)
 
     def _discriminator_gradients(self, part, x_hat):
-        """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)) and its gradients, of one micro-batch; x_hat is
-        fixed.
+        """max(0, 1 + D(x_hat)) + max(0, 1 - D(x)) and its gradients, of one micro-batch.
+
+        No gradient passes to the generator: x_hat is given as a constant.
         """
         x, y = to_float(part["image"]), drawing(part)
         with tf.GradientTape() as tape:
@@ -189,10 +191,10 @@ class AdversarialStep:
         return _PartGradients({"discriminator": hinge}, gradients)
 
     def _share(self):
-        """What a micro-batch's mean loss is multiplied by before its gradient is taken.
+        """Factor of a micro-batch's mean loss before its gradient is taken.
 
         Gradients are summed over micro-batches here and over replicas in
-        `OptimizedNetworks.update`: with this factor the sum is the gradient of the mean over the
+        `OptimizedNetworks.update`; with this factor the sum is the gradient of the mean over the
         global batch.
         """
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
@@ -200,9 +202,7 @@ class AdversarialStep:
 
 
 def drawing(part):
-    """y of a batch's target frames: `part["y"]` where the caller drew it, else [B,H,W,3] at the
-    frames' size.
-    """
+    """The drawing y of a batch's target frames, [B,H,W,3]: `part["y"]`, or drawn at their size."""
     if "y" in part:
         return part["y"]
     with tf.name_scope("drawing"):

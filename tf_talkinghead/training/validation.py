@@ -1,5 +1,4 @@
-"""Evaluation during a run: SSIM and face similarity on people held out by identity, and picture
-grids.
+"""Evaluation during a run: SSIM and face similarity on held-out people, and picture grids.
 
 The averaged networks are evaluated with their own converged spectral norms, feed-forward (no
 fine-tuning), on episodes drawn once and kept for the whole run, without augmentation.
@@ -12,15 +11,19 @@ from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import grid, to_uint8
 from tf_talkinghead.training.synthesis import synthesise, target_drawing
 
-TIE = 3  # decimals of SSIM that count: closer than that, face similarity decides
+TIE = 3  # decimals to which SSIM is compared; if equal, face similarity decides
 
 
 class HeldOut:
-    """Evaluation hook of meta-learning.
+    """Evaluation of meta-learning, called as `evaluate(step)` by the loop.
 
-    learner: a `MetaLearner`. batches: lists of batches (dicts of numpy arrays, `data/episodes.py`)
-    under "held_out" and "training"; either may be empty. score: `score(real, made, landmarks) ->
-    {name: [B]}` on uint8 frames; `None` leaves only the grids.
+    Args:
+      learner: a `MetaLearner`.
+      batches: {"held_out": list, "training": list} of batches (dicts of numpy arrays,
+        `data/episodes.py`); either may be empty or absent.
+      score: `score(real, made, landmarks) -> {name: [B]}` on uint8 frames; None: only grids.
+      summaries: `Summaries`.
+      grid_rows: episodes in a grid, at most.
     """
 
     def __init__(self, learner, batches, score, summaries, grid_rows=8):
@@ -29,7 +32,7 @@ class HeldOut:
         self._render = tf.function(self._synthesise)
 
     def __call__(self, step):
-        """Writes grids and returns mean scores of the held-out people, {} without any."""
+        """Writes grids; returns mean scores of the held-out people, {} if there are none."""
         self.learner.converge_averages()
         scores = {}
         for name, batches in self.batches.items():
@@ -45,7 +48,7 @@ class HeldOut:
         return scores
 
     def render(self, batch):
-        """uint8 [B,H,W,3] by the averaged networks."""
+        """Frames rendered by the averaged networks for a batch, uint8 [B,H,W,3]."""
         return to_uint8(
             self._render(
                 {name: tf.constant(value) for name, value in batch.items() if name != "identity"}
@@ -79,8 +82,11 @@ def _rank(scores):
 
 
 def score(real, made, landmarks):
-    """SSIM and centred face similarity of made frames, {name: float [B]}; a face that cannot be
-    compared is left out.
+    """SSIM and centred cosine of face vectors of rendered against real frames, {name: float [B]}.
+
+    Args:
+      real, made: uint8 [B,H,W,3].
+      landmarks: float32 [B,68,2], used for both.
     """
     from tf_talkinghead.faces.recognition import centred_cosine, face_vectors
     from tf_talkinghead.metrics import ssim
@@ -92,7 +98,7 @@ def score(real, made, landmarks):
 
 
 def episode_grid(batches, made, rows, context=3):
-    """A picture with a row an episode: up to `context` context frames, drawing, target, output."""
+    """A picture with one row per episode: `context` context frames, drawing, target, output."""
     lines = []
     for batch, frames in zip(batches, made):
         y = np.uint8(

@@ -1,1 +1,1 @@
-"""Trained weights: the store that reads and writes them, and the shipped demo weights."""
+"""Trained weights: the store that reads and writes them, and the shipped weights."""

@@ -1,6 +1,6 @@
-"""Which weights a name or folder stands for, without loading networks: their SHA-256.
+"""Identity of trained weights: the SHA-256 of a name's or folder's weights, without loading them.
 
-It is what cards of avatars name as `trained_weights_sha256`.
+Cards of avatars hold it as `trained_weights_sha256`.
 """
 
 import pathlib
@@ -14,10 +14,13 @@ SHIPPED = {"demo": DEMO, "guided": DEMO.parent / "guided"}  # names that `load_t
 
 
 def weights_sha256(source: str) -> str:
-    """SHA-256 of the weights that `load_trained(source)` reads: of its file, or of a snapshot.
+    """SHA-256 of the weights that `load_trained(source)` reads: of weights.npz, or of a snapshot.
+
+    Args:
+      source: "guided", "demo", or a folder, as in `weights.store.load_trained`.
 
     Raises:
-      InputError: there are no weights, or their description is damaged.
+      InputError: there are no weights, or the JSON file that describes them is damaged.
     """
     folder = SHIPPED.get(source, pathlib.Path(source))
     try:

@@ -1,14 +1,13 @@
-"""Trained weights on disk: what later steps load, from a run directory or in the shipped form.
+"""Trained weights on disk, which later steps load: a run directory or the shipped form.
 
     trained = load_trained("guided")      # shipped with the package: guided, 256 px
-    trained = load_trained("demo")        # likewise: the paper's form, 128 px
+    trained = load_trained("demo")        # shipped with the package: the paper's form, 128 px
     trained = load_trained("runs/mine")   # a run of meta_train: its best snapshot, or its newest
-    trained = load_trained("runs/mine/checkpoints/step-00004000")   # a certain one
+    trained = load_trained("runs/mine/checkpoints/step-00004000")   # one snapshot of a run
     save_trained(trained, "folder")       # config.json + weights.npz + provenance.json
 
-The shipped form holds E, G (with P), V, w_0 and b: enough to make an avatar of a new person in
-every mode. Spectral vectors are not stored, they are iterated to convergence when the weights are
-read.
+The shipped form holds E, G (with P), V, w_0 and b, which is enough to make an avatar of a new
+person in every mode. Spectral vectors are not stored; they are computed when the weights are read.
 """
 
 import dataclasses
@@ -36,7 +35,13 @@ from tf_talkinghead.weights.identity import SHIPPED
 class Trained:
     """Meta-learned networks, built, with converged spectral norms.
 
-    embedder, generator: moving averages unless asked otherwise. w_0: float32 [N].
+    Attributes:
+      config: the Config of the run that trained them.
+      embedder, generator: E and G with P; the moving averages unless loaded with averaged=False.
+      V: the network of D.
+      w_0: float32 [N].
+      b: scalar.
+      provenance: run, step, people and preparation, as far as known.
     """
 
     config: Config
@@ -49,10 +54,10 @@ class Trained:
 
     @property
     def preparation(self) -> PreparationConfig:
-        """How the training data were cropped: a new person's images must be cropped alike.
+        """Preparation settings of the training data; a new person's images are cropped by them.
 
-        Settings that the weights do not tell (runs of version 0.1, the demo weights) have their
-        defaults.
+        Settings that are not stored with the weights (runs of version 0.1, the demo weights) have
+        their defaults.
         """
         stored = self.provenance.get("preparation", {})
         known = {item.name for item in dataclasses.fields(PreparationConfig)}
@@ -72,7 +77,8 @@ def load_trained(source="demo", averaged=True, dtype=None):
       A `Trained`.
 
     Raises:
-      InputError: what the folder lacks, and what to run.
+      InputError: the folder has no weights, or they are damaged or of another version; the message
+        says what to do.
     """
     folder = SHIPPED.get(str(source), pathlib.Path(source))
     step = None
@@ -111,7 +117,15 @@ def load_trained(source="demo", averaged=True, dtype=None):
 def save_trained(trained, folder, dtype="float16"):
     """Writes `trained` to `folder` in the shipped form.
 
-    Each file is replaced in one rename, the weights first. Returns the folder's path.
+    Each file is replaced in one rename, the weights first.
+
+    Args:
+      trained: the weights.
+      folder: where to write; created if missing.
+      dtype: of the stored numbers.
+
+    Returns:
+      The folder's path.
 
     Raises:
       InputError: values that do not fit `dtype`.
@@ -122,13 +136,15 @@ def save_trained(trained, folder, dtype="float16"):
     for name, network in (("E", trained.embedder), ("G", trained.generator), ("V", trained.V)):
         for key, variable in _stored(network).items():
             arrays[f"{name}/{key}"] = variable.numpy()
-    # An overflow is reported below, in words.
+    # An overflow is reported by the error below.
     with np.errstate(over="ignore"):
         large = [
             name for name, array in arrays.items() if not np.all(np.isfinite(array.astype(dtype)))
         ]
     if large:
-        raise InputError(f"{large[0]}: values do not fit {dtype}")
+        raise InputError(
+            f"{large[0]}: values do not fit {dtype} (too large, or not finite); use float32"
+        )
     beside = folder / f".weights.{os.getpid()}.npz"
     np.savez_compressed(beside, **{name: array.astype(dtype) for name, array in arrays.items()})
     provenance = {**trained.provenance, "sha256": file_sha256(beside), "dtype": dtype}
@@ -148,7 +164,7 @@ def empty(config, dtype="float32"):
 
 
 def _stored(network):
-    """Name -> variable of what is stored: all trained variables, in building order."""
+    """Name -> variable of all variables except spectral vectors, in building order."""
     return {
         f"{i:03d}.{variable.name}": variable
         for i, variable in enumerate(network.variables)
@@ -217,7 +233,7 @@ def _read_run(folder, averaged, step=None):
 
 
 def _step_of(snapshot):
-    """The step of a snapshot's folder; InputError where there is none."""
+    """The step of a snapshot's folder; InputError if there is no such snapshot."""
     steps = {f"step-{step:08d}": step for step in Checkpoints(snapshot.parent).steps()}
     if snapshot.name not in steps:
         raise InputError(f"{snapshot}: no such snapshot; there are {', '.join(steps) or 'none'}")
