@@ -172,8 +172,8 @@ def picture_problem(model, *all_losses):
             )
         if losses.parts and not (losses.pixel or losses.gradient or losses.structure):
             return (
-                "losses.parts: close-ups are compared by the terms pixel, gradient and structure, "
-                "which are all 0; give one of them a weight, or set parts to 0"
+                "losses.parts: close-ups are compared by pixel, gradient or structure, which are "
+                "all 0; give one of them a weight, or set parts to 0"
             )
         if losses.parts and losses.structure and close_up < SSIM_WINDOW:
             return (
