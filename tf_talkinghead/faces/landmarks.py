@@ -50,9 +50,9 @@ _ELSEWHERE = ((0.12, 0, 1), (-0.12, 0, 1), (0, 0.1, 1), (0, -0.1, 1), (0, 0, 0.8
 # The detector confirms a face's points if their mean distance from the first prediction in the
 # detector's square is below this share of the square's side.
 CONFIRMED = 0.02
-# Spread from which points are unreliable. Of 53 frames of `train` and `choose` with a spread of 0.012
-# to 0.018, 7 had points more than 2.5 % of the eye distance from those found anew; of 5,536 with
-# less, 2.
+# Spread from which points are unreliable. Of 53 frames of `train` and `choose` with a spread of
+# 0.012 to 0.018, 7 had points more than 2.5 % of the eye distance from those found anew; of 5,536
+# with less, 2.
 UNSURE = 0.012
 # Scores of the detector: faces mostly have 1 to 3, a badge or a fold of cloth 0.05.
 _SURE, _UNSURE = 0.25, 0.0
