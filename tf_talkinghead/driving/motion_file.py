@@ -174,7 +174,7 @@ def _checked(times, names, values, landmarks=None, neutral=None):
             f"numbers: expected [{len(times)}, {len(names)}], got {list(values.shape)}"
         )
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise InputError("time: expected finite seconds, each later than the one before")
+        raise InputError("time: expected rising seconds, each later than the one before")
     numbers = np.tile(_REST, (len(times), 1))
     numbers[:, [NAMES.index(name) for name in names]] = values
     if landmarks is not None:
