@@ -54,8 +54,8 @@ def choose_face(tracks: list[Track], frames: int, face: str | None = None) -> li
     number = 1 if face == "left" else int(face)
     if number > len(faces):
         raise InputError(
-            f"--face={face}: expected 1 to {len(faces)}, the number of faces that the driver's "
-            "video shows long enough"
+            f"--face={face}: the driver shows {len(faces)} faces that last, expected a number from "
+            f"1 to {len(faces)}"
         )
     return sorted(faces, key=_across)[number - 1]
 
