@@ -74,8 +74,8 @@ def read_driver(
       frames without a face (lost, covered, turned away so far that the landmarks slip, too dark)
         repeat the last pose and have `seen` false; frames before the first detection repeat it;
       after a cut the face nearest in position and size is tracked, without smoothing over the cut;
-      of several faces the one seen longest is tracked; if two are seen about equally long, that is
-        an error unless `face` chooses one;
+      of several faces the one seen longest is tracked; if another is about as large and seen beside
+        it about as long, that is an error unless `face` chooses one;
       faces smaller than about 40 pixels are not found.
 
     Args:

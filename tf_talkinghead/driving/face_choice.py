@@ -33,7 +33,8 @@ def choose_face(tracks: list[Track], frames: int, face: str | None = None) -> li
         number counted from the left, from 1. None: the face that lasts longest.
 
     Raises:
-      NoFaceError: no face was found; or `face` is None and two faces are seen about equally long.
+      NoFaceError: no face was found; or `face` is None and two faces are about equally large and
+        seen side by side about equally long.
       InputError: an unknown `face`, or there are fewer faces than its number.
     """
     if face is None:
