@@ -1,6 +1,6 @@
-"""Client side of the shared bank: what a member is rendered from in the server's version.
+"""Client side of the shared bank: the row or vector that a member has in the server's version.
 
-In a bank of guided avatars a member is a row, which the card (`describe`) tells. A name has the
+In a bank of guided avatars a member is a row, which the card (`describe`) holds. A name has the
 same row in every version, and a row is never given twice, so any version renders the right person
 or answers `ok` false. In a bank of direct avatars a member is a vector, read from a file.
 
@@ -41,7 +41,10 @@ class _MissingVersionError(InputError):
 class _RowMember:
     """A member of a bank of guided avatars.
 
-    version: the number of the version whose card was read. row: the member's. card: the member's.
+    Attributes:
+      version: the number of the version whose card was read.
+      row: the member's row.
+      card: the member's card.
     """
 
     version: int
@@ -94,8 +97,8 @@ class BankMember:
 
         If the pinned version is gone or the label has moved, the vector is read from the current
         version and the call is repeated. Output that another version rendered from the vector is
-        never returned. Where a version has nobody in the member's row, the card is asked for it
-        again.
+        never returned. If a version has nobody in the member's row, the row is looked up in the
+        card again.
 
         Returns:
           {output alias: array}.
@@ -119,11 +122,11 @@ class BankMember:
             if refusal is not None and found.version == member.version:
                 raise refusal
             if arrays is not None and getattr(found, "row", None) == member.row:
-                return arrays  # it is the landmarks that could not be used
+                return arrays  # the row is right, so `ok` is false because of the landmarks
             member = found
 
     def _request(self, member, signature, inputs, outputs):
-        """The PredictRequest that has `member` rendered."""
+        """The PredictRequest that renders `member`."""
         rows = len(next(iter(inputs.values())))
         if isinstance(member, _RowMember):
             of_member = {"member": np.full([rows], member.row, np.int32)}

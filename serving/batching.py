@@ -52,6 +52,7 @@ class Task:
 
     @property
     def dropped(self):
+        """Whether the caller has gone or the deadline has passed."""
         return self._cancelled or (self.deadline is not None and time.monotonic() > self.deadline)
 
     def finish(self, result):
@@ -128,7 +129,7 @@ class BatchScheduler:
       threads: number of threads.
       on_batch: called with the queueing time in seconds of every request that leaves its queue.
       under_way: function that returns the number of calls in progress in the server, the caller's
-        included; unknown by default.
+        included; None: not known, and a lone request waits for the batch timeout too.
     """
 
     def __init__(self, threads=None, on_batch=None, under_way=None):

@@ -24,6 +24,9 @@ def options_from_proto(proto, where="batching parameters"):
       proto: the message.
       where: its origin, for error messages.
 
+    Returns:
+      The BatchingOptions.
+
     Raises:
       InputError: values that TensorFlow Serving rejects too, or enable_large_batch_splitting, which
         this server does not support.

@@ -32,7 +32,7 @@ from tf_talkinghead.personalization.avatar import Avatar, Facts
 
 OPTIONS = {
     "measure": "speed (default) or memory",
-    "server": "HOST:PORT of a running server, which is measured instead of the embedded one",
+    "server": "HOST:PORT of a running server to measure instead of the embedded one",
     "person": "name of the avatar on that server, default someone",
     "seconds": "of each throughput measurement, default 8",
     "clients": "numbers of concurrent clients, default 1/8/32",

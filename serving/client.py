@@ -9,7 +9,7 @@
 It works with TensorFlow Serving and the embedded server, and depends on signatures only, not on
 the model. Every call has a deadline; only UNAVAILABLE, RESOURCE_EXHAUSTED and the CANCELLED of a
 server that closes are retried, with backoff within the deadline. For a member of a bank of guided
-avatars pass `bank=True`: the server's card tells all that is needed. For a bank of direct ones pass
+avatars pass `bank=True`: the server's card holds all that is needed. For a bank of direct ones pass
 its folder, `bank="models/bank"`; the vectors sent are always those of the version that renders.
 
 Rows 68 and 69 of [T, 70, 2] are the pupils, the person's right one first; NaN in both is "as in the
@@ -42,7 +42,7 @@ __all__ = ["AvatarClient", "AvatarError", "Tls"]
 BANK_MODEL = "bank"
 MAX_MESSAGE_BYTES = 256 << 20  # gRPC's default of 4 MB holds 20 raw frames of 256 px
 ROWS_PER_REQUEST = 8  # where the card names no max_batch_size
-# CANCELLED is what a call gets that a server had not answered when it closed; nobody here cancels.
+# A server that closes ends the calls that it has not answered with CANCELLED.
 _RETRIED = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -54,8 +54,9 @@ class AvatarClient:
     """Renders the avatar `person` on the server at `address` ("host:port").
 
     Args:
-      bank: for a member of the shared bank: True where it is of guided avatars; else its folder
-        `<models>/bank`, which does for both, or a copy of one version's `vectors.npz`.
+      bank: for a member of the shared bank: True for a bank of guided avatars; for one of direct
+        avatars its folder `<models>/bank` (allowed for both), or a copy of one version's
+        `vectors.npz`.
       label, version: the version to render with, "stable" or "canary" or a number; default: the
         latest. With a copy of `vectors.npz` and no label it is the version of that file.
       jpeg: fetch JPEGs (about a thirteenth of the bytes) instead of raw frames.
@@ -137,8 +138,9 @@ class AvatarClient:
     def stream(self, landmarks, rows=1):
         """One frame uint8 [H, W, 3] for each [68, 2] or [70, 2] of `landmarks`, in its order.
 
-        Reads at most `in_flight` requests of `rows` frames ahead of what has been taken, so an
-        endless iterator (a webcam) is fine. More rows render faster and answer later.
+        Reads at most `in_flight` requests of `rows` frames ahead of the frames taken, so an endless
+        iterator (a webcam) is fine. More rows give more frames per second and a longer delay.
+        Errors as in `render`, raised when the frame is taken.
         """
         frames = iter(landmarks)
         batches = iter(lambda: list(itertools.islice(frames, rows)), [])
@@ -161,7 +163,7 @@ class AvatarClient:
         return json.loads(outputs["card"][0])
 
     def _in_order(self, parts):
-        """The frames of each part, in order, with `in_flight` requests under way."""
+        """The frames of each part, in order, with `in_flight` requests in progress."""
         parts = iter(parts)
         waiting = collections.deque()
         try:
@@ -192,7 +194,7 @@ class AvatarClient:
             try:
                 return self._rendered("render_gaze_jpeg" if jpeg else "render_gaze", points, jpeg)
             except AvatarError as error:
-                # A version without the signature may have followed: ask once more.
+                # The server may now have a version without the signature: read the card again.
                 missing = error.code == grpc.StatusCode.FAILED_PRECONDITION
                 if not missing or self._takes_gaze(again=True):
                     raise
@@ -226,7 +228,11 @@ class AvatarClient:
             return self._gaze
 
     def predict(self, signature, inputs, outputs):
-        """Calls any signature, with retries; returns the outputs (alias -> array)."""
+        """Calls any signature with `inputs` (alias -> array), with retries; errors as in `answer`.
+
+        Returns:
+          {alias: array} of the aliases `outputs`.
+        """
         return self.arrays(self.answer(self.request(signature, inputs, outputs)), outputs)
 
     def request(self, signature, inputs, outputs):

@@ -38,6 +38,7 @@ class Clock:
         self._last = time.monotonic()
 
     def due(self):
+        """Whether the period has passed since this last returned True."""
         if self.period <= 0 or time.monotonic() - self._last < self.period * 0.9:
             return False
         self._last = time.monotonic()

@@ -1,12 +1,12 @@
-"""Benchmark of the whole chain of `drive`: video file to film, and each stage alone.
+"""Benchmark of `drive` from video file to film: the whole chain, and each stage alone.
 
     python -m scripts.benchmark drive
     python -m scripts.benchmark drive --option=driver=clip.mp4 --option=server=HOST:PORT \\
         --option=person=ann
 
-The default driver is scikit-image's portrait, moving, 512 px; the default avatar is made of it
-with the shipped guided weights and served by the embedded server in a process of its own, without
-batching, as `scripts.serve` does. Loading models is not counted.
+The default driver is scikit-image's portrait in motion, 512 px; the default avatar is made of the
+same portrait with the shipped guided weights and served by `scripts.serve` in a process of its own.
+Loading models is not counted.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ def run(_preset_name, options):
 
 
 def _stages(clip, motion, face, points, stream, folder):
-    """Name -> one stage of the chain over the whole clip, nothing else running."""
+    """Name -> function that runs one stage of the chain over the whole clip, alone."""
     pictures = list(video.read_video(clip).frames)
     rendered = list(stream(points))
 

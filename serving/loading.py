@@ -27,9 +27,9 @@ class Loaded:
     servable: Servable | None = None
     # Batching options: the version's own, if it has any.
     options: batching_options.BatchingOptions | None = None
-    users: int = 0  # calls under way
-    attempts: int = 0  # to load it
-    retry_at: float = 0.0  # time.monotonic() seconds
+    users: int = 0  # calls in progress
+    attempts: int = 0  # number of attempts to load it
+    retry_at: float = 0.0  # earliest time of the next attempt, time.monotonic() seconds
 
 
 def load(loaded, metrics):

@@ -130,6 +130,7 @@ def labels_of(config):
 
 
 def path_in(models_dir):
+    """The path of the models.config of `models_dir`."""
     return pathlib.Path(models_dir) / FILE_NAME
 
 

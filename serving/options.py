@@ -7,7 +7,7 @@ import grpc
 from serving import batching_options, config_protos
 from tf_talkinghead.errors import InputError
 
-# of one request; a frame takes 544 bytes, and 26 KB more where it carries a person's vector
+# Largest request. A frame takes 544 bytes, and 26 KB more with a person's vector.
 MAX_MESSAGE_BYTES = 16 << 20
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 
@@ -16,24 +16,24 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 class ServerOptions:
     """Server options; names and defaults are tensorflow_model_server's, except `models`, `host`."""
 
-    models: str = ""  # a models folder: everyone in it is served, and watched
-    port: int = 8500
-    rest_api_port: int = 0  # 0: none
+    models: str = ""  # a models folder, watched for changes; everyone in it is served
+    port: int = 8500  # 0: a free one
+    rest_api_port: int = 0  # 0: no REST
     model_name: str = "default"
     model_base_path: str = ""
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0.0  # 0: read once
     file_system_poll_wait_seconds: float = 1.0  # 0: read once
-    # None, of this and the next: on with `models`, otherwise off
+    # None, here and in the next line: on with `models`, otherwise off.
     enable_batching: bool | None = None
     enable_per_model_batching_parameters: bool | None = None
     batching_parameters_file: str = ""
     ssl_config_file: str = ""
     monitoring_config_file: str = ""
-    grpc_max_threads: int = 0  # calls under way at once; 0: four a core
+    grpc_max_threads: int = 0  # calls in progress at once; 0: four for each core
     grpc_channel_arguments: str = ""  # "name=value,..."
     allow_version_labels_for_unavailable_models: bool = False
-    host: str = "localhost"  # the address to listen on: this machine only, unless told otherwise
+    host: str = "localhost"  # the address to listen on; the default is reachable locally only
 
     @property
     def exposed(self):
@@ -55,6 +55,11 @@ def batching_of(options, enabled):
 
 
 def credentials_of(options):
+    """The server credentials of `ssl_config_file`; None without one.
+
+    Raises:
+      InputError: the file cannot be read, or lacks a key, certificate or authority.
+    """
     if not options.ssl_config_file:
         return None
     ssl = config_protos.parse_file(options.ssl_config_file, config_protos.SSLConfig)
@@ -64,7 +69,8 @@ def credentials_of(options):
         )
     if ssl.client_verify and not ssl.custom_ca:
         raise InputError(
-            f"{options.ssl_config_file}: client_verify needs custom_ca, whose clients are let in"
+            f"{options.ssl_config_file}: client_verify needs custom_ca, the PEM text of the "
+            "authority that signs the clients' certificates"
         )
     return grpc.ssl_server_credentials(
         [(ssl.server_key.encode(), ssl.server_cert.encode())],
@@ -78,7 +84,7 @@ def channel_arguments(text):
     arguments = {
         "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
         "grpc.max_send_message_length": -1,
-        "grpc.so_reuseport": 0,  # a second server on the same port is an error, not a coin toss
+        "grpc.so_reuseport": 0,  # a second server on the same port is an error
     }
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")

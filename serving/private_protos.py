@@ -63,7 +63,7 @@ def _add(message, name, number, kind, repeated):
 
 
 def _map_entry(message, field_name, package, value):
-    """Add the entry type that protobuf asks for behind a map field; its full name."""
+    """Adds the entry type that protobuf needs for a map field; returns its full name."""
     entry = message.nested_type.add(name=f"{field_name.capitalize()}Entry")
     entry.options.map_entry = True
     _add(entry, "key", 1, FIELD.TYPE_STRING, False)

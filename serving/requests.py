@@ -122,9 +122,8 @@ def _array(alias, spec, proto, max_rows):
 def _values(proto, dtype, count):
     """The `count` numbers of a tensor proto, flat, as the C++ runtime reads them.
 
-    Raw content is not cut, so where it does not fit exactly, reshaping it fails. Of listed values
-    the surplus is ignored and the last one stands for those missing; with none at all the tensor is
-    zero.
+    Raw content is not cut: if it does not fit exactly, reshaping fails. If too many values are
+    listed, the surplus is ignored; if too few, the last one is repeated; without any, all are 0.
     """
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype)

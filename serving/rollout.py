@@ -48,10 +48,10 @@ class ModelState:
 
 
 class Servers:
-    """The servers behind `addresses`, a list of "host:port".
+    """Connections to the servers behind `addresses`, a list of "host:port".
 
-    A name with several IPv4 addresses is several servers; `tls` as in `AvatarClient`. Their
-    certificates are then for the name, unless `tls` says another.
+    A name with several IPv4 addresses stands for several servers, whose certificates must be for
+    that name unless `tls` names another. `tls` as in `AvatarClient`.
     """
 
     def __init__(self, addresses, tls=None):
@@ -145,7 +145,7 @@ def _pointed_at(channel, name, label):
 
 
 def next_step(wanted, states):
-    """The next entry of one model in models.config that no server refuses and that loses no call.
+    """The next entry of one model in models.config: no server refuses it, and no call fails by it.
 
     Args:
       wanted: {label: version}, the target state.
@@ -193,7 +193,7 @@ def roll_out(
       tls: a `Tls`, for servers that need it; default: what the environment names.
 
     Returns:
-      One sentence per model that has not reached its state; empty when all have.
+      A list with one sentence per model that has not reached its state; empty if all have.
 
     Raises:
       InputError: an invalid argument, or a server that does not answer.

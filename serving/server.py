@@ -69,7 +69,7 @@ class AvatarServer:
         self._grpc = None
         self.port = None
 
-    # -- life ------------------------------------------------------------------------------------
+    # -- start and stop --------------------------------------------------------------------------
 
     def start(self):
         """Loads the models, then listens.

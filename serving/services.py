@@ -24,6 +24,7 @@ def add_to(grpc_server, server):
 
 
 def reflected_names():
+    """The full names of the services that server reflection lists."""
     services = prediction_service_pb2.DESCRIPTOR.services_by_name.values()
     return [
         *(service.full_name for service in services),

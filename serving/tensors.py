@@ -12,7 +12,8 @@ import numpy as np
 from serving.predict_protos import TensorProto
 from tf_talkinghead.errors import InputError
 
-MOST_FILLED = 1 << 24  # values of a tensor of which some are left out: few bytes, much memory
+# Largest number of values of a tensor that lists only some: a few bytes could claim much memory.
+MOST_FILLED = 1 << 24
 _STRING = 7  # TensorFlow's DataType DT_STRING
 # DataType -> (numpy's dtype, the field of single values)
 _NUMBERS = {
@@ -98,7 +99,7 @@ def _parsed(proto, shape):
 
 
 def _filled(values, count, default):
-    """`count` values: TensorFlow leaves out those at the end that repeat the last one."""
+    """`count` values, the last one repeated: TensorFlow leaves out equal values at the end."""
     if len(values) > count:
         raise InputError(f"a tensor of {count} values: got {len(values)}")
     if len(values) < count and count > MOST_FILLED:

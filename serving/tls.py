@@ -33,7 +33,9 @@ class Tls:
     def credentials(self):
         """The channel credentials; InputError for files that are missing or not PEM."""
         if bool(self.key) != bool(self.certificate):
-            raise InputError("TLS: a client key needs its certificate, and the other way round")
+            raise InputError(
+                "TLS: name both the client's key and its certificate, or neither; got one of them"
+            )
         return grpc.ssl_channel_credentials(
             _read(self.ca), _read(self.key), _read(self.certificate)
         )

@@ -205,7 +205,7 @@ def test_a_film_without_a_face_is_refused_in_words(visitor, tmp_path):
     assert job["state"] == "failed" and job["error"].startswith("grey.mp4: no face")
     both = quote('{"paste_back": true, "side_by_side": true}')
     path = f"/api/people/ann/films?name=grey.mp4&wanted={both}"
-    assert "choose one" in visitor.refused("PUT", path, content)
+    assert "not both" in visitor.refused("PUT", path, content)
 
 
 def test_a_live_recording_becomes_a_signed_film_with_sound(visitor):
@@ -280,7 +280,9 @@ def test_photos_are_looked_at_one_by_one(visitor, portrait):
     assert len(list(folder.iterdir())) == 1, "only the good one is kept"
     visitor.ask("DELETE", f"/api/drafts/{draft}")
     assert not folder.exists()
-    assert "begin anew" in visitor.refused("PUT", f"/api/drafts/{draft}/files?name=a", b"x" * 20)
+    assert "add them again" in visitor.refused(
+        "PUT", f"/api/drafts/{draft}/files?name=a", b"x" * 20
+    )
 
 
 def test_nothing_starts_without_consent_a_photo_and_a_free_name(visitor, portrait):

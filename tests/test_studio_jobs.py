@@ -84,7 +84,7 @@ def test_errors_are_words_and_faults_are_no_secrets(jobs, capsys):
     failed = jobs.submit("film", "ann", "b", fail)
     wait_until(lambda: not refused.running and not failed.running)
     assert refused.error == "me.jpg: 2 faces; crop to one person"
-    assert failed.error == "the studio failed; its terminal says how"
+    assert failed.error == "the studio failed; its terminal shows the error"
     assert "secret" in capsys.readouterr().err
 
 

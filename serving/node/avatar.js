@@ -1,8 +1,8 @@
-// Draws an avatar from Node: its card, then a nod of its reference landmarks, one JPEG a frame.
+// Renders an avatar from Node: reads its card, then nods with its reference landmarks, one JPEG a frame.
 //
 //   npm install && node avatar.js localhost:8500 eileen frames 25
 //
-// Works against TensorFlow Serving and the embedded server alike; only the .proto files beside this one are needed.
+// Works with TensorFlow Serving and the embedded server; only the .proto files beside this one are needed.
 const fs = require('fs');
 const path = require('path');
 const grpc = require('@grpc/grpc-js');
@@ -11,7 +11,8 @@ const loader = require('@grpc/proto-loader');
 const FLOAT = 1, INT32 = 3;
 const TIMEOUT = Number(process.env.TALKINGHEAD_TIMEOUT || 30); // seconds for a request, retries included
 
-// Plain, or TLS by TALKINGHEAD_TLS_CA, mutual TLS by TALKINGHEAD_TLS_KEY and TALKINGHEAD_TLS_CERT: PEM files.
+// Channel credentials from PEM files: TLS with TALKINGHEAD_TLS_CA, mutual TLS with TALKINGHEAD_TLS_KEY and
+// TALKINGHEAD_TLS_CERT too; without any of them no TLS.
 function credentials({ TALKINGHEAD_TLS_CA: ca, TALKINGHEAD_TLS_KEY: key, TALKINGHEAD_TLS_CERT: certificate }) {
   if (!ca && !key && !certificate) return grpc.credentials.createInsecure();
   if (!ca || !key !== !certificate) throw new Error('TLS: set TALKINGHEAD_TLS_CA, and _KEY and _CERT both or neither');
@@ -56,7 +57,7 @@ function strings({ string_val: listed, tensor_content: packed, tensor_shape: sha
   return lengths.map((length) => packed.subarray(at, (at += length)));
 }
 
-// A server that is starting, or whose queue is full, may answer the next time; a message over the limit will not.
+// A retry may succeed while a server starts or its queue is full, but not for a message over the size limit.
 function worthRetrying(error) {
   const { UNAVAILABLE, RESOURCE_EXHAUSTED } = grpc.status;
   return [UNAVAILABLE, RESOURCE_EXHAUSTED].includes(error.code) && !/larger than max/.test(error.details);
@@ -83,13 +84,13 @@ async function predict(client, person, signature, inputs, outputs, seconds = TIM
   }
 }
 
-// The card: who this is, and landmarks to start from.
+// The avatar's card, an object: who, how made, resolution, reference_landmarks.
 async function card(client, person) {
   const outputs = await predict(client, person, 'describe', { query: tensor(INT32, [1], new Int32Array(1)) }, ['card']);
   return JSON.parse(strings(outputs.card)[0].toString());
 }
 
-// JPEGs, one Buffer a frame, for frames of 68 [x, y] pairs.
+// Renders frames, each of 68 [x, y] pairs in fractions of the crop; returns JPEGs, one Buffer a frame.
 async function render(client, person, frames) {
   const values = Float32Array.from(frames.flat(2));
   const inputs = { landmarks: tensor(FLOAT, [frames.length, 68, 2], values) };

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 TEXT = "AI-generated"
-_SHARE = 0.045  # height of a capital letter over the frame's
+_SHARE = 0.045  # height of a capital letter as a share of the frame's height
 
 
 def captioned(frame: np.ndarray, text: str = TEXT) -> np.ndarray:
-    """A copy of the frame uint8 [H, W, 3] with `text` in its lower left corner: white on black."""
+    """A copy of the frame, uint8 [H, W, 3], with white `text` on a darkened lower left corner."""
     height, width = frame.shape[:2]
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(height / 300))
     scale = cv2.getFontScaleFromHeight(font, max(7, round(_SHARE * height)), thickness)

@@ -28,14 +28,14 @@ _ANY_KEY = "(?:[A-Z]+ )?PRIVATE KEY"
 
 @dataclasses.dataclass(frozen=True)
 class Signer:
-    """What signs.
+    """The certificates and private key that manifests are signed with.
 
     Attributes:
       certificates: PEM, the signer's certificate first, then those it is signed by.
       key: PEM of the private key.
       algorithm: C2PA's name of the signature algorithm.
-      local: whether it is the self-made one.
-      made: the file it was made in just now, else None.
+      local: whether the certificate is the self-made one of this machine.
+      made: the file of the self-made certificate if this call created it, else None.
     """
 
     certificates: bytes
@@ -46,10 +46,15 @@ class Signer:
 
 
 def signer(certificate=None, key=None) -> Signer:
-    """The signer of two PEM files, of the environment's, or the local one.
+    """The signer of two PEM files, of those that the environment names, or the local one.
+
+    Args:
+      certificate, key: paths of PEM files; None: CERTIFICATE_VARIABLE and KEY_VARIABLE, and where
+        these are not set either, the local certificate, made at the first use.
 
     Raises:
-      InputError: one file without the other, or files that are no key or no certificate.
+      InputError: one file without the other, files that are no key or no certificate or do not
+        belong together, or the local certificate cannot be written.
     """
     certificate = certificate or os.environ.get(CERTIFICATE_VARIABLE)
     key = key or os.environ.get(KEY_VARIABLE)
@@ -103,7 +108,10 @@ def _read(certificate, key):
     except ValueError as error:
         raise InputError(f"{certificate}: expected certificates as PEM") from error
     if public != loaded.public_key():
-        raise InputError(f"{certificate}: the first certificate is not that of {key}")
+        raise InputError(
+            f"{certificate}: expected the certificate of the key in {key} as the first one, got "
+            "another key's"
+        )
     return Signer(_only(certificates, "CERTIFICATE"), private, _algorithm(loaded, key))
 
 

@@ -1,9 +1,9 @@
-"""Content Credentials (C2PA): a signed manifest inside a film or picture, and its reading.
+"""Content Credentials (C2PA): writes and reads a signed manifest inside a film or picture.
 
 The manifest says that a trained algorithm made the file (digitalSourceType), with which software
 and avatar, when, from which inputs (their SHA-256, not the files) and with which stated consent.
-Frames, rate and sound stay bit for bit. No time-stamp server is asked. For readers without C2PA the
-same source type goes into an XMP packet.
+Frames, frame rate and sound are not changed, bit for bit. No time-stamp server is asked. For
+readers without C2PA the same source type is written into an XMP packet of a film.
 """
 
 import dataclasses
@@ -38,11 +38,11 @@ _XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """What a reader finds.
+    """The Content Credentials found in a file.
 
     Attributes:
       state: "valid" (the signer is known to the validator), "unknown signer" (unchanged, but nobody
-        vouches for the signer), "broken" (changed since it was signed, or not signed rightly) or
+        vouches for the signer), "broken" (changed since it was signed, or wrongly signed) or
         "none".
       signer: name in the certificate, or None.
       ai_generated: whether an action names trainedAlgorithmicMedia.
@@ -58,16 +58,16 @@ class Credentials:
 def sign(
     path: str | os.PathLike, signer: Signer, card: dict | None, inputs: dict[str, str]
 ) -> None:
-    """Puts a signed manifest and an XMP packet into a film or picture, whole or not at all.
+    """Puts a signed manifest and, into a film, an XMP packet into a file, atomically.
 
     Args:
-      path: the file; its ending one of MEDIA_TYPES.
-      signer: of `certificate.signer`.
+      path: the film or picture; its suffix one of MEDIA_TYPES.
+      signer: as returned by `certificate.signer`.
       card: the avatar's card; None where it is not known.
-      inputs: title -> SHA-256 of what went in besides the person's images, such as the driver.
+      inputs: title -> SHA-256 of each input besides the person's images, such as the driver.
 
     Raises:
-      InputError: another kind of file, or the library refuses key, certificate or file.
+      InputError: another kind of file, or the C2PA library refuses key, certificate or file.
     """
     path = pathlib.Path(path)
     media_type = MEDIA_TYPES.get(path.suffix.lower())
@@ -107,8 +107,8 @@ def sign_made(
     Args:
       path: the film or picture.
       card: the avatar's.
-      driver: the file whose motion it follows; None for a scripted motion.
-      certificate, key: PEM files; None: the environment's, or a local self-made pair.
+      driver: the file whose motion the film follows; None for a scripted motion.
+      certificate, key: PEM files; None: those the environment names, or the local self-made pair.
     """
     chosen = certificates.signer(certificate, key)
     inputs = {} if driver is None else {"driver": files.sha256(pathlib.Path(driver).read_bytes())}

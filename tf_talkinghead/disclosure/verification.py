@@ -3,8 +3,8 @@
     finding = verify("film.mp4")
     finding.marked, finding.sentence, finding.to_dict()
 
-Any file may be checked, ours or not. The search for the watermark is of one key; another operator's
-private key leaves a mark that only they can find.
+Any file may be checked, made by this project or not. The watermark is searched with one key: a mark
+made with another operator's private key can be found only with that key.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.watermark.detection import Detection, detect
 from tf_talkinghead.watermark.keys import PUBLIC_KEY
 
-FRAMES = 100  # of a film that are read, evenly spaced
+FRAMES = 100  # evenly spaced frames of a film that are read, at most
 _LONGEST = 1280  # pixels: larger frames are shrunk before they are searched
 _ENDS = 8 << 20  # bytes at both ends of a file, where XMP packets lie
 _XMP_SOURCE = re.compile(rb"DigitalSourceType(=\"|>|\s)[^<\"]{0,90}trainedAlgorithmicMedia")
@@ -34,7 +34,7 @@ _XMP_SOURCE = re.compile(rb"DigitalSourceType(=\"|>|\s)[^<\"]{0,90}trainedAlgori
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a file says of itself.
+    """The result of checking one file.
 
     Attributes:
       path: the file.
@@ -42,7 +42,7 @@ class Finding:
       metadata: whether XMP, IPTC or a comment names trainedAlgorithmicMedia.
       watermark: what the detector found.
       avatar: "PERSON version N" of the watermark's id, where a models folder knows it.
-      frames_per_second: frames the watermark detector read in a second, decoding included.
+      frames_per_second: speed of the watermark detection, decoding included.
     """
 
     path: str
@@ -104,8 +104,8 @@ def verify(
 
     Args:
       path: a picture or film.
-      key: of the watermark.
-      avatars: of `known_avatars`.
+      key: the watermark's key.
+      avatars: as returned by `known_avatars`; None: ids are not looked up.
 
     Raises:
       InputError: the file is no picture or film that can be read.

@@ -1,4 +1,4 @@
-"""Reading ahead: an iterator that works in a thread of its own, so that two stages overlap."""
+"""Reading ahead: runs an iterator in a thread of its own, so that two stages overlap."""
 
 import queue
 import threading
@@ -9,8 +9,8 @@ def ahead(items: Iterable, count: int = 4) -> Iterator:
     """The items of an iterable, in order, with up to `count` made before they are asked for.
 
     An exception of the iterable is raised where its item would be. Closing the iterator ends the
-    thread after the item that it is at. Worth while for work that releases the interpreter's lock,
-    such as decoding a video.
+    thread after the current item. It pays for work that releases the interpreter's lock, such as
+    decoding a video.
     """
     ready, stopped = queue.Queue(count), threading.Event()
     worker = threading.Thread(target=_fill, args=(items, ready, stopped), daemon=True)

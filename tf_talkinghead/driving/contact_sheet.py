@@ -39,9 +39,7 @@ def write_contact_sheet(path, film, images) -> pathlib.Path:
     draw = ImageDraw.Draw(sheet)
     for column, picture in enumerate(inputs):
         sheet.paste(Image.fromarray(_fitted(picture)), (column * CELL, 0))
-    text = (
-        f"left: what was given\nbelow: {clip.length} frames at {clip.fps:g} a second, AI-generated"
-    )
+    text = f"left: input images\nbelow: {clip.length} frames at {clip.fps:g} a second, AI-generated"
     draw.text((len(inputs) * CELL + 16, CELL // 2 - 12), text, _INK)
     for place, (t, frame) in enumerate(frames):
         corner = (place % COLUMNS * CELL, CELL + place // COLUMNS * CELL)

@@ -1,11 +1,11 @@
 """Driver motion: landmarks and pupils of one face, tracked through a video or photo.
 
     motion = read_driver("driver.mp4", PreparationConfig())     # 68 smoothed landmarks per frame
-    points = on_avatar(motion, card["reference_landmarks"])     # retargeting.py
+    points = on_avatar(motion, AvatarFace.of(card))             # retargeting.py
     result = film(points, client.stream, "out.mp4", motion.fps) # film.py
 
 Frames are uint8 RGB [H, W, 3], landmarks float32 [T, 68, 2] in fractions of the driver's crop.
-Video is streamed: only landmarks and pupils (560 bytes per frame) are held in memory.
+Video is streamed: only landmarks and pupils (about 560 bytes per frame) are held in memory.
 """
 
 import pathlib
@@ -69,13 +69,14 @@ def read_driver(
 ) -> DriverMotion:
     """Tracks one face through a video or photo.
 
-    What is followed, and what happens where it cannot be:
+    Which face is tracked, and what happens in frames where that fails:
 
       frames without a face (lost, covered, turned away so far that the landmarks slip, too dark)
-        repeat the last pose and are not `seen`; those before the first detection repeat the first;
-      after a cut the face nearest in place and size goes on, without smoothing over the cut;
-      of several faces the one that lasts longest counts; rivals are refused until `face` chooses;
-      faces under some 40 pixels are not found.
+        repeat the last pose and have `seen` false; frames before the first detection repeat it;
+      after a cut the face nearest in position and size is tracked, without smoothing over the cut;
+      of several faces the one seen longest is tracked; if another is about as large and seen beside
+        it about as long, that is an error unless `face` chooses one;
+      faces smaller than about 40 pixels are not found.
 
     Args:
       path: the video or photo.
@@ -87,7 +88,7 @@ def read_driver(
       neutral: seconds into the video at which the face is neutral; None: the frame of the clip
         nearest to rest (`geometry.neutral_frame`).
       gaze: whether pupils are looked for, a millisecond per frame.
-      watch: (frames, their number) -> the same frames; what it raises ends the reading.
+      watch: (frames, their number) -> the same frames; an exception it raises ends the reading.
 
     Returns:
       The DriverMotion.
@@ -177,8 +178,7 @@ def track(frames, model=None, every: int = 5, gaze: bool = False):
 def _smoothed(poses, positions, tracks, fps):
     """Poses [S, 68, 2] of the seen frames, smoothed within each unbroken stretch.
 
-    A cut, or a face that was lost and came back, is a jump: it is neither smeared over the frames
-    around it nor taken for motion.
+    A cut, or a face that was lost and came back, ends a stretch, since the jump is no motion.
     """
     owner = {position: k for k, track in enumerate(tracks) for position in track.positions}
     breaks = [

@@ -6,7 +6,7 @@
 All parameters are relative to the person's `reference` (the avatar card's neutral landmarks), which
 is `Expression()`. An expression read from a driver can therefore be applied to any other person.
 
-| number | unit | positive |
+| parameter | unit | positive |
 |---|---|---|
 | yaw, pitch, roll | degrees in the picture's axes | to the right; downwards; clockwise |
 | x, y | eye distances of the reference | to the right; downwards |
@@ -21,7 +21,7 @@ is `Expression()`. An expression read from a driver can therefore be applied to 
 
 Right and left are the person's own. dlib never sees a lid quite shut: a blink is 0.6 to 0.8.
 Landmarks are float [68, 2], fractions of the square crop, or [70, 2] with the pupils in rows 68
-(right) and 69. Angles of a turned reference add to its own.
+(right) and 69. If the reference itself is turned, the angles add to its own.
 
 Measured on the 20 "report" people (tests/test_expression_clips.py): the numbers of a clip follow a
 measure made without the model with a median correlation of 0.97 (yaw, by solvePnP), 0.97 (lids),
@@ -80,7 +80,7 @@ def express(reference: np.ndarray, expression: Expression) -> np.ndarray:
       and 69 are NaN where the gaze is: both pupils as in the photo.
 
     Raises:
-      InputError: the reference's shape, or a number that is not finite.
+      InputError: a wrong shape or degenerate face in `reference`, or a number that is not finite.
     """
     numbers = np.array(dataclasses.astuple(expression), np.float64)[None]
     points = express_motion(reference, numbers)[0]
@@ -92,6 +92,9 @@ def read(landmarks: np.ndarray, reference: np.ndarray) -> Expression:
 
     The gaze is NaN where the landmarks have no pupils. A reference without pupils is assumed to
     have the model's average gaze. Nothing is clamped.
+
+    Raises:
+      InputError: a wrong shape, landmarks that are not finite, or a degenerate reference.
     """
     landmarks = np.asarray(landmarks)
     if landmarks.ndim != 2:
@@ -104,7 +107,11 @@ def express_motion(reference: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
     Args:
       reference: as in `express`.
-      numbers: float [T, 16] in the order of NAMES; NaN in the last two alone.
+      numbers: float [T, 16] in the order of NAMES; only the last two may be NaN. Values beyond
+        `ranges()` are clamped, with a UserWarning.
+
+    Raises:
+      InputError: as in `express`.
     """
     numbers = clamped(checked_numbers(numbers))
     return person_face(reference).landmarks(numbers).astype(np.float32)
@@ -116,6 +123,9 @@ def read_motion(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     Args:
       landmarks: float [T, 68, 2] or [T, 70, 2]; pupils may be NaN.
       reference: as in `express`.
+
+    Raises:
+      InputError: as in `read`.
     """
     return person_face(reference).numbers(checked_points(landmarks, "landmarks", 3))
 
@@ -159,7 +169,7 @@ def checked_numbers(numbers: np.ndarray) -> np.ndarray:
                 f"{name}: expected a finite number, got {column[frame]} in frame {frame}"
             )
     gaze = numbers[:, _GAZE]
-    # A gaze given in one direction alone is level, or straight, in the other.
+    # A gaze given in one direction only is straight (0) in the other.
     gaze[np.isnan(gaze) & np.isfinite(gaze).any(axis=1, keepdims=True)] = 0.0
     if (numbers[:, _SCALE] <= 0).any():
         raise InputError(f"scale: expected a number above 0, got {numbers[:, _SCALE].min():g}")
@@ -187,7 +197,7 @@ def person_face(reference: np.ndarray) -> PersonFace:
     return _fitted(reference.tobytes())
 
 
-@functools.lru_cache(maxsize=64)  # live, the same face is asked for several times a frame
+@functools.lru_cache(maxsize=64)  # live driving asks for the same face several times a frame
 def _fitted(reference):
     points = np.frombuffer(reference, np.float64).reshape(-1, 2)
     return PersonFace(face_model.load_face_model(), points)

@@ -1,4 +1,4 @@
-"""Choice of one face among those of a clip: the lasting one, the largest, or by place."""
+"""Choice of one face among those of a clip: the one seen longest, the largest, or by position."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from tf_talkinghead.faces.tracking import Track, main_track
 # A track counts as a face reappearing within this distance (in sides of the face square) and within
 # this ratio of sizes.
 RETURN_WITHIN, RETURN_SIZE = (1.0, 1.5)
-# Faces seen in fewer frames than this share of the longest one's are no choice.
+# Not counted: faces seen in fewer frames than this share of the face seen longest.
 _LEAST_SHARE = 0.2
-# Nor are those smaller than this share of the largest: badges and patterns look like faces, small.
+# Not counted: faces smaller than this share of the largest; badges and patterns give small faces.
 _LEAST_SIDE = 0.35
 
 
@@ -33,8 +33,9 @@ def choose_face(tracks: list[Track], frames: int, face: str | None = None) -> li
         number counted from the left, from 1. None: the face that lasts longest.
 
     Raises:
-      NoFaceError: no face was found; or two faces are rivals and `face` is None.
-      InputError: there are not so many faces.
+      NoFaceError: no face was found; or `face` is None and two faces are about equally large and
+        seen side by side about equally long.
+      InputError: an unknown `face`, or there are fewer faces than its number.
     """
     if face is None:
         try:
@@ -53,12 +54,15 @@ def choose_face(tracks: list[Track], frames: int, face: str | None = None) -> li
         return max(faces, key=_side)
     number = 1 if face == "left" else int(face)
     if number > len(faces):
-        raise InputError(f"--face={face}: the driver shows {len(faces)} faces that last")
+        raise InputError(
+            f"--face={face}: the driver shows {len(faces)} faces that last, expected a number from "
+            f"1 to {len(faces)}"
+        )
     return sorted(faces, key=_across)[number - 1]
 
 
 def _faces(tracks):
-    """Lists of tracks of one face each, those that last."""
+    """The lasting faces, each as the list of its tracks."""
     left, faces = sorted(tracks, key=lambda track: -len(track.points)), []
     while left:
         faces.append(_same_face(left[0], left))
@@ -78,7 +82,7 @@ def _side(face):
 
 
 def _across(face):
-    """Where a face lies across the picture, median over its frames, pixels."""
+    """Horizontal position of a face, median over its frames, pixels."""
     return float(np.median([points[:, 0].mean() for track in face for points in track.points]))
 
 

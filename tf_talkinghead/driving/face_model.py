@@ -3,7 +3,7 @@
 In head coordinates (frontal, upright, unit the distance between the eyes' centres) a face is the
 reference shape plus a linear combination of eight directions, one per parameter in SHAPE:
 
-    points = shape + sum_k value_k * basis_k          [68, 2]; their depth is the model's
+    points = shape + sum_k value_k * basis_k          [68, 2]; depth is taken from the mean face
 
 `measures` reads the values back as differences of coordinates (lid gap, lip gap, ...), and every
 direction changes its own measure by 1 and no other, so reading what was written gives the same
@@ -34,8 +34,8 @@ GAZE = ("gaze_x", "gaze_y")
 SHAPE = LIDS + BROWS + LIPS_AND_JAW
 NAMES = POSE + SHAPE + GAZE
 
-# Points of the rigid fit: jaw's ends, nose, eye corners. The jaw's ends are where the head's
-# outline is seen, which slides over the head as it turns: they count less.
+# Points of the rigid fit: jaw's ends, nose, eye corners. The jaw's ends lie on the visible outline,
+# which slides over the head as it turns: they have a smaller weight.
 RIGID = np.array([0, 1, 15, 16, 27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45])
 RIGID_WEIGHTS = np.where(np.isin(RIGID, (0, 1, 15, 16)), 0.3, 1.0)
 EYE_CORNERS = ((36, 39), (42, 45))
@@ -48,9 +48,9 @@ class FaceModel:
 
     mean: np.ndarray  # float64 [68, 3]: mean face, z towards the camera, 0 at the eye corners
     basis: np.ndarray  # float64 [8, 68, 2]: directions of SHAPE
-    ranges: dict[str, tuple[float, float]]  # least and greatest of each number of NAMES
-    pupils: np.ndarray  # float64 [2]: usual place of pupils off the corners' middle, eye widths
-    made_of: str  # what it was fitted on
+    ranges: dict[str, tuple[float, float]]  # minimum and maximum of each number of NAMES
+    pupils: np.ndarray  # float64 [2]: mean offset from the eye corners' middle, eye widths
+    made_of: str  # the data that it was fitted on
 
     @property
     def depth(self) -> np.ndarray:
@@ -127,6 +127,6 @@ def to_json(model: FaceModel) -> str:
 def _normalized(basis):
     """The basis [8, 68, 2] recombined so that each direction changes its own measure by 1 alone.
 
-    It is so when it is fitted; rounding in the file moves it by some 1e-5.
+    That holds when it is fitted; rounding in the file changes it by about 1e-5.
     """
     return np.einsum("kj,jpi->kpi", np.linalg.inv(measures(basis)), basis)

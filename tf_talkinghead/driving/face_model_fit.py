@@ -3,7 +3,8 @@
 Three alternating steps give the mean face and its depth: pose each frame, take each clip's median
 face in the head's own frame, and choose the depth of each point by how it moves when heads turn
 (non-rigid structure from motion, with expression as the noise). Then the directions: how the points
-of each facial part follow its measures over all frames, by least squares. Both are symmetric.
+of each facial part follow its measures over all frames, by least squares. Face and directions are
+made symmetric.
 """
 
 import numpy as np
@@ -24,15 +25,15 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces import geometry
 
 _ROUNDS = 10  # of alternation; the last changes no depth by more than 0.001
-_POSED = 24  # frames of a clip, evenly spaced, that the mean face is made of
-_AHEAD = np.deg2rad(25.0)  # yaw within which frames show how a part moves
+_POSED = 24  # evenly spaced frames of a clip from which the mean face is made
+_AHEAD = np.deg2rad(25.0)  # frames with more yaw are not used for the directions
 _RANGE = (0.5, 99.5)  # percentiles of the frames
 _PLACE = ("x", "y", "scale")
 _BOTH_WAYS = ("yaw", "roll", "x", "y", "gaze_x")
 _LEAST_CLIPS = 10
 
-# Which measures move which points; the others stand still. Lids and brows of both sides go together
-# in most frames, so that a free fit could not tell right from left.
+# Which measures move which points; all other points stay. Both sides' lids and brows move together
+# in most frames, so that a fit without this restriction could not tell right from left.
 _MOVED = {
     LIDS[:1]: (37, 38, 40, 41),
     LIDS[1:]: (43, 44, 46, 47),
@@ -46,12 +47,12 @@ def fit_face_model(clips: list[tuple[np.ndarray, np.ndarray]], made_of: str) -> 
     """The face model of some people's clips.
 
     Args:
-      clips: (landmarks float [T, 68, 2], pupils float [T, 2, 2] with NaN where unknown) of each, of
-        two frames or more, in fractions of the square crop.
-      made_of: what they are, for the file.
+      clips: (landmarks float [T, 68, 2], pupils float [T, 2, 2] with NaN where unknown) of each
+        clip, T >= 2, in fractions of the square crop; ten clips or more.
+      made_of: description of the clips, stored in the file.
 
     Raises:
-      InputError: too few clips.
+      InputError: too few clips, or no clip with pupils.
     """
     if len(clips) < _LEAST_CLIPS:
         raise InputError(f"face model: expected {_LEAST_CLIPS} clips or more, got {len(clips)}")
@@ -82,7 +83,7 @@ def _mean_face(landmarks):
             shape, pose = _in_head_frame(mean, points)
             shape = np.median(shape, axis=0)
             shapes.append(shape)
-            # What is left of each point when the flat face is turned lies along its depth.
+            # The error of a face without depth is each point's depth times the head's turn.
             flat_pose = head_pose.project(pose, np.column_stack([shape, np.zeros(68)]))
             left = (points - flat_pose) / pose.scale[:, None, None]
             turn = pose.rotation[:, :2, 2] - np.median(pose.rotation[:, :2, 2], axis=0)
@@ -131,10 +132,10 @@ def _usual_pupils(model, clips):
 
 
 def _ranges(model, clips):
-    """What the frames show of each number; right and left, and both directions aside, are alike.
+    """The range of each number over the frames, the same for right and left.
 
-    Percentiles, since single frames may be mistaken. Where the head lies and how large it is, the
-    picture limits and not the face, so there the farthest frame counts.
+    Percentiles, since landmarks of single frames may be wrong. Position and size of the head are
+    limited by the picture and not by the face: for them the extreme frames count.
     """
     numbers = []
     for points, pupils in clips:

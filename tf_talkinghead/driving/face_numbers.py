@@ -21,11 +21,11 @@ from tf_talkinghead.driving.face_model import (
 _SCALE = NAMES.index("scale")
 _SHAPE = slice(NAMES.index(SHAPE[0]), NAMES.index(GAZE[0]))
 _GAZE = slice(NAMES.index(GAZE[0]), None)
-_LEAST_LID_GAP = 0.02  # eye distances; a reference with shut eyes is no measure
+_LEAST_LID_GAP = 0.02  # eye distances; a reference with shut eyes would give a unit near 0
 
 
 class PersonFace:
-    """A person's reference in the head's own frame: what numbers are relative to."""
+    """A person's reference face in the head's own frame, to which all numbers are relative."""
 
     def __init__(self, model: FaceModel, reference: np.ndarray):
         """`reference`: float64 [68, 2] or [70, 2] in the picture; rows 68 and 69 may be NaN."""
@@ -33,7 +33,7 @@ class PersonFace:
         self.pose = head_pose.fit_pose(model.mean[RIGID], reference[None, RIGID], RIGID_WEIGHTS)
         flat = head_pose.unproject(self.pose, reference[None, :68], model.depth[:68])[0]
         self.shape = np.column_stack([flat, model.depth[:68]])  # [68, 3]
-        # What one of each SHAPE number is in eye distances: a shut lid lacks the reference's gap.
+        # Unit of each SHAPE number in eye distances: a lid number of 1 takes away the whole gap.
         gaps = np.maximum(face_model.measures(flat)[:2], _LEAST_LID_GAP)
         self.units = np.concatenate([-gaps, np.ones(len(SHAPE) - 2)])
         corners = flat[np.array(EYE_CORNERS)]  # [2, 2, 2]
@@ -57,11 +57,11 @@ class PersonFace:
     def changed(
         self, landmarks: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Landmarks whose numbers are changed and whose other detail stays.
+        """Changes the numbers of landmarks and keeps the detail that the model does not describe.
 
         Args:
           landmarks: float64 [T, 68 or 70, 2].
-          change: from their numbers [T, 16] to others.
+          change: function from their numbers [T, 16] to the wanted ones.
 
         Returns:
           float64 of the landmarks' shape.

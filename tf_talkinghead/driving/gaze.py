@@ -1,11 +1,11 @@
-"""Gaze of a driver: pupils made steady, and placed in the eyes of the avatar.
+"""Gaze of a driver: filtered over time, and turned into pupils of the avatar.
 
     gaze = steady_gaze(motion.landmarks, motion.pupils, motion.neutral, motion.fps)    # [T, 2]
 
 Pupils are found in each frame alone and small shifts of gaze are noisy (both eyes agree with a
-median correlation of 0.62). So the gaze is the mean of both eyes, relative to the clip's usual
-gaze; a median over 0.2 s removes single mistakes and keeps the steps of saccades; what is left
-below the finder's error is shrunk towards 0. Pure numpy.
+median correlation of 0.62). So the gaze is the mean of both eyes, relative to the clip's median
+gaze; a median over 0.2 s removes single mistakes and keeps the steps of saccades; values below the
+pupil finder's error are shrunk towards 0. Pure numpy.
 """
 
 import numpy as np
@@ -15,14 +15,15 @@ from tf_talkinghead.driving.face_model import GAZE
 
 _MEDIAN = 0.2  # seconds
 _NOISE = 0.03  # eye widths: error of the mean of both eyes, see faces/pupils.py
-_LEAST_KNOWN = 0.2  # share of the frames from which a clip has a gaze at all
+_LEAST_KNOWN = 0.2  # clips with known pupils in a smaller share of the frames have no gaze
 
 
 def steady_gaze(landmarks, pupils, neutral, fps: float) -> np.ndarray | None:
-    """The driver's gaze relative to its usual one, float64 [T, 2] in eye widths.
+    """The driver's gaze relative to the clip's median, float64 [T, 2] in eye widths.
 
     Args:
-      landmarks: float [T, 68, 2]. pupils: float [T, 2, 2] of the same frames, NaN where unknown.
+      landmarks: float [T, 68, 2].
+      pupils: float [T, 2, 2] of the same frames, NaN where unknown.
       neutral: float [68, 2], the driver's neutral face.
       fps: frames per second.
 
@@ -44,18 +45,18 @@ def steady_gaze(landmarks, pupils, neutral, fps: float) -> np.ndarray | None:
 
 
 def shrunk(gaze: np.ndarray) -> np.ndarray:
-    """Gaze [..., 2] with shifts of the size of the finder's error reduced (Wiener's weight)."""
+    """Gaze [..., 2] with values of the size of the pupil finder's error reduced (Wiener filter)."""
     squared = np.square(gaze).sum(axis=-1, keepdims=True)
     return gaze * squared / (squared + _NOISE**2)
 
 
 def with_gaze(landmarks: np.ndarray, reference: np.ndarray, gaze: np.ndarray) -> np.ndarray:
-    """Landmarks of a person with pupils that look aside by `gaze`.
+    """Landmarks of a person with pupils added at the gaze `gaze`.
 
     Args:
       landmarks: float [T, 68, 2].
-      reference: float [68, 2] or [70, 2], the person's neutral landmarks; with pupils, a gaze of 0
-        is theirs, else the usual place of pupils.
+      reference: float [68, 2] or [70, 2], the person's neutral landmarks. A gaze of 0 puts the
+        pupils where the reference has them; without pupils, at the face model's mean place.
       gaze: float [T, 2] in eye widths.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 _STEPS = 30  # of Levenberg-Marquardt at most; a clip needs 5 to 10
-_CONVERGED = 1e-9  # step at which it ends, radians and logarithm of the scale
+_CONVERGED = 1e-9  # size of the step at which it ends, in radians and logarithm of the scale
 
 
 class Pose(NamedTuple):
@@ -23,10 +23,10 @@ class Pose(NamedTuple):
 
 
 def rotation_of(angles: np.ndarray) -> np.ndarray:
-    """The rotations [..., 3, 3] of (yaw, pitch, roll) [..., 3] in radians: yaw comes first."""
+    """The rotations [..., 3, 3] of (yaw, pitch, roll) [..., 3] in radians: yaw is applied first."""
     (a, b, c), (p, q, r) = (np.moveaxis(part(angles), -1, 0) for part in (np.cos, np.sin))
     rotation = np.empty((*np.shape(angles)[:-1], 3, 3))
-    # The product of the three, written out: it is made some fifty times for each frame.
+    # The product of the three, written out for speed: it is computed about fifty times a frame.
     rotation[..., 0, :] = np.stack([c * a + r * q * p, -r * b, c * p - r * q * a], axis=-1)
     rotation[..., 1, :] = np.stack([r * a - c * q * p, c * b, r * p + c * q * a], axis=-1)
     rotation[..., 2, :] = np.stack([-b * p, -q, b * a], axis=-1)
@@ -36,7 +36,7 @@ def rotation_of(angles: np.ndarray) -> np.ndarray:
 def angles_of(rotation: np.ndarray) -> np.ndarray:
     """(yaw, pitch, roll) [..., 3] in radians of rotations [..., 3, 3]; undoes `rotation_of`.
 
-    Pitch within a right angle.
+    Pitch must lie within -pi / 2 to pi / 2.
     """
     pitch = np.arcsin(np.clip(-rotation[..., 2, 1], -1.0, 1.0))
     yaw = np.arctan2(-rotation[..., 2, 0], rotation[..., 2, 2])
@@ -48,11 +48,12 @@ def fit_pose(shape: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Pose
     """Least-squares poses of a rigid shape.
 
     Args:
-      shape: float [P, 3]. points: float [T, P, 2], where its points lie in the picture.
-      weights: float [P], how much each counts.
+      shape: float [P, 3], points of the face.
+      points: float [T, P, 2], their places in the picture.
+      weights: float [P], weight of each point's squared error.
 
     Returns:
-      The pose of each frame. Where `points` are a pose of `shape` without error, that pose.
+      The pose of each frame, which is exact where `points` are an exact projection of `shape`.
     """
     share = weights / weights.sum()
     middle = share @ shape
@@ -97,9 +98,9 @@ def project(pose: Pose, shape: np.ndarray) -> np.ndarray:
 
 
 def unproject(pose: Pose, points: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """(x, y) [T, P, 2] in the head's own frame of points [T, P, 2] whose depth there is [P].
+    """(x, y) [T, P, 2] in the head's own frame of picture points [T, P, 2] with known depth [P].
 
-    The inverse of `project`; heads turned by a right angle have none.
+    The inverse of `project`; not defined for heads turned by a right angle.
     """
     seen = (points - pose.shift[:, None]) / pose.scale[:, None, None]
     seen = seen - depth[:, None] * pose.rotation[:, None, :2, 2]

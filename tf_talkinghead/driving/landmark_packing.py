@@ -19,9 +19,9 @@ _MOST = 2**15 - 1
 
 
 def pack(landmarks: np.ndarray) -> str:
-    """The string of float [T, P, 2]; NaN is kept.
+    """Packs landmarks, float [T, P, 2], into a string; NaN is kept.
 
-    Points farther than 6 crops away are held there.
+    Coordinates are clipped to -6.5 to 6.5.
     """
     steps = np.clip(np.round(np.asarray(landmarks, np.float64) * _STEPS), 1 - _MOST, _MOST)
     steps = np.where(np.isnan(steps), _UNKNOWN, steps).astype("<i2").reshape(len(landmarks), -1)
@@ -31,15 +31,15 @@ def pack(landmarks: np.ndarray) -> str:
 
 
 def unpack(text: str, frames: int) -> np.ndarray:
-    """float32 [frames, 68 or 70, 2] from `pack`'s string.
+    """The landmarks, float32 [frames, 68 or 70, 2], of a string that `pack` made.
 
     Raises:
-      InputError: no such string, or of another number of frames or points.
+      InputError: not such a string, or one of another number of frames or points.
     """
     sizes = {frames * points * 4: points for points in (68, 70)}
     try:
         reader = zlib.decompressobj()
-        # A byte more than any right content: a bomb is not unfolded.
+        # One byte more than the longest valid content, so that a zip bomb is not unpacked.
         data = reader.decompress(base64.b64decode(text, validate=True), max(sizes) + 1)
     except (TypeError, ValueError, binascii.Error, zlib.error) as error:
         raise InputError(f"landmarks: not packed landmarks ({error})") from error

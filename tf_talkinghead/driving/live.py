@@ -1,14 +1,14 @@
-"""Live driving with a bounded delay: of the frames that wait, the newest wins.
+"""Live driving with a bounded delay: only the newest waiting frame is processed.
 
     with LiveDriver(model, AvatarFace.of(card), lambda points: client.jpegs(points)[0]) as live:
         live.submit(frame)              # as often as the camera gives frames; never blocks
         answer = live.answer(timeout=1) # the newest LiveFrame, or None
         live.pose(Steering(pose=0.5))   # at any time, without a camera too
 
-Two threads, one that finds landmarks and one that renders, each with room for one waiting frame: a
-frame that comes before the one ahead of it was taken replaces it. So the delay stays below twice
-the time of both stages, however fast the camera and however slow the server. A face that is lost
-holds its last pose, with `seen` false; another face takes over only when the first is lost.
+Two threads, one that finds landmarks and one that renders, each have a queue of one frame: a new
+frame replaces one that still waits. The delay therefore stays below twice the time of both stages,
+however fast the camera and however slow the server. When the face is lost, its last pose is held
+with `seen` false; another face is tracked only once the first is lost.
 """
 
 import threading
@@ -29,20 +29,20 @@ _IDLE = 0.25  # seconds without a frame, after which a new pose is rendered with
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """One answer."""
+    """One rendered frame."""
 
     number: int  # of the submitted frame, from 0
     landmarks: np.ndarray | None  # float32 [68, 2], pixels of the submitted frame; None: no face
-    rendered: object  # what the renderer gave
+    rendered: object  # the renderer's result; None before the first face
     seen: bool  # false where the last pose is held
-    delay: float  # seconds from `submit` or `pose` to here
-    dropped: int  # frames submitted so far that a newer one replaced
-    label: object = None  # what `submit` was given with the frame; None for a pose without one
-    tag: object = None  # what `pose` was given with the settings that this frame shows
+    delay: float  # seconds from `submit` or `pose` to the end of rendering
+    dropped: int  # submitted frames that a newer one replaced, so far
+    label: object = None  # the frame's label, from `submit`; None for a pose without a frame
+    tag: object = None  # of the settings that this frame shows, from `pose`
 
 
 class LiveDriver:
-    """Frames in, rendered frames out, with the newest frame first.
+    """Drives an avatar with a camera's frames, in two threads; it drops frames that come too fast.
 
     Args:
       model: the landmark model.
@@ -50,9 +50,9 @@ class LiveDriver:
       render: points float32 [1, 68, 2] -> a frame or a JPEG; called in a thread of its own.
       steering: strengths of the motion's parts.
       smoothing: whether landmarks are smoothed (One-Euro filter, which does not look ahead).
-      decode: from what is submitted to a frame; called for the frames that are taken, in the
-        landmark thread. None: frames are submitted as they are.
-      gaze: whether pupils are looked for, where the avatar takes them.
+      decode: turns a submitted object into a frame; called in the landmark thread, not for dropped
+        frames. None: frames are submitted decoded.
+      gaze: whether pupils are looked for, if the avatar takes them.
     """
 
     def __init__(
@@ -84,7 +84,10 @@ class LiveDriver:
         self.close()
 
     def submit(self, frame, label: object = None) -> None:
-        """Hands over the next frame of the camera, uint8 RGB [H, W, 3]; it may be left out."""
+        """Hands over the camera's next frame, uint8 RGB [H, W, 3] or as `decode` takes it.
+
+        It does not wait; the frame may be dropped.
+        """
         self._submitted = time.monotonic()
         self._frames.put((self._number, self._submitted, frame, label))
         self._number += 1
@@ -92,9 +95,9 @@ class LiveDriver:
     def pose(
         self, steering: Steering = UNCHANGED, more: Expression | None = None, tag: object = None
     ) -> None:
-        """Sets the strengths, and what is added to the driver's expression.
+        """Sets the strengths, and the expression that is added to the driver's.
 
-        Without a camera, or where its frames stay away, the face is rendered anew at once.
+        Without a camera, or if no frame has come for 0.25 s, the face is rendered again at once.
         """
         self._motion.pose(steering, more, tag)
         now = time.monotonic()
@@ -103,7 +106,7 @@ class LiveDriver:
             self._points.put((self._number, now, None, points, None, tag))
 
     def forget(self) -> None:
-        """Forgets the driver: the face goes back to the avatar's own, until the next frame."""
+        """Forgets the driver: until the next frame the avatar shows its own neutral face."""
         self._frames.drop()
         self._motion.forget()
         self._submitted = float("-inf")
@@ -119,11 +122,11 @@ class LiveDriver:
         return answer
 
     def rest(self) -> None:
-        """Takes the coming second as the driver's neutral face."""
+        """Finds the driver's neutral face anew, in the frames of the next 1.5 seconds."""
         self._motion.rest()
 
     def close(self) -> None:
-        """Ends both threads after what they are at."""
+        """Ends both threads after their current frame."""
         for box in (self._frames, self._points, self._answers):
             box.close()
         for thread in self._threads:

@@ -1,9 +1,9 @@
-"""Motion of a live picture, frame by frame: the face that is followed, and the avatar's points.
+"""Motion of a live video, frame by frame: the tracked face, and the avatar's points.
 
     found, pupils = Follower(model, pupils=True).step(frame)   # pixels of the frame
     points, tag = motion.step(found, pupils, now)              # LiveMotion; [68 or 70, 2]
 
-A `LiveMotion` may be posed from another thread while frames come.
+`LiveMotion.pose` may be called from another thread while frames come.
 """
 
 import collections
@@ -25,14 +25,14 @@ from tf_talkinghead.faces.pupils import find_pupils
 
 DETECT_EVERY = 12  # frames from one detection to the next; between them the face is followed
 NEUTRAL_SECONDS = 1.5  # after the first face, during which the most neutral frame is looked for
-_RATES = (5.0, 60.0)  # frames per second that the filter is told, at least and at most
-_GAZE_FRAMES = 5  # whose median is the gaze: a single mistake is left out
+_RATES = (5.0, 60.0)  # limits of the frame rate that the filter is given, Hz
+_GAZE_FRAMES = 5  # frames whose median is the gaze, so that a single mistake has no effect
 _USUAL_GAZE = 150  # frames whose median is the driver's usual gaze
-_LEAST_GAZE = 12  # frames with pupils before a usual gaze is known; till then it is the photo's
+_LEAST_GAZE = 12  # frames with pupils before a usual gaze is known; until then it is the photo's
 
 
 class Follower:
-    """The face of a live picture: the largest at first, then the same one until it is lost."""
+    """Tracks the face of a live video: the largest at first, then the same one until it is lost."""
 
     def __init__(self, model: LandmarkModel, pupils: bool = False):
         self._model, self._pupils = model, pupils
@@ -68,25 +68,25 @@ class LiveMotion:
         self.forget()
 
     def forget(self) -> None:
-        """Forgets the driver; the avatar's own face is what remains."""
+        """Forgets the driver: the avatar's neutral face is shown."""
         with self._lock:
             self._box = self._filter = self._neutral = self._base = self._since = None
             self._candidates, self._until = [], None
             self._gaze = _LiveGaze()
 
     def rest(self) -> None:
-        """Takes the frames of the coming NEUTRAL_SECONDS as the driver's neutral face."""
+        """Finds the driver's neutral face anew, in the frames of the next NEUTRAL_SECONDS."""
         with self._lock:
             self._candidates, self._until = [], None
             self._gaze = _LiveGaze()
 
     def pose(self, steering: Steering, more: Expression | None, tag: object = None) -> None:
-        """Sets the strengths, and what is added to the driver's expression."""
+        """Sets the strengths, and the expression that is added to the driver's."""
         with self._lock:
             self._steering, self._more, self._tag = steering, more, tag
 
     def again(self):
-        """The last points with the settings as they are now, and their tag."""
+        """The last points [68 or 70, 2] with the present settings, and these settings' tag."""
         with self._lock:
             base = self._face.reference[None] if self._base is None else self._base
             return self._posed(base), self._tag
@@ -97,7 +97,7 @@ class LiveMotion:
         Args:
           found: landmarks float [68, 2] in pixels; None: no face, the last pose is held.
           pupils: float [2, 2] in pixels, NaN where unknown; None: not looked for.
-          now: seconds of a steady clock.
+          now: seconds of a monotonic clock.
 
         Returns:
           The avatar's points float32 [68 or 70, 2], None before the first face; the settings' tag.

@@ -13,8 +13,8 @@ landmarks that its numbers are relative to:
     {"schema": 2, "names": ["jaw", ...], "times": [...], "numbers": [[...], ...],
      "landmarks": "eNrt...", "neutral": [...]}
 
-The landmarks are packed (landmark_packing.py); those of schema 1 are lists. A second takes some
-5 KB, of a CSV 2 KB.
+The landmarks are packed (landmark_packing.py); in schema 1 they are lists. One second of motion
+takes about 5 KB as JSON and 2 KB as CSV.
 
 Errors are InputErrors that begin with the flag that named the file.
 """
@@ -99,7 +99,14 @@ def write_motion_file(path: str | pathlib.Path, motion: Motion) -> None:
 def resampled(motion: Motion, fps: float) -> np.ndarray:
     """The numbers [frames, 16] at an even rate over the motion's time, linear between its rows.
 
-    A gaze that is unknown on one side of a moment is unknown there.
+    Between a known and an unknown gaze the result is unknown.
+
+    Args:
+      motion: the motion.
+      fps: frames per second of the result.
+
+    Raises:
+      InputError: a rate that is not above 0, or a motion longer than LONGEST.
     """
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"fps: expected a rate above 0, got {fps}")
@@ -135,7 +142,11 @@ def _from_json(text):
     except files.Damaged as error:
         raise InputError(str(error)) from error
     if not isinstance(tree, dict):
-        raise InputError("the file is empty" if tree is None else "expected a JSON object")
+        raise InputError(
+            "the file is empty; expected a JSON object"
+            if tree is None
+            else f"expected a JSON object, got {type(tree).__name__}"
+        )
     if tree.get("schema") not in _KNOWN_SCHEMAS:
         raise InputError(f"expected schema 1 or {SCHEMA}, got {tree.get('schema')!r}")
     names = tree.get("names")
@@ -157,13 +168,13 @@ def _checked(times, names, values, landmarks=None, neutral=None):
     if unknown:
         raise InputError(f"unknown numbers {', '.join(unknown)}; known are {', '.join(NAMES)}")
     if times.ndim != 1 or not len(times):
-        raise InputError("no frames")
+        raise InputError("no frames: expected one row of time and numbers or more")
     if values.shape != (len(times), len(names)):
         raise InputError(
             f"numbers: expected [{len(times)}, {len(names)}], got {list(values.shape)}"
         )
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise InputError("time: expected rising seconds")
+        raise InputError("time: expected rising seconds, each later than the one before")
     numbers = np.tile(_REST, (len(times), 1))
     numbers[:, [NAMES.index(name) for name in names]] = values
     if landmarks is not None:

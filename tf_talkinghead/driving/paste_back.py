@@ -1,13 +1,12 @@
-"""Paste-back: the moved head put back into the whole photo or painting, at its own resolution.
+"""Paste-back: puts the rendered head back into the whole photo or painting, at its resolution.
 
     ground = Ground(read_photo("photo.jpg"), card["crop"])
     picture = ground.pasted(frame)    # uint8 [H, W, 3], the photo's size
 
 The rendered square is enlarged to the crop's size and blended in with a feathered mask: wide at the
 bottom, so that neck and shoulders stay the photo's, and 0 along the square's edge. Where the square
-reaches over the picture's edge the picture itself ends and nothing is feathered. What frame and
-photo differ by along the edge (a tint, a background that shifted) is taken off smoothly, fading
-towards the face.
+extends beyond the picture, that side is not feathered. The difference of frame and photo along the
+square's edge (a tint, a background that moved) is subtracted, fading out towards the face.
 """
 
 import pathlib
@@ -24,18 +23,23 @@ from tf_talkinghead.files import sha256
 _TOP, _SIDES, _BOTTOM = 0.05, 0.12, 0.22  # many heads reach up to the square's top
 _GRID = 32  # cells of the colour correction across the square
 _FADE = 0.3  # of the side: how far from the edge the correction reaches
-# Grey levels by which a tint may differ; more is something else that has moved there.
+# Grey levels by which a tint may differ; a larger difference is another object that moved there.
 _MOST = 40.0
 
 
 class Ground:
-    """A picture with the place of the avatar's square in it."""
+    """The whole picture an avatar was cut from, with the place of its square."""
 
     def __init__(self, picture: np.ndarray, crop: dict):
-        """picture: uint8 [H, W, 3], upright; crop: the card's.
+        """Prepares the blend of one picture.
+
+        Args:
+          picture: uint8 [H, W, 3], upright.
+          crop: the card's `crop`.
 
         Raises:
-          InputError: the picture has another size than the one that was cropped.
+          InputError: the picture has another size than the one that was cropped, or the crop is
+            rotated.
         """
         height, width = picture.shape[:2]
         if (width, height) != (crop["width"], crop["height"]):
@@ -44,7 +48,10 @@ class Ground:
                 f"the avatar was made from, got {width} x {height}"
             )
         if crop["rotation"]:
-            raise InputError(f"the card's crop is turned by {crop['rotation']} degrees: not known")
+            raise InputError(
+                "expected an upright crop in the avatar's card, got one turned by "
+                f"{crop['rotation']} degrees; personalise again"
+            )
         self.picture = picture
         x, y, self.side = crop["x"], crop["y"], crop["side"]
         left, top = max(x, 0), max(y, 0)
@@ -83,7 +90,7 @@ class Ground:
         return np.einsum("yxe,ec->yxc", self._weights, edge)
 
     def seam_sharpness(self, picture: np.ndarray) -> float:
-        """Mean gradient of `picture` in the blend's band over that of the ground there."""
+        """Mean gradient of `picture` in the blended band over the original picture's there."""
         band = ((self.mask > 0.02) & (self.mask < 0.98))[..., 0]
         return float(
             _gradient(picture[self._place])[band].mean()
@@ -116,7 +123,7 @@ def open_ground(path, crop: dict) -> Ground:
 
 
 def kept_ground(folders) -> pathlib.Path | None:
-    """The copy of the picture in one of the work folders, the last one first; None without one."""
+    """The copy of the picture in the last of the work folders that has one; None without one."""
     for folder in reversed(list(folders)):
         found = sorted(pathlib.Path(folder).glob("ground.*"))
         if found:
@@ -127,7 +134,8 @@ def kept_ground(folders) -> pathlib.Path | None:
 def feathered(side: int, cut=(False,) * 4) -> np.ndarray:
     """The blend's mask, float32 [side, side]: 1 inside, 0 along the square's edge.
 
-    cut: whether the picture ends before the top, bottom, left and right edge: no feather there.
+    cut: whether the picture ends before the square's top, bottom, left and right edge, which is
+      then not feathered.
     """
     place = (np.arange(side) + 0.5) / side
 

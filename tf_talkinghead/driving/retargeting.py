@@ -23,7 +23,7 @@ _NOTHING = Expression()
 
 @dataclass(frozen=True)
 class AvatarFace:
-    """What an avatar's card says of its face."""
+    """An avatar's face as its card describes it."""
 
     reference: np.ndarray  # float64 [68, 2], neutral landmarks
     pupils: np.ndarray | None = None  # float64 [2, 2] of the same picture; None: not known
@@ -55,7 +55,7 @@ def on_avatar(
 
     Args:
       motion: the driver's; `motion.neutral` maps to the avatar's reference.
-      face: the avatar's; None, where it is not known, with mode "none" alone.
+      face: the avatar's; None, where it is not known, only with mode "none".
       steering: strengths of pose, eyes, lips and brows.
       mode: "relative" or "none", see `adaptation.adapt`.
 
@@ -76,8 +76,8 @@ def expressed_on_avatar(
 ) -> np.ndarray:
     """Expressions over time on an avatar's face, float32 [T, 68 or 70, 2] at `fps`.
 
-    Without a gaze in any frame there are 68 rows. Values beyond the ranges are clamped, with a
-    UserWarning.
+    68 rows where no frame has a gaze or the avatar takes no pupils. Values beyond
+    `expression.ranges()` are clamped, with a UserWarning.
     """
     points = express_motion(face.points, resampled(motion, fps))
     if not (face.gaze and np.isfinite(points[:, 68:]).any()):
@@ -98,8 +98,9 @@ def steered(
       landmarks: float [T, 68 or 70, 2] of an avatar.
       reference: float [68 or 70, 2], its neutral face.
       steering: strengths of the motion's parts.
-      more: what is added afterwards, within `expression.ranges()`; None: nothing.
-      gaze: whether the avatar takes pupils: a gaze of `more` then adds them where there are none.
+      more: expression that is added afterwards, within `expression.ranges()`; None: nothing.
+      gaze: whether the avatar takes pupils: if `more` has a gaze, they are then added to landmarks
+        without pupils.
 
     Returns:
       float32 [T, 68 or 70, 2].
@@ -115,7 +116,7 @@ def steered(
 
 
 def scripted_driver(face: AvatarFace, fps: float) -> DriverMotion:
-    """The scripted motion of an avatar's own face, as a driver's."""
+    """The scripted motion of an avatar's own face as a DriverMotion."""
     landmarks = scripted_motion(face.reference, fps=fps)
     return DriverMotion(
         path=None,
@@ -127,7 +128,7 @@ def scripted_driver(face: AvatarFace, fps: float) -> DriverMotion:
 
 
 def saved_motion(motion: DriverMotion) -> Motion:
-    """The driver's motion as a motion file holds it: landmarks, and expressions read from them."""
+    """A driver's motion in the form of a motion file: landmarks, and expressions read from them."""
     pupils = motion.pupils
     if pupils is None:
         pupils = np.full((len(motion.landmarks), 2, 2), np.nan, np.float32)
@@ -139,7 +140,7 @@ def saved_motion(motion: DriverMotion) -> Motion:
 def driver_of(saved: Motion, path) -> DriverMotion:
     """The driver's motion of a motion file with landmarks; undoes `saved_motion`.
 
-    The frame rate is the mean one: times are rounded in the file.
+    The frame rate is the mean one, since times in the file are rounded.
     """
     points, times = saved.landmarks, saved.times
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else STILL_FPS

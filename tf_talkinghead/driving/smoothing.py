@@ -99,9 +99,9 @@ class OneEuro:
 def smooth(points, fps, **settings):
     """Smooths a whole clip without lag.
 
-    The filter goes over the clip forwards and backwards, and the mean of both counts: what one
-    direction delays the other advances. One way it lags by 0.25 frames (0.8 at most) on the twelve
-    people that settings are chosen on; both ways by 0.0 (`steadiness.py`).
+    The filter runs over the clip forwards and backwards, and the result is the mean of both: the
+    delay of one cancels the advance of the other. One way it lags by 0.25 frames (0.8 at most) on
+    the twelve people that settings are chosen on; both ways by 0.0 (`steadiness.py`).
 
     Args:
       points: float [T, 68, 2], fractions of the crop.

@@ -10,13 +10,13 @@ import numpy as np
 from tf_talkinghead.faces.geometry import eye_distance
 
 _SHIFTS = 4  # frames to either side within which a lag is looked for
-_LEAST_AGREEMENT = 0.5
+_LEAST_AGREEMENT = 0.5  # cosine of the velocities
 
 
 def jitter(landmarks: np.ndarray) -> float:
-    """Mean second difference of the points, a share of the eye distance.
+    """Mean length of the points' second difference, as a share of the eye distance.
 
-    A face that moves evenly has none; trembling counts fourfold its size from frame to frame.
+    It is 0 for a face that moves evenly, and 4 a for points that alternate between -a and a.
     """
     landmarks = np.asarray(landmarks, np.float64)
     steps = np.linalg.norm(np.diff(landmarks, n=2, axis=0), axis=-1).mean(axis=-1)
@@ -24,10 +24,10 @@ def jitter(landmarks: np.ndarray) -> float:
 
 
 def lag(raw: np.ndarray, smoothed: np.ndarray) -> float:
-    """By how many frames the smoothed motion comes late, between frames; negative: early.
+    """Delay of the smoothed motion in frames, with fractions; negative where it is early.
 
-    It is the shift at which the velocities of all points agree best; NaN where they agree by less
-    than half, since the face hardly moves.
+    It is the shift at which the velocities of all points have the largest cosine; NaN where that is
+    below 0.5, since the face hardly moves.
     """
     a, b = (
         np.diff(np.float64(clip), axis=0).reshape(len(clip) - 1, -1) for clip in (raw, smoothed)

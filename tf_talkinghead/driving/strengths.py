@@ -26,7 +26,7 @@ _GAZE = slice(NAMES.index(GAZE[0]), None)
 
 @dataclass(frozen=True)
 class Steering:
-    """Strengths of a motion's parts, 0 to 1.5; 1 is the driver's own."""
+    """Strengths of a motion's parts, 0 to 1.5; 1 leaves the driver's motion as it is."""
 
     pose: float = 1.0
     eyes: float = 1.0
@@ -75,8 +75,8 @@ def strengthen(
 def added(numbers: np.ndarray, more: Expression) -> np.ndarray:
     """Face-model parameters [T, 16] plus an expression; scales are multiplied.
 
-    A number that the expression changes stays within `ranges()`, or where it was beyond them. An
-    unknown gaze of either side counts as none.
+    Results are clamped to `ranges()`; a number that was already outside may stay where it was. A
+    gaze that is NaN in `numbers` stays NaN; one that is NaN in `more` adds nothing.
     """
     extra = np.array(dataclasses.astuple(more))
     extra[_GAZE] = np.nan_to_num(extra[_GAZE])
@@ -88,7 +88,7 @@ def added(numbers: np.ndarray, more: Expression) -> np.ndarray:
 
 
 def multiplied(numbers: np.ndarray, pose=1.0, eyes=1.0, lips=1.0, brows=1.0) -> np.ndarray:
-    """Face-model parameters [T, 16] times their part's strength; scale is raised to its power."""
+    """Face-model parameters [T, 16] times their part's strength; scale is raised to that power."""
     strengths = {"pose": pose, "eyes": eyes, "lips": lips, "brows": brows}
     factors = np.ones(len(NAMES))
     for part, names in PARTS.items():

@@ -1,4 +1,4 @@
-"""Webcam recording: a camera's pictures as a video file, at the rate they came."""
+"""Webcam recording: a camera's frames as a video file, at the measured frame rate."""
 
 import sys
 import time
@@ -35,7 +35,10 @@ def record_webcam(path, seconds: float, camera: int = 0, progress: bool = True) 
     finally:
         capture.release()
     if len(frames) < 2:
-        raise InputError(f"the webcam (camera {camera}) gave no pictures")
+        raise InputError(
+            f"the webcam (camera {camera}) gave {len(frames)} frames, expected 2 or more; close "
+            "other programs that use it, or give a video file as the driver"
+        )
     fps = (len(frames) - 1) / max(time.monotonic() - started, 1e-3)
     decoded = (
         cv2.cvtColor(cv2.imdecode(frame, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for frame in frames

@@ -16,10 +16,10 @@ those of another generator give another face, with ok true. So the vectors lie i
 with the generator's identity: the SHA-256 of the weights file it was read from (folded weights
 differ from machine to machine by rounding).
 
-Somebody made by `feed_forward` or `vector` on the weights of the newest version joins, in every
-version with that generator, without a new version and so without a load in the servers. Leaving
-removes the vector and card from every version; the SavedModels stay, since nothing in them is of a
-member. A fine-tuned person has a generator of their own and cannot join.
+An avatar made by `feed_forward` or `vector` with the weights of the newest version joins every
+version with that generator. This publishes no new version, so the servers load nothing. Leaving
+removes the vector and card from every version; the SavedModels stay, since they hold no data of
+members. A fine-tuned person has a generator of their own and cannot join.
 """
 
 import contextlib
@@ -55,8 +55,8 @@ from tf_talkinghead.personalization.avatar import (
     load_avatar,
 )
 
-# Landmarks [68, 2] that a row with non-finite ones is rendered from. Of nobody: a member's would
-# stay in the SavedModel after the member has left.
+# Landmarks [68, 2] that a row with non-finite ones is rendered from. They are no person's: a
+# member's would stay in the SavedModel after the member has left.
 _NEUTRAL = np.full((68, 2), 0.5, np.float32)
 
 
@@ -97,8 +97,8 @@ def export_bank(
 ) -> pathlib.Path:
     """Publishes the shared generator as the next version of the bank, with its members.
 
-    Where others may join or leave meanwhile, the caller reads `avatars` and calls this under
-    `store.lock(..., BANK)`.
+    If others may join or leave meanwhile, the caller must hold `store.lock(..., BANK)` from reading
+    `avatars` until this returns.
 
     Args:
       config: of the trained weights.
@@ -165,7 +165,7 @@ def join(models_dir: str | os.PathLike, person: str, avatar: Avatar) -> bool:
         if store.versions(models_dir, BANK)[-1] > max(
             (m.version for m in banks.values()), default=0
         ):
-            newest = None  # the newest version is of guided avatars, whom no file can join
+            newest = None  # the newest version is of guided avatars, which has no member file
         if newest is None or newest.generator != generator_sha256(avatar):
             return False
         for path, members in banks.items():
@@ -232,7 +232,7 @@ def bank_people(
 
 @contextlib.contextmanager
 def _unchanging(models_dir):
-    """While nobody else joins or leaves, and no version of the bank appears or is removed."""
+    """Locks the bank: nobody else joins or leaves, and no version appears or is removed."""
     with store.lock(models_dir, BANK, wait=True), store.versions_lock(models_dir, BANK):
         yield
 
@@ -245,7 +245,7 @@ def _member_files(models_dir):
 
 
 def _legacy_names(root):
-    """The names in the member file of version 0.1; a damaged one might hold anybody."""
+    """The names in the member file of version 0.1; InputError for a damaged file."""
     try:
         with files.ArrayFile(root / LEGACY_FILES[0]) as stored:
             return set(stored.names)

@@ -4,9 +4,9 @@
     vector/NAME    float16 [A], the AdaIN vector of the member NAME
     card/NAME      uint8 [n], JSON: the member's card, since a bank has no `describe` of each person
 
-The file names the version it lies in and the generator its vectors belong to, so a copy of it does
-too. Reading one member reads that member only. This module does not import TensorFlow: clients use
-it.
+The file names the version it lies in and the generator its vectors belong to, so that a copy can be
+told to be of another version. Reading one member reads that member only. This module does not
+import TensorFlow: clients use it.
 """
 
 import contextlib
@@ -33,9 +33,11 @@ _SCHEMA = 1
 class Members:
     """The people in one bank version.
 
-    version: the number of the bank version.
-    generator: SHA-256 of the weights file its generator was read from.
-    vectors: name -> float16 [A]. cards: name -> the person's card.
+    Attributes:
+      version: the number of the bank version.
+      generator: SHA-256 of the weights file its generator was read from.
+      vectors: name -> float16 [A].
+      cards: name -> the person's card.
     """
 
     version: int
@@ -71,7 +73,7 @@ def write_members(path: str | os.PathLike, members: Members) -> None:
 
 
 def read_members(path: str | os.PathLike) -> Members:
-    """Reads every member of the file at `path`; InputError where it is none."""
+    """Reads every member of the file at `path`; InputError if it is not a member file."""
     with _opened(path) as (stored, members):
         for name in _names(stored):
             members.vectors[name] = stored[f"vector/{name}"]

@@ -8,7 +8,7 @@ from tf_talkinghead.personalization.avatar import SHARED_MODES, Avatar, generato
 
 
 def check_member(name: str, avatar: Avatar, generator: str) -> None:
-    """InputError where the avatar's generator is not that of SHA-256 `generator`."""
+    """Raises InputError unless the avatar's generator is the one of SHA-256 `generator`."""
     if avatar.mode not in SHARED_MODES:
         raise InputError(
             f"{name}: mode {avatar.mode} gave this person a generator of their own; "

@@ -35,9 +35,18 @@ def publish_bank(
 ) -> PublishedBank:
     """Publishes the shared generator of `weights` as the next version of the bank.
 
-    people: the members' names; none: everyone made with these weights by `feed_forward` or
-    `vector`. dtype, bfloat16_compute, watermark: None: the run's. size: as in `publish_again`.
-    watermark_key: None is the public one.
+    Args:
+      weights: "guided", "demo" or a run directory.
+      models: folder of all models.
+      people: the members' names; empty: everyone made with these weights by `feed_forward` or
+        `vector`.
+      dtype, bfloat16_compute, watermark: None: the run's.
+      keep_versions: remove all but the newest so many versions afterwards; None keeps all.
+      size: as in `workflow.publish_again`.
+      watermark_key: None is the public one.
+
+    Raises:
+      InputError: a setting with an impossible value, or a person who cannot be a member.
     """
     check_keep_versions(keep_versions)
     trained = load_trained(weights)

@@ -1,4 +1,4 @@
-"""The avatar's card: what it is, how it was made, and that its pictures are AI-generated.
+"""The card of an avatar: who it shows, how it was made, and that its frames are AI-generated.
 
 The `describe` signature returns the card as JSON; the same text lies in the version folder as
 card.json.
@@ -94,7 +94,7 @@ def precision(dtype: str, bfloat16_compute: bool) -> dict[str, str]:
 
 
 def photographs(photos) -> dict[str, int | str]:
-    """The card's entries on the photos a guided avatar carries: how many, and their true size."""
+    """The card's entries on the photos a guided avatar carries: number, and pixels a side."""
     return {
         "photos": len(photos),
         "photo_pixels": photos.images.shape[1],

@@ -1,7 +1,8 @@
-"""What publishing and deletion change in <models>/models.config, TensorFlow Serving's model config.
+"""Changes of publishing and deletion to <models>/models.config, TensorFlow Serving's model config.
 
-serving/models_config.py writes the file and says what labels mean. Here only versions and people go
-that are about to leave the disk: a server must not be told to load them any more.
+serving/models_config.py writes the file and says what labels mean. This module only takes out
+versions and people that are about to be removed from the disk, so that no server is told to load
+them any more.
 """
 
 import os
@@ -17,7 +18,7 @@ CONFIG_FILE = "models.config"
 
 
 def remove_config_entry(models: str | os.PathLike, person: str) -> bool:
-    """Removes `person` from <models>/models.config; whether there was an entry."""
+    """Removes `person` from <models>/models.config; returns whether there was an entry."""
     path = pathlib.Path(models) / CONFIG_FILE
     if not path.exists():
         return False
@@ -38,8 +39,9 @@ def replace_in_config(
 ) -> None:
     """Takes versions of `name` out of <models>/models.config before they are removed.
 
-    Servers are told to load `instead`; None removes the entry. A label of a removed version goes:
-    a server refuses a configuration that moves a label to a version it has not loaded yet.
+    Servers are told to load version `instead`; None removes the entry. Labels of removed versions
+    are removed, not moved: a server refuses a configuration that moves a label to a version it has
+    not loaded yet.
     """
     if instead is None:
         remove_config_entry(models, name)
@@ -74,7 +76,7 @@ def versions_in_config(models: str | os.PathLike, person: str) -> set[int]:
 
 
 def _read_config(path):
-    """The ModelServerConfig of a models.config; InputError where it is none."""
+    """The ModelServerConfig of a models.config; InputError if it cannot be parsed."""
     from tensorflow_serving.config import model_server_config_pb2
 
     try:

@@ -1,16 +1,16 @@
-"""The bank of guided avatars: one generator, and two photos and the vector of each member inside.
+"""The bank of guided avatars: one generator, with the photos and the vector of each member inside.
 
     <models>/bank/<version>/            SavedModel, see guided_bank_signatures.py
     <models>/bank/<version>/bank.json   what it was made with, and the row of each member
-    <models>/bank/.last_row             the number of rows ever given, which outlives the versions
+    <models>/bank/.last_row             number of rows ever given; stays when versions are removed
 
 Members are named by rows. A name keeps its row in every version, and the row of a removed member is
 never given again, so a client that holds a row gets the same person from any version, or ok false.
-The card tells names and rows: a client needs no file.
+The card holds names and rows: a client needs no file.
 
-A guided avatar contains photographs of the person. They lie in the SavedModel, so whoever joins
-takes a new version, and deleting a person removes every version that held them. `remove` publishes
-a version without the person first, where others remain, so that servers keep a bank.
+A guided avatar contains photographs of the person. They lie in the SavedModel, so every new member
+needs a new version, and deleting a person removes every version that held them. If other members
+remain, `remove` first publishes a version without the person, so that servers keep a bank.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ from tf_talkinghead.personalization.photos import Photos, choose_photos, resized
 BANK_FILE = "bank.json"
 _LAST_ROW_FILE = ".last_row"
 _SCHEMA = 1
-# Entries of a person's card that in a bank are the bank's.
+# Entries of a person's card for which the bank's own values hold.
 _OF_THE_BANK = ("resolution", "max_batch_size", "settings", "software")
 
 
@@ -58,7 +58,7 @@ class GuidedBank:
     generator: str  # SHA-256 of the weights file that they were read from
     dtype: str
     bfloat16_compute: bool
-    rows: int  # given so far
+    rows: int  # number of rows given so far
     members: dict[str, GuidedMember]
     cards: dict[str, dict]
     watermark_key: bytes | None = None  # None: the public one, also of a bank read from disk
@@ -132,9 +132,10 @@ def remove(
     Args:
       models_dir: folder of all models.
       person: the member's name.
-      follow: called with the number of the version that stays and of those to be removed, before
-        any is; it moves the servers' labels, and raises if they do not follow. None: the labels of
-        removed versions are taken out of models.config, which every server accepts.
+      follow: called before the removal with the number of the version that stays and the numbers of
+        those to be removed; it moves the servers' labels, and raises if the servers do not follow.
+        None: the labels of removed versions are taken out of models.config, which every server
+        accepts.
 
     Raises:
       InputError: the newest version is damaged.
@@ -159,7 +160,7 @@ def remove(
 
 
 def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
-    """The content of a version, from its own files; InputError where it cannot be read."""
+    """The content of a version, from its own files; InputError if it cannot be read."""
     folder = pathlib.Path(models_dir) / BANK / str(version)
     try:
         stored = _described(models_dir, version)
@@ -201,7 +202,7 @@ def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
 
 
 def _publish(models_dir, bank):
-    """Publishes `bank`; the number of its rows is written down first, for all later ones."""
+    """Publishes `bank`; the number of rows is recorded first, so that no row is given twice."""
     config, sources = bank.config, bank.config.export.bank_sources
     facts = {"trained_weights_sha256": bank.generator}
     digest = files.arrays_sha256(bank.weights)
@@ -218,7 +219,7 @@ def _publish(models_dir, bank):
         own["watermark"] = {key: value for key, value in watermark.card.items() if key != "rows"}
         if ids:
             own["watermark"]["id"] = ids[str(own["row"])]
-    # A member's entry is what differs from the bank's card: a client lays it over that.
+    # A member's entry holds only what differs from the bank's card; a client merges both.
     described = {
         name: {
             key: value

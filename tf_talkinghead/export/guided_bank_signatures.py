@@ -6,8 +6,8 @@
     render_gaze_jpeg   the same                                       jpeg_bytes, ok
     describe           query int32 [B], ignored                       card string [B], JSON
 
-`member` is the row that the card gives for a name. A row that was never given, or whose member was
-removed, has ok false, and its frame shows nobody. Otherwise as in guided_signatures.py. Rows of
+`member` is the row that the card gives for a name. For a row that was never given, or whose member
+was removed, ok is false, and the frame shows nobody. Otherwise as in guided_signatures.py. Rows of
 different people make one batch.
 """
 
@@ -33,18 +33,18 @@ NOBODY = np.float32(0.5 + _SPREAD[:, None] * np.stack([np.cos(_TURN), np.sin(_TU
 
 @dataclasses.dataclass
 class GuidedMember:
-    """What the bank renders one person from; the photos of all members are of one size."""
+    """The data of one member of the bank; the photos of all members are of one size."""
 
     row: int
     psi_hat: np.ndarray  # float32 [A]
     photos: Photos  # at least one
-    reference: np.ndarray  # float32 [68, 2], what a row that is no face is rendered from
+    reference: np.ndarray  # float32 [68, 2], rendered in place of landmarks that are no face
 
 
 class GuidedBankRenderer(ServedGenerator):
     """Frames of the guided generator from landmarks, pupils and members' rows.
 
-    Members lie in slots, of which slot 0 is nobody's; `slots` says which slot a row has.
+    Members lie in slots, of which slot 0 is nobody's; `slots` maps rows to slots.
     """
 
     def __init__(
@@ -60,9 +60,14 @@ class GuidedBankRenderer(ServedGenerator):
         size=0,
         watermark=None,
     ):
-        """As `ServedGenerator`; members: [GuidedMember]; rows: how many rows were ever given;
-        sources: photos a member at most; size S of the frames, by default `config.image_size`;
-        watermark: with an id for each slot.
+        """Builds G and the variables of all members; arguments as of `ServedGenerator`, and:
+
+        Args:
+          members: [GuidedMember].
+          rows: number of rows ever given.
+          sources: photos of a member, at most.
+          size: S of the frames, pixels; 0: `config.image_size`.
+          watermark: Embedder with an id for each slot; None leaves frames unmarked.
         """
         super().__init__(config, weights, NOBODY, dtype, bfloat16_compute, quality, watermark)
         self._sources, self._size = sources, size or config.image_size
@@ -144,7 +149,7 @@ class GuidedBankRenderer(ServedGenerator):
 
 
 def _padded(photos, count):
-    """`count` photos, those missing made up by the first; `counts` says how many are true."""
+    """The photos, padded to `count` with the first one; `counts` holds their true number."""
     chosen = [*range(len(photos)), *[0] * (count - len(photos))]
     return Photos(photos.images[chosen], photos.landmarks[chosen], photos.pupils[chosen])
 

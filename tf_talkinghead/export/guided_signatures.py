@@ -26,8 +26,11 @@ class GuidedRenderer(ServedGenerator):
     """Frames of the guided generator from landmarks, pupils, an AdaIN vector and photos."""
 
     def __init__(self, config, *args, photos: Photos, size: int = 0, **options):
-        """As `ServedGenerator`; photos: those of the person; size S of the frames, by default
-        `config.image_size`. Photos larger than the frames are stored at the frames' size.
+        """Builds G and the variables of the photos; arguments as of `ServedGenerator`, and:
+
+        Args:
+          photos: the person's; those larger than the frames are stored at the frames' size.
+          size: S of the frames, pixels; 0: `config.image_size`.
         """
         super().__init__(config, *args, **options)
         self._size = size or config.image_size
@@ -105,7 +108,7 @@ class GuidedModule(tf.Module):
 
 
 def without_gaze(landmarks):
-    """Points [B, 70, 2] of landmarks [B, 68, 2] that leave the gaze as in the photo."""
+    """Points [B, 70, 2] of landmarks [B, 68, 2]: pupils are NaN, "as in the photo"."""
     return tf.pad(
         landmarks, [[0, 0], [0, POINTS - LANDMARKS], [0, 0]], constant_values=np.float32(np.nan)
     )

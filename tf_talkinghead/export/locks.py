@@ -1,4 +1,4 @@
-"""Locks between processes: <models>/.locks/NAME, one process at a time works on NAME."""
+"""Locks between processes: the holder of <models>/.locks/NAME alone works on NAME."""
 
 import contextlib
 import fcntl
@@ -11,9 +11,15 @@ from tf_talkinghead.errors import InputError
 
 @contextlib.contextmanager
 def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[None]:
-    """Holds the lock on `name`, which a killed holder frees.
+    """Holds the lock on `name`; the lock of a killed process is free again.
 
-    wait: for the holder to end; where it is false, a taken lock is an InputError.
+    Args:
+      models: folder of all models.
+      name: what is locked, a person or a file.
+      wait: whether to wait while another process holds the lock.
+
+    Raises:
+      InputError: another process holds the lock, and `wait` is false.
     """
     folder = pathlib.Path(models) / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,8 +34,8 @@ def lock(models: str | os.PathLike, name: str, wait: bool = False) -> Iterator[N
             ) from None
         if _is_current(file, folder / name):
             break
-        # The former holder removed the person and the lock file: what was locked is no longer
-        # there.
+        # The former holder removed the person together with this lock file: try again with a new
+        # one.
         file.close()
     with file:
         yield

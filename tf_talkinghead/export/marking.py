@@ -1,8 +1,7 @@
 """Watermark of an exported version: its id, its key, and what the card says of them.
 
 The card's `watermark` object is {"present": true, "id": eight hexadecimal digits, "key": "public"
-or the name of a private key} or {"present": false, "why": ...}. Cards from before there was a
-watermark have none.
+or the name of a private key} or {"present": false, "why": ...}. Cards of version 0.1 have none.
 """
 
 import dataclasses
@@ -14,17 +13,16 @@ from tf_talkinghead.watermark.keys import PUBLIC_KEY, key_name
 from tf_talkinghead.watermark.pattern import make_pattern
 from tf_talkinghead.watermark.payload import avatar_id
 
-# What the card of a bank's member says: the mark is that of the bank's version, which renders.
+# `watermark` in the card of a bank's member, whose frames carry the mark of the bank's version.
 OF_THE_BANK = {"present": True, "id": None, "key": None, "of": "the bank's version"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Marking:
-    """The watermark of a version: what marks its frames, None where they are not, and the card's
-    `watermark` object."""
+    """The watermark of a version."""
 
-    embedder: Embedder | None
-    card: dict
+    embedder: Embedder | None  # marks its frames; None: they are not marked
+    card: dict  # the card's `watermark` object
 
 
 def marking(
@@ -34,10 +32,10 @@ def marking(
 
     Args:
       config: of the avatar; `export.watermark` switches the mark off.
-      card: whose person, weights and date make the id.
-      key: None is the public one.
-      rows: of a guided bank, the members' rows: their ids lie after the bank's own in the embedder,
-        and the card's object has them as `rows`, {row: id}.
+      card: the version's card; the id is a hash of its person, weights_sha256 and date.
+      key: the watermark's key; None is the public one.
+      rows: the members' rows of a guided bank; None for anything else. Their ids come after the
+        bank's own in the embedder, and `rows` of the card's object holds them as {row: id}.
     """
     size = config.export.size or config.model.image_size
     if not config.export.watermark:

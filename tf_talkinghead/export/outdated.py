@@ -10,16 +10,16 @@ from tf_talkinghead.files import read_json
 
 
 class Outdated(NamedTuple):
-    """The newest version of an avatar; `date` it was made on, and the run of its weights."""
+    """The newest version of an avatar that was made with other weights."""
 
     person: str
     version: int
-    date: str
-    trained_on: str
+    date: str  # the day it was made, YYYY-MM-DD
+    trained_on: str  # the run of its weights
 
 
 def outdated(models: str | os.PathLike, current: set[str]) -> list[Outdated]:
-    """The avatars and the bank whose newest version is of none of the weights `current`.
+    """The avatars, and the bank, whose newest version was made with none of the weights `current`.
 
     Args:
       models: folder of all models.
@@ -44,7 +44,7 @@ def outdated(models: str | os.PathLike, current: set[str]) -> list[Outdated]:
 
 
 def sentence(found: list[Outdated], weights: str, models: str | os.PathLike) -> str:
-    """What `serve` says of them, with the remedy; `weights` as its flag names them."""
+    """The line that `serve` prints about outdated avatars; `weights` as its flag names them."""
     listed = ", ".join(f"{one.person} (version {one.version}, {one.date})" for one in found)
     return (
         f"made with other weights than {weights}: {listed}; python -m scripts.personalize "

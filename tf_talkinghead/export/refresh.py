@@ -1,6 +1,6 @@
-"""Avatars made anew, with newer weights, from the crops kept in their work folders.
+"""Avatars made again, with newer weights, from the crops kept in their work folders.
 
-refresh_person("guided", "ann", "avatars")    # -> Made, or None: made with these weights already
+refresh_person("guided", "ann", "avatars")    # -> Made; None: made with these weights already
 """
 
 import os
@@ -30,17 +30,17 @@ def refresh_person(
     watermark_key: bytes | None = None,
     **settings,
 ) -> Made | None:
-    """Makes the avatar of `person` anew from the kept crops, with other (newer) weights.
+    """Makes the avatar of `person` again from the kept crops, with other (newer) weights.
 
     Args:
       weights, models, keep_versions, progress, watermark_key: as for `make_person`.
-      person: whose avatar.
-      work_dir: the one the person was personalised with; None: where they last were.
+      person: name of the avatar.
+      work_dir: the one given to `make_person`; None: the last one that the person had.
       settings: mode, steps, dtype, watermark, vgg19_weights and vggface_weights, as for
         `make_person`.
 
     Returns:
-      What was made; None where the avatar was made with these weights already.
+      The new avatar and version; None if the avatar was made with these weights already.
 
     Raises:
       InputError: there is no avatar of that name, its crops are gone or too small.

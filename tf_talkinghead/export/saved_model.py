@@ -30,9 +30,9 @@ from tf_talkinghead.personalization.avatar import Avatar
 
 DTYPES = ("float32", "float16", "bfloat16")
 
-# Batches of a model that may wait for a thread. Where the file names none TensorFlow Serving lets
-# 10 wait, whatever the server-wide file says, and refuses the rest as UNAVAILABLE: 89 of 200 calls
-# made at once.
+# Batches of a model that may wait for a thread. Without this line in the model's file TensorFlow
+# Serving lets 10 wait, whatever the server-wide file says, and refuses the rest as UNAVAILABLE: 89
+# of 200 calls made at once.
 MAX_ENQUEUED_BATCHES = 100
 
 
@@ -48,7 +48,7 @@ def export_person(
     """Publishes `avatar` as the next version of `person`.
 
     Args:
-      avatar: what personalisation left.
+      avatar: the result of personalisation.
       models_dir: folder of all models.
       person: name of the model.
       dtype: storage type of the weights, one of DTYPES.
@@ -118,7 +118,7 @@ def write_saved_model(
       module: the module to save, with its signatures by name in `module.endpoints`.
       folder: where to write; it exists.
       name: the model's name, as the warm-up requests name it.
-      config: whose export section holds the batching parameters.
+      config: its export section holds the batching parameters.
       card: the card as JSON text.
       example: one row of each input of serving_default; the warm-up repeats it.
     """

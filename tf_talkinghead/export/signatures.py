@@ -18,7 +18,7 @@ from tf_talkinghead.personalization.avatar import folded_generator
 from tf_talkinghead.personalization.rendering import render_direct
 from tf_talkinghead.watermark.embedding import Embedder
 
-# Landmarks further out than this many crops are drawn here, where float32 still resolves a pixel.
+# Landmarks are clipped to this many crops from the corner: there float32 still resolves a pixel.
 _FARTHEST = 8.0
 
 
@@ -50,8 +50,7 @@ class ServedGenerator(tf.Module):
         self._config, self._size = config, config.image_size
         self._quality, self._watermark = quality, watermark
         self._reference = np.asarray(reference, np.float32)
-        # The Keras network has variables of its own, which serve as placeholders only: hidden from
-        # tracking.
+        # The Keras network's own variables are placeholders only, so they are hidden from tracking.
         self._network = _Untracked(
             folded_generator(config, weights, "mixed_bfloat16" if bfloat16_compute else "float32")
         )
@@ -66,14 +65,14 @@ class ServedGenerator(tf.Module):
         ]
 
     def _generate(self, *inputs, **options):
-        """What the network gives for its inputs, computed with `kernels`."""
+        """The network's output for its inputs, computed with `kernels`."""
         kernels = [tf.cast(kernel, tf.float32) for kernel in self.kernels]
         return self._network.it.stateless_call(kernels, [], *inputs, **options)[0]
 
     def _as_frames(self, x_hat, rows, member=None):
         """The first `rows` of x_hat [B, S, S, 3] in [-1, 1] as uint8, with the watermark.
 
-        member: int32 [B], whose id each row is marked with where the watermark has several.
+        member: int32 [B], index of each row's id where the watermark has several; else None.
         """
         frames = tf.clip_by_value((x_hat + 1.0) * 127.5, 0.0, 255.0)
         if self._watermark is not None:

@@ -8,9 +8,9 @@
     <models>/.work/<person>/         files of personalisation: crops, weights, checkpoints, previews
     <models>/.locks/<person>         lock: one process at a time works on a person
 
-A version is written under a hidden name, flushed to the disk and renamed into place; removal
-renames away first. A process killed at any moment leaves either the whole version or none, and the
-next one removes the remains.
+A version is written under a hidden name, flushed to the disk and renamed into place; a removal
+renames to a hidden name first. A process killed at any moment leaves either the whole version or
+none, and the next process removes the remains.
 """
 
 import os
@@ -29,7 +29,8 @@ from tf_talkinghead.files import file_sha256, fsync, fsync_tree, write_atomicall
 BANK = "bank"
 DIGESTS_FILE = "SHA256SUMS"
 _LAST_VERSION_FILE = ".last_version"
-_ELSEWHERE = "elsewhere"  # in the usual work folder: one line for each place, "." for the usual one
+# File in the usual work folder that lists all work folders, one a line; "." is the usual one.
+_ELSEWHERE = "elsewhere"
 _RESERVED = {BANK, CONFIG_FILE, *LEGACY_FILES}
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
 
@@ -47,7 +48,7 @@ def check_name(person: str) -> str:
 
 
 def work_dir(models: str | os.PathLike, person: str) -> pathlib.Path:
-    """The folder where personalisation keeps what it may need again for `person`."""
+    """The usual work folder of `person`, where personalisation keeps what it may need again."""
     return pathlib.Path(models) / ".work" / person
 
 
@@ -109,8 +110,8 @@ def publish(
       write: `write(folder, version)` fills the version's folder; if it raises, nothing appears.
 
     Returns:
-      The version's folder. Its number is one more than the highest ever given to `person`, also
-      where that one has been removed: a server or client that still holds a version never finds
+      The version's folder. Its number is one more than the highest ever given to `person`, even if
+      that version has been removed: a server or client that still holds a version never finds
       another one under its number.
     """
     root = pathlib.Path(models)
@@ -157,7 +158,7 @@ def prune(models: str | os.PathLike, person: str, keep: int) -> list[int]:
 def remove_version(models: str | os.PathLike, person: str, version: int) -> bool:
     """Removes one version of `person`; returns whether it was there.
 
-    No server may still be told to load it.
+    The caller makes sure first that models.config tells no server to load it.
     """
     root = pathlib.Path(models)
     with versions_lock(root, person):
@@ -200,15 +201,15 @@ def unfinished(models: str | os.PathLike, person: str) -> list[pathlib.Path]:
 
 
 def remove_unfinished(models: str | os.PathLike, person: str) -> bool:
-    """Removes what killed publishers of `person` left; whether there was anything."""
+    """Removes what killed publishers of `person` left; returns whether there was anything."""
     with versions_lock(models, person):
         return _sweep(pathlib.Path(models), person)
 
 
 def write_digests(folder: pathlib.Path) -> None:
-    """Writes SHA256SUMS of a version's files, in the form of `sha256sum`.
+    """Writes SHA256SUMS of a version's files, in the format of `sha256sum`.
 
-    A bank's member file is left out: people join and leave in it, and it has checksums of its own.
+    A bank's member file is left out: people join and leave in it, and it has its own checksums.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [
@@ -220,9 +221,9 @@ def write_digests(folder: pathlib.Path) -> None:
 
 
 def check_digests(folder: str | os.PathLike) -> None:
-    """Compares a version's files with its SHA256SUMS; older versions have none.
+    """Compares a version's files with its SHA256SUMS; a version without that file passes.
 
-    A flipped bit in a graph's constants would give another picture, with no error.
+    Without this check a flipped bit in a graph's constants would change the picture with no error.
 
     Raises:
       InputError: a file is missing or was changed after publishing; the message names it.
@@ -259,7 +260,7 @@ def _remove(root, person, path):
 
 
 def _sweep(root, person):
-    """Removes what a killed publisher or remover of `person` left; whether there was anything."""
+    """Removes what killed publishers and removers of `person` left; whether there was anything."""
     found = unfinished(root, person)
     for entry in found:
         shutil.rmtree(entry)

@@ -1,11 +1,12 @@
-"""A person's avatar from images to a published version, published again, and deleted.
+"""The steps of a person's avatar: made from images and published, published again, deleted.
 
     make_person("demo", "ann", ["photos/ann"], "avatars")    # -> Made(version, avatar, ...)
     publish_again("avatars", "ann", dtype="float16")         # -> the new version's folder
     delete_person("avatars", "ann")                          # -> what was removed, in words
 
-In <models>/.work/<person>/ lie the crops (inputs.npz; refresh.py makes avatars anew from them), the
-whole picture of the neutral face (ground.*), the finished avatar, the run's state and the previews.
+<models>/.work/<person>/ holds the crops (inputs.npz; refresh.py makes the avatar again from them),
+the whole picture of the neutral face (ground.*), the finished avatar, the run's state and the
+previews.
 The same command continues after a kill at any moment; only a finished version is ever visible in
 <models>/<person>/. Settings left at None come from the run's file, or from the avatar's where it is
 published again (personalization/settings.py).
@@ -36,14 +37,14 @@ from tf_talkinghead.weights.store import Trained, load_trained
 
 @dataclasses.dataclass
 class Made:
-    """What `make_person` did."""
+    """The result of `make_person`."""
 
-    version: pathlib.Path
+    version: pathlib.Path  # the published version's folder
     avatar: Avatar
-    work: pathlib.Path
+    work: pathlib.Path  # the work folder
     previews: list[pathlib.Path]
-    in_bank: bool
-    pruned: list[int]
+    in_bank: bool  # whether the person joined the bank of direct avatars
+    pruned: list[int]  # versions that `keep_versions` removed
 
 
 def make_person(
@@ -65,7 +66,7 @@ def make_person(
     watermark: bool | None = None,
     watermark_key: bytes | None = None,
 ) -> Made:
-    """Personalise `weights` with `images` and publish the avatar as the next version of `person`.
+    """Personalises `weights` with `images`; publishes the avatar as the next version of `person`.
 
     Args:
       weights: "guided", "demo", a run directory or one of its snapshots.
@@ -86,7 +87,7 @@ def make_person(
       watermark_key: None is the public one.
 
     Raises:
-      InputError: a flag, file or image cannot be used; known before anything slow or written.
+      InputError: a flag, file or image cannot be used; this is found out before anything slow.
     """
     store.check_name(person)
     check_keep_versions(keep_versions)
@@ -121,10 +122,10 @@ def make_person(
 
 
 def load_for_person(weights: str, **settings) -> Trained:
-    """`weights` with the settings of `personalization.settings.resolve` in their config.
+    """Loads `weights` and puts the settings of `personalization.settings.resolve` in their config.
 
     Raises:
-      InputError: a setting that cannot be, or a file of the content loss that is not there.
+      InputError: an impossible setting, or a missing file of the content loss.
     """
     trained = load_trained(weights)
     config = resolve(trained.config, **settings)
@@ -144,10 +145,11 @@ def make_from(
     facts: dict,
     watermark_key: bytes | None = None,
 ) -> Made:
-    """From a person's images (`PersonImages`) to the published version.
+    """Makes and publishes an avatar from a person's images (`PersonImages`).
 
-    The caller holds the person's lock, and the crops and the ground lie in `work` already; `facts`
-    are those of `Facts` that it knows: `crop`, of the neutral frame in the ground, and `consent`.
+    The caller holds the person's lock and has written the crops and the ground to `work`; `facts`
+    are the fields of `Facts` that it knows: `crop`, of the neutral frame in the ground, and
+    `consent`.
     """
     config = trained.config
     avatar = personalize(
@@ -164,7 +166,7 @@ def make_from(
     shown = resized_photos(found.images, config.model.image_size)
     previews = write_preview(avatar, shown, found.landmarks, work)
     in_bank = avatar.photos is None and bank.join(models, person, avatar)
-    # A former vector of this person, on other weights or of another mode, is not this avatar.
+    # A former vector of this person, of other weights or another mode, would be another avatar.
     if not in_bank:
         bank.leave(models, person)
     version = export_person(
@@ -185,12 +187,12 @@ def publish_again(
     watermark: bool | None = None,
     watermark_key: bytes | None = None,
 ) -> pathlib.Path:
-    """Publish the last avatar of `person` as a new version; returns the version's folder.
+    """Publishes the last avatar of `person` as a new version; returns the version's folder.
 
     Args:
       models: folder of all models.
-      person: whose avatar.
-      work_dir: the one the person was personalised with; None: where they last were.
+      person: name of the avatar.
+      work_dir: the one given to `make_person`; None: the last one that the person had.
       dtype, bfloat16_compute: of stored weights and of convolutions; None: as the avatar was made.
       size: pixels of the frames, the weights' own or for guided avatars twice as many; None: as the
         avatar was made.
@@ -225,11 +227,11 @@ def publish_again(
 def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[str]:
     """Removes `person` everywhere: versions, work folders, the bank's versions, models.config.
 
-    The person's own versions go in one rename, so no server finds half of them.
+    The person's own versions disappear in one rename, so no server finds half of them.
 
     Args:
       models: folder of all models.
-      person: who is removed.
+      person: name of the avatar.
       follow: moves the servers to a version of the bank without the person, as in
         `guided_bank.remove`.
 
@@ -237,7 +239,7 @@ def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[s
       What was removed, in words.
 
     Raises:
-      InputError: there was nothing.
+      InputError: there is no such models folder, or nothing of `person` in it.
     """
     store.check_name(person)
     if not pathlib.Path(models).is_dir():
@@ -285,5 +287,6 @@ def precision(config):
 
 
 def check_keep_versions(keep_versions):
+    """Raises InputError unless `keep_versions` is None or at least 1."""
     if keep_versions is not None and keep_versions < 1:
         raise InputError(f"--keep_versions={keep_versions}: expected 1 or more")

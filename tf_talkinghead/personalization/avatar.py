@@ -1,4 +1,4 @@
-"""One person as an avatar: weights of G, spectral norms divided in, and AdaIN parameters psi'.
+"""One person as an avatar: weights of G, divided by their spectral norms, and psi_hat.
 
 In the work folder an avatar is avatar.npz (weights in the folded generator's order, psi_hat,
 reference landmarks) and avatar.json (config, mode, facts, history), each written atomically.
@@ -26,15 +26,15 @@ from tf_talkinghead.personalization.rendering import render_direct, render_guide
 
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
-# What reading damaged arrays or JSON raises.
+# Exceptions of reading damaged arrays or JSON.
 UNREADABLE = (OSError, KeyError, TypeError, ValueError)
-# Modes whose generator stays the shared one, so that the person fits into the bank.
+# Modes that leave the generator unchanged, so that the person fits into the bank.
 SHARED_MODES = ("feed_forward", "vector")
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """How an avatar was made, for its card; None where it is not known or there was none."""
+    """How an avatar was made, for its card; None where a fact is unknown or does not apply."""
 
     images: int | None = None  # T
     steps: int | None = None  # generator updates behind these weights
@@ -58,14 +58,14 @@ class Facts:
 
     @classmethod
     def from_dict(cls, stored: dict) -> "Facts":
-        """The facts `to_dict` gave; names of another version are left out."""
+        """The facts that `to_dict` gave; names that this version does not know are left out."""
         names = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in stored.items() if name in names})
 
 
 @dataclasses.dataclass
 class Avatar:
-    """The result of personalisation, which everything else renders or exports."""
+    """The result of personalisation, from which frames are rendered and exports are made."""
 
     config: Config
     mode: str  # "fine_tune", "feed_forward" or "vector"
@@ -79,7 +79,7 @@ class Avatar:
 
     @property
     def reference_pupils(self) -> np.ndarray | None:
-        """Pupils [2, 2] of the neutral frame; None where no photo is that frame or shows them."""
+        """Pupils [2, 2] of the neutral frame; None if it is no photo or does not show them."""
         if self.photos is None:
             return None
         off = np.abs(self.photos.landmarks - self.reference_landmarks).max(axis=(1, 2))
@@ -122,7 +122,7 @@ def render(avatar: Avatar, landmarks: np.ndarray, batch_size: int = 16) -> np.nd
 
 
 def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str = "float32"):
-    """G of `config` as it is served, with `weights`; InputError when they are another network's."""
+    """G of `config` as it is served, with `weights`; InputError if they are of another network."""
     # Every op's name in an export begins with this name.
     network = make_folded_generator(config, dtype=dtype, name="G")
     if [tuple(w.shape) for w in network.weights] != [np.shape(w) for w in weights]:
@@ -136,14 +136,14 @@ def folded_generator(config: ModelConfig, weights: list[np.ndarray], dtype: str 
 def generator_sha256(avatar: Avatar) -> str | None:
     """SHA-256 of the weights file that the avatar was made from; None where that is not known.
 
-    In SHARED_MODES it says which generator the AdaIN vector belongs to: people can share a bank
-    when it is equal.
+    In SHARED_MODES it identifies the generator that psi_hat belongs to: people for whom it is equal
+    can share a bank.
     """
     return avatar.facts.trained_weights_sha256
 
 
 def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
-    """Write `avatar` into `folder`; the JSON goes last and names the arrays it belongs to."""
+    """Writes `avatar` into `folder`; the JSON is written last and holds the arrays' SHA-256."""
     folder = pathlib.Path(folder)
     arrays = {f"weight_{i:04d}": w for i, w in enumerate(avatar.weights)}
     if avatar.photos is not None:
@@ -165,7 +165,7 @@ def save_avatar(avatar: Avatar, folder: str | os.PathLike) -> None:
 
 
 def load_avatar(folder: str | os.PathLike) -> Avatar:
-    """The avatar `save_avatar` wrote; InputError where there is none or it is of another schema."""
+    """The avatar that `save_avatar` wrote; InputError if there is none or it cannot be read."""
     folder = pathlib.Path(folder)
     if not (folder / FACTS_FILE).exists():
         raise InputError(f"{folder}: no finished avatar here; run scripts.personalize first")

@@ -3,11 +3,11 @@
     learner = PersonLearner(trained, pairs, config, steps)   # psi' = P e_NEW, w' = w_0 + e_NEW
     terms = learner.step(batch, number)                      # stacked rows of pairs.draw
 
-The pairs (pairs.py) know what G is shown, so both generators are trained by the same lines.
+The pairs (pairs.py) hold the inputs of G, so both generators are trained by the same code.
 
 `fine_tune` trains all of psi and psi' (not P and E: psi' replaced them), `vector` psi' alone and
-`feed_forward` nothing, so it has no losses either. The update is meta-learning's own, without the
-match term. What is kept are the moving averages.
+`feed_forward` nothing, so it has no losses either. The update is that of meta-learning, without the
+match term. The result is the moving averages of the weights.
 """
 
 import math
@@ -102,7 +102,7 @@ class PersonLearner:
         )
 
     def step(self, batch, number):
-        """Do update `number` (from 0) on a batch of rows of the pairs; returns {term: scalar}."""
+        """Does update `number` (from 0) on a batch of rows of the pairs; returns {term: scalar}."""
         for rate, optimizer in self._rates:
             optimizer.set_rate(rate * rate_factor(number, self.steps, self.config))
         adversarial = (
@@ -129,15 +129,15 @@ class PersonLearner:
         return np.concatenate(frames)
 
     def converge(self):
-        """Iterate the averaged kernels' own spectral norms: they are not the averages of norms."""
+        """Computes the averaged kernels' own spectral norms, which are not the averaged norms."""
         if self.config.mode == "fine_tune":
             converge_spectral_norms(self.averaged_generator)
 
     def render_each(self, count):
         """Frames uint8 [count, H, W, 3] of the first images by the averages.
 
-        A guided generator makes each from the others: with the image itself among its photos there
-        would be nothing left to do.
+        A guided generator renders each image from the others: with the image itself among its
+        photos it could copy it.
         """
         parts = _batches(self.pairs.each()[:count])
         return np.concatenate([to_uint8(self._of_row(part)) for part in parts])
@@ -162,7 +162,7 @@ class PersonLearner:
         return tf.add_n(list(self.content(x, x_hat, part["landmarks"]).values()))
 
     def state(self):
-        """Name -> variable of everything an update reads or writes: what a snapshot holds."""
+        """Name -> variable of everything an update reads or writes: the content of a snapshot."""
         state = {"psi_hat": self.psi_hat, "averaged_psi_hat": self.averaged_psi_hat}
         networks = (
             {"G": self.generator, "G_averaged": self.averaged_generator}
@@ -206,7 +206,7 @@ def embed(embedder, images, landmarks):
 
 
 def folded_weights(generator):
-    """The folded form's weights, float32 arrays in its own order."""
+    """Weights of the folded generator (spectral norms divided in), float32, in its own order."""
     return generator.folded("float32").get_weights()
 
 

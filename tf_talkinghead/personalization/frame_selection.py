@@ -1,7 +1,8 @@
 """Frame selection for an avatar: sharp frames that differ in pose and expression.
 
-The first T frames of a clip are nearly equal; an avatar needs the range of what the face does. So
-blurred frames are left out, and each choice is the frame that is farthest from those chosen.
+The first T frames of a clip are nearly equal; an avatar needs the whole range of poses and
+expressions. So blurred frames are left out, and the next choice is always the frame that is
+farthest from those already chosen.
 """
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 _BLURRED = 0.6  # of the median sharpness: frames below are left out...
 _MOST_BLURRED = 0.25  # ...but not more than this share of all
-_SKIP_OUTLIERS = 0.02  # the share of frames farthest from all others: often landmarks gone wrong
+_SKIP_OUTLIERS = 0.02  # share of frames, the farthest from the median: often wrong landmarks
 
 
 def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.ndarray:
@@ -24,7 +25,7 @@ def select_frames(images: np.ndarray, landmarks: np.ndarray, count: int) -> np.n
     points = describe(landmarks)
     allowed = np.ones(total, bool)
     sharp = sharpness(images, landmarks)
-    spare = total - count  # as many as may go in all
+    spare = total - count  # as many frames may be left out in all
     blurred = [
         i for i in np.argsort(sharp, kind="stable") if sharp[i] < _BLURRED * np.median(sharp)
     ]
@@ -53,9 +54,9 @@ def sharpness(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 def describe(landmarks: np.ndarray) -> np.ndarray:
     """Descriptors [T, D] of landmarks [T, 68, 2], whose distance says how much two frames differ.
 
-    They hold the place and pose of the whole and the shapes of eyes, brows and mouth. Mouths and
-    eyes are small against the head's motion, so their shapes, each about its own centre, have
-    larger weights.
+    They hold the position and pose of the whole face and the shapes of eyes, brows and mouth. Mouth
+    and eyes move little compared with the head, so their shapes, each relative to its own centre,
+    have larger weights.
     """
     landmarks = np.asarray(landmarks, np.float64)
     width = np.median(np.linalg.norm(landmarks[:, 16] - landmarks[:, 0], axis=-1))
@@ -67,7 +68,7 @@ def describe(landmarks: np.ndarray) -> np.ndarray:
 
 
 def central(landmarks: np.ndarray) -> int:
-    """Index of the frame nearest to all others, which adds least to them."""
+    """Index of the frame nearest to all others, whose loss costs least variety."""
     points = describe(landmarks)
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     return int(distances.sum(1).argmin())

@@ -1,8 +1,8 @@
-"""Ground of an avatar: the whole picture that its neutral face was cut from, and the crop in it.
+"""Ground of an avatar: the whole picture from which its neutral face was cropped.
 
-`drive --paste_back` puts the moved head back into it. A copy lies in the work folder: the photo
-itself, byte for byte, or the frame of a video as a PNG. The card holds the crop and the copy's
-SHA-256, and nothing of the picture.
+`drive --paste_back` puts the rendered head back into it. A copy lies in the work folder: the photo
+itself, byte for byte, or the frame of a video as a PNG. The card holds the place of the crop and
+the copy's SHA-256, but no part of the picture.
 """
 
 import io

@@ -1,7 +1,7 @@
 """The crops that an avatar was made from, kept in its work folder: `inputs.npz`.
 
 keep_crops(found, work)                # PersonImages
-kept_crops(work, inputs_sha256)        # -> PersonImages, to make the avatar anew
+kept_crops(work, inputs_sha256)        # -> PersonImages, to make the avatar again
 """
 
 import io
@@ -27,10 +27,14 @@ def keep_crops(found: PersonImages, work: pathlib.Path) -> None:
 
 
 def kept_crops(work: pathlib.Path, sha256: list[str]) -> PersonImages:
-    """The crops that `keep_crops` wrote; `sha256` are those of their files.
+    """The crops that `keep_crops` wrote.
+
+    Args:
+      work: the work folder.
+      sha256: digests of the files that the crops came from, put into the result.
 
     Raises:
-      InputError: they are gone, or damaged.
+      InputError: the crops are missing or damaged.
     """
     try:
         with ArrayFile(work / _FILE) as stored:

@@ -1,4 +1,4 @@
-"""Moving picture of a film beside the landmark drawing that moves it: an animated WebP, marked."""
+"""Animated WebP of an avatar's film beside the drawing that drives it, marked as AI-generated."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from tf_talkinghead.errors import InputError
 
 
 def write_moving_picture(film, motion, card, output, quality=70) -> int:
-    """Writes `output`, with the drawing on the left and the film on the right.
+    """Writes an animated WebP with the landmark drawing on the left and the film on the right.
 
     Args:
-      film: file of an avatar's film, square frames.
-      motion: the expressions it was made from, CSV or JSON.
-      card: the avatar's card.json.
+      film: path of an avatar's film with square frames.
+      motion: path of the motion file it was made from, CSV or JSON.
+      card: path of the avatar's card.json.
       output: the .webp to write.
       quality: of the WebP, 1 to 100.
 
@@ -29,7 +29,7 @@ def write_moving_picture(film, motion, card, output, quality=70) -> int:
       The number of frames.
 
     Raises:
-      InputError: a file cannot be used, or the two are not of one film.
+      InputError: a film or motion file that cannot be used, or with different numbers of frames.
     """
     output = pathlib.Path(output)
     if output.suffix.lower() != ".webp":

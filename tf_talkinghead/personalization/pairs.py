@@ -1,4 +1,4 @@
-"""Training pairs of one person, for both generators: what a batch holds, and G's frame of it.
+"""Training pairs of one person, for both generators: the rows of a batch, and G's frames of them.
 
     pairs = make_pairs(trained.config.model, images, landmarks, config)
     row = pairs.draw(rng)                            # arrays by name; stacked rows are a batch
@@ -7,8 +7,8 @@
 
 The paper's generator makes an image from its landmarks, so a pair is an image or a warped copy with
 its landmarks. The guided one bends other images of the person: in its pairs the source is another
-of the T images, never the target itself, or a copy of the target in synthetic motion. Of one image
-there are only such copies. What the generator has to give is a real image in either case.
+of the T images, never the target itself, or a copy of the target in synthetic motion. With one
+image there are only such copies. The target is a real image in either case.
 """
 
 import numpy as np
@@ -85,7 +85,7 @@ class GuidedPairs:
         unknown = np.full((self.count, 2, 2), np.nan, np.float32)
         self.pupils = unknown if pupils is None else np.float32(pupils)
         moved, poses, self._of = self._moved_copies(config)
-        # The T images, then the moved copies; their pupils move along, by an unknown path.
+        # The T images, then the moved copies, whose pupils are unknown.
         photos = np.concatenate([self.images, *moved])
         self._photos = tf.constant(photos)
         self._small = tf.constant(resized_photos(photos, model.working_size))
@@ -110,8 +110,8 @@ class GuidedPairs:
         """One row of a batch.
 
         image uint8 [S, S, 3], landmarks float32 [68, 2] and pupils float32 [2, 2] of the target;
-        context int32 [C], the photos to choose from, and sources, how many of them count; window
-        float32 [2], the place of the part that D scores.
+        context int32 [C], the photos to choose from, and sources, how many of them are valid (the
+        rest is padding); window float32 [2], the place of the part that D scores.
         """
         target = rng.integers(self.count)
         copies = self.count + np.flatnonzero(self._of == target)

@@ -6,8 +6,9 @@
 
 Batches are drawn from the images and, for a share, from warped copies of them (pairs.py). Every
 `evaluate_every` updates the moving averages are evaluated (progress.py). With a held-out image the
-best evaluation is kept and patience ends the run; with too few images to hold one out the last is
-kept. With `work_dir` the run's state is stored there, and a killed run continues.
+result is the best evaluation, and the run ends after `patience` evaluations without a better one;
+with too few images to hold one out the result is the last. With `work_dir` the run's state is
+stored there, and a killed run continues.
 """
 
 import dataclasses
@@ -62,8 +63,8 @@ def personalize(
       progress: whether to show a progress bar.
       inputs_sha256: digests of the files the images came from, for the card; by default of the
         images.
-      pupils: float32 [T, 2, 2], fractions of the image, right eye first, NaN where unknown; what a
-        guided avatar can move the gaze from. None: all unknown.
+      pupils: float32 [T, 2, 2], fractions of the image, right eye first, NaN where unknown; a
+        guided avatar needs them to move the gaze. None: all unknown.
 
     Raises:
       InputError: the images or landmarks do not fit the weights.
@@ -89,7 +90,7 @@ def personalize(
 
 
 class _Run:
-    """One person's run: its data, its evaluations and what it keeps."""
+    """One person's run: its data, its evaluations and the best avatar so far."""
 
     def __init__(self, trained, images, landmarks, config, work_dir, progress, pupils=None):
         self.trained, self.config, self.show_progress = trained, config, progress
@@ -113,7 +114,7 @@ class _Run:
         self._started = time.monotonic()
 
     def train(self):
-        """All updates, from where a killed run stopped; the avatar of the evaluation kept."""
+        """Does all updates, from where a killed run stopped; returns the avatar that is kept."""
         self._loss_before = self._loss()
         start = self._resume()
         loop = Loop(
@@ -207,7 +208,7 @@ class _Run:
             yield stacked([self.pairs.draw(rng) for _ in range(self.config.batch_size)])
 
     def _resume(self):
-        """The step to continue from: of the newest stored state of this very run, else 0."""
+        """Restores the newest stored state of this run; returns its step, 0 if there is none."""
         if not self.folder:
             return 0
         self._checkpoints = Checkpoints(self.folder / "training", keep=1)
@@ -239,7 +240,7 @@ class _Run:
         return path
 
     def _key(self):
-        """One digest of all that decides the run's outcome."""
+        """Digest of everything that decides the run's result."""
         settings = json.dumps(dataclasses.asdict(self.config), sort_keys=True).encode()
         arrays = [self.images, self.landmarks, *self.trained.generator.get_weights()]
         if self.pupils is not None:

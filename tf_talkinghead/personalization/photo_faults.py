@@ -1,7 +1,7 @@
 """Photos that should not become sources of a guided avatar: covered, blurred or cut faces.
 
-What a hand, a microphone or the picture's edge hides is copied into every frame that such a photo
-gives. With several photos at hand the others show it.
+A hand, a microphone or the picture's edge in such a photo would be copied into the frames made from
+it. With several photos the others show what it hides.
 """
 
 import cv2
@@ -13,26 +13,28 @@ from tf_talkinghead.metrics import face_mask
 from tf_talkinghead.personalization.frame_selection import sharpness
 
 _SIZE = 64  # pixels at which faces are compared
-_SMOOTHING = 1.5  # pixels there: shading and misplaced points are no cover
-_DIFFERENT = 0.16  # of the range of values: a pixel is not that of the other photos
-# Share of the face's pixels that differ so. Sixteen frames each of 72 clips of people trained on: a
-# hand before a mouth .17, a head turned into the shade .38, all others (open mouths, shut lids)
-# below .1.
+_SMOOTHING = 1.5  # of those pixels, so that shading and misplaced points do not count
+_DIFFERENT = 0.16  # of the range of values: a pixel unlike that of the other photos
+# A face with this share of such pixels counts as covered. In sixteen frames each of 72 clips of
+# training people, a hand before a mouth gave .17, a head turned into the shade .38, all others
+# (open mouths, shut lids) less than .1.
 _COVERED = 0.13
-_TURNED = 15.0  # degrees from the usual turn: such a face differs by its shade, and is needed
+_TURNED = 15.0  # degrees of yaw off the median: such a face differs by its shading, and is needed
 _BLURRED = 0.5  # of the median sharpness
 _OUTSIDE = 0.01  # of the square: how far landmarks may lie beyond it
-_FEWEST = 4  # photos that tell which of them is the odd one
+_FEWEST = 4  # photos needed to tell which of them differs from the others
 
 
 def fit_photos(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Which photos show a whole, sharp, uncovered face; at least half of them do.
+    """Which photos show a whole, sharp, uncovered face.
 
     Args:
-      images: uint8 [T, S, S, 3]. landmarks: float32 [T, 68, 2], fractions.
+      images: uint8 [T, S, S, 3].
+      landmarks: float32 [T, 68, 2], fractions.
 
     Returns:
-      bool [T]. With fewer than four photos covered and blurred ones cannot be detected.
+      bool [T], true for at least half of the photos. With fewer than four, covered and blurred ones
+      cannot be detected.
     """
     images, landmarks = np.asarray(images), np.asarray(landmarks)
     beyond = np.maximum(-landmarks, landmarks - 1.0).max((1, 2))

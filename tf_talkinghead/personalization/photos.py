@@ -37,12 +37,13 @@ class Photos:
 
 
 def choose_photos(images, landmarks, most: int, pupils=None) -> Photos:
-    """At most `most` of the images: whole, sharp, uncovered faces of poses and expressions that
-    differ most.
+    """The photos that an avatar carries: whole, sharp, uncovered faces that differ most.
 
     Args:
-      images: uint8 [T, S', S', 3]. landmarks: float32 [T, 68, 2]. pupils:
-        float32 [T, 2, 2] or None.
+      images: uint8 [T, S', S', 3].
+      landmarks: float32 [T, 68, 2], fractions.
+      most: the largest number of photos.
+      pupils: float32 [T, 2, 2], fractions, NaN where unknown; None: all unknown.
     """
     fit = np.flatnonzero(fit_photos(images, landmarks))
     chosen = fit[select_frames(images[fit], landmarks[fit], most)]

@@ -1,6 +1,6 @@
 """Preview of an avatar before it is served: preview.png and preview.mp4, marked as AI-generated.
 
-The picture shows the images given, the same poses rendered (beside them where there are few, else
+The picture shows the input images, the same poses rendered (beside them if there are few, else
 below), and frames of a scripted motion. The video shows that motion: the head turns, nods, blinks
 and talks.
 """
@@ -27,16 +27,16 @@ _COLUMNS = 8
 def write_preview(
     avatar: Avatar, images: np.ndarray, landmarks: np.ndarray, folder: str | os.PathLike
 ) -> list[pathlib.Path]:
-    """Write preview.png and preview.mp4 into `folder`.
+    """Writes preview.png and preview.mp4 into `folder`.
 
     Args:
-      avatar: what is rendered.
-      images: uint8 [T, H, W, 3], what it was made from.
-      landmarks: [T, 68, 2].
-      folder: made if absent.
+      avatar: the avatar to render.
+      images: uint8 [T, H, W, 3], the images it was made from.
+      landmarks: [T, 68, 2], fractions.
+      folder: created if it does not exist.
 
     Returns:
-      The paths of both.
+      The paths of the picture and the video.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def write_preview(
 
 
 def _rendered(avatar, landmarks):
-    """Frames with the watermark's id 0, which says "preview": the version is not there yet."""
+    """Frames with the watermark's id 0, which stands for previews: no version is published yet."""
     frames, size = render(avatar, landmarks), avatar.config.model.image_size
     if not avatar.config.export.watermark or size < SMALLEST:
         return frames

@@ -1,9 +1,9 @@
 """Fine-tuning progress: identity preservation and expression fidelity.
 
 Longer fine-tuning brings the frames nearer to the given images and, in the end, freezes the
-expressions (the authors' own warning). So each evaluation measures both: SSIM to a held-out image
-and the similarity of face vectors, and how far the detected landmarks of a scripted motion are from
-those that were asked for.
+expressions (the authors' own warning). So each evaluation measures both: identity by SSIM to a
+held-out image and by the similarity of face vectors, expression by the distance of detected from
+requested landmarks in a scripted motion.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ class Progress:
     Args:
       images: uint8 [T, H, W, 3].
       landmarks: float32 [T, 68, 2].
-      held_out: index of the image that is not trained on, or None: then SSIM is that of the first
+      held_out: index of the image that is not trained on; None: SSIM is measured on the first
         images.
     """
 

@@ -49,7 +49,7 @@ class PersonImages:
     landmarks: np.ndarray  # float32 [T, 68, 2], fractions
     names: list[str]  # of the file each came from
     sha256: list[str]  # of the files, in the order found
-    origins: list[Origin] = field(default_factory=list)  # none for kept crops (refresh.py)
+    origins: list[Origin] = field(default_factory=list)  # empty for kept crops (kept_crops.py)
 
 
 def person_images(
@@ -62,7 +62,7 @@ def person_images(
     default_shots: int = PersonalizeConfig.shots,
     largest: int | None = None,
 ) -> PersonImages:
-    """The most diverse sharp images of the one person in `paths`.
+    """Crops of the one person in `paths`: the sharp images that differ most.
 
     Args:
       paths: photos, folders and videos.
@@ -72,12 +72,12 @@ def person_images(
       model: landmark model; None: dlib's.
       force: take the largest of several faces, and let the images be of different people.
       default_shots: used where `shots` is None.
-      largest: keep the crops' own size, that of the largest of them and at most so many pixels, in
-        place of `size`.
+      largest: in place of `size`: all crops get the size of the largest, at most so many pixels.
 
     Raises:
-      InputError: a file cannot be used or there are fewer than `shots` images; the message names
-        it.
+      InputError: a file cannot be used, files show several people, or there are fewer than `shots`
+        images; the message names the file.
+      NoFaceError: a file shows no face.
     """
     model = model or default_landmarks()
     if shots is not None and shots < 1:

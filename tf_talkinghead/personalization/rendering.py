@@ -6,8 +6,8 @@ from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.guide import make_guide
 
-_LEAST_EYES, _LEAST_SIDE = 0.01, 0.02  # of the crop: smaller faces than any that can be rendered
-_FARTHEST = 1.0  # crops beyond the picture's edge at which a face's middle may lie
+_LEAST_EYES, _LEAST_SIDE = 0.01, 0.02  # of the crop: smaller faces cannot be rendered
+_FARTHEST = 1.0  # how far beyond the crop's edge a face's middle may lie, in crops
 
 
 def render_direct(config, network, landmarks, psi_hat):
@@ -60,7 +60,7 @@ def has_face(landmarks):
         finite
         & (tf.norm(eyes, axis=-1) > _LEAST_EYES)
         & tf.reduce_all(high - low > _LEAST_SIDE, -1)
-        & (area > 1e-3 * tf.square(trace))  # on no line
+        & (area > 1e-3 * tf.square(trace))  # not on one line
         & tf.reduce_all((middle > -_FARTHEST) & (middle < 1.0 + _FARTHEST), -1)
         & (tf.reduce_max(high - low, -1) < 2.0 * (1.0 + _FARTHEST))
     )

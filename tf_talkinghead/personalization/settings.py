@@ -1,4 +1,4 @@
-"""Settings of personalisation and export: a flag, else the run's file, else the default.
+"""Settings of personalisation and export: from a flag, else the run's file, else the default.
 
     config = resolve(load_trained("runs/mine").config, steps=args.steps, dtype=args.dtype)
 

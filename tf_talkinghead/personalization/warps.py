@@ -1,11 +1,12 @@
 """Warped training pairs: images warped to other landmarks, for a person with few images.
 
 `warp` moves the face of one image to target landmarks. Its mesh has the 68 points and an outline of
-the head above the brows, where there are none. Near the source's own pose the result is close to a
-photo; it fails at what was hidden (the far cheek, an ear), so targets stay part of the way.
-`open_mouth` fills in the inside of a mouth, since lips that are pulled apart would smear.
-`training_pairs` draws targets of two kinds: towards the pose of another of the images, and small
-synthetic motions that any face can make. Ours; the paper fine-tunes on the images alone (Sec. 3.3).
+the head above the brows, where there are no landmarks. Near the source's own pose the result is
+close to a photo; it fails where the source hides something (the far cheek, an ear), so targets go
+only part of the way. `open_mouth` fills in the inside of a mouth, since lips that are pulled apart
+would smear. `training_pairs` draws targets of two kinds: towards the pose of another of the images,
+and small synthetic motions that any face can make. This is not in the paper, which fine-tunes on
+the images alone (Sec. 3.3).
 """
 
 import cv2
@@ -17,7 +18,7 @@ from tf_talkinghead.faces.motion import mouth_opening
 
 _HEAD_POINTS = list(range(17)) + list(range(27, 36))  # jaw and nose, which move with the skull
 _INNER_LIPS, _INNER_UPPER_LIP, _OUTER_LIPS = slice(60, 68), slice(60, 65), slice(48, 60)
-_DARK = 0.3  # of the lips' colour: the inside of a mouth, lit from outside
+_DARK = 0.3  # of the lips' brightness: the inside of a mouth, lit from outside
 # Shares of the synthetic motions that close the lids, and that open the mouth.
 _BLINKS, _TALKS = 0.5, 0.5
 
@@ -114,7 +115,7 @@ def synthetic_motion(
 ) -> np.ndarray:
     """The face [68, 2] after a small motion: the head moves by `strength`, lids and lips fully.
 
-    A few photos seldom hold a blink, and a blink that was never shown is never rendered: so half of
+    A few photos seldom show a blink, and G cannot render a blink it was not trained on: so half of
     the motions blink.
     """
     yaw, pitch, roll = rng.normal(0, [6 * strength, 4 * strength, 3 * strength])

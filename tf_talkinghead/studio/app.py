@@ -2,8 +2,8 @@
 
     app = make_app(studio)    # Starlette; studio: studio.Studio
 
-Everything that changes something is a POST, PUT or DELETE of JSON or of a file as it is. A refusal
-is {"error": one line in words} with status 400, 403, 404 or 409.
+A request that changes something is a POST, PUT or DELETE, with JSON or a raw file as its body. An
+error is answered by {"error": one sentence} with status 400, 403, 404 or 405.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from tf_talkinghead.studio.words import plain
 
 PAGE = pathlib.Path(__file__).parent / "page"
 _MAX_TABS = 8  # WebSockets that move avatars at once
-_MAX_VIEWERS = 16  # of stages
+_MAX_VIEWERS = 16  # of one stage
 
 
 def make_app(studio: Studio) -> Starlette:
@@ -86,7 +86,7 @@ async def _not_here(request, error):
 
 
 async def _json(request: Request) -> dict:
-    """The body as an object, at most MAX_TEXT_BYTES of it."""
+    """The body as a JSON object; InputError if it is longer than MAX_TEXT_BYTES."""
     body = b""
     async with contextlib.aclosing(request.stream()) as chunks:
         async for chunk in chunks:
@@ -181,7 +181,7 @@ async def _films(studio, request):
 async def _film(studio, request):
     person, film = request.path_params["person"], request.path_params["film"]
     path = await run_in_threadpool(films.path_of, studio.gallery.models, person, film)
-    # Ranges are answered too, so that the browser's player can seek.
+    # FileResponse answers range requests too, so that the browser's player can seek.
     kept = request.query_params.get("save") is not None
     shown = f"{person}-{film[:6]}.mp4"
     return FileResponse(

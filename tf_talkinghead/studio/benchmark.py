@@ -1,11 +1,12 @@
 """Benchmark of the studio: live driving by a plain WebSocket client and by a page in Chromium.
 
     python -m scripts.benchmark studio
-    python -m scripts.benchmark studio --option=seconds=1200 --option=browser=no   # holds memory?
+    python -m scripts.benchmark studio --option=seconds=1200 --option=browser=no   # memory growth
 
-The driver is scikit-image's portrait, moving, 448 x 336 px as the page sends it; the avatar is made
-of it with the shipped guided weights. Everything runs on this machine, the browser too. Medians
-after the first seconds. Without Chromium the page's figures are left out.
+The driver is scikit-image's portrait in motion, 448 x 336 px as the page sends it; the avatar is
+made of the same portrait with the shipped guided weights. Everything runs on this machine, the
+browser too. Figures are medians after the first seconds. Without Chromium the page's figures are
+left out.
 """
 
 import contextlib
@@ -32,10 +33,10 @@ from tf_talkinghead.studio.studio import StudioOptions
 OPTIONS = {
     "seconds": "of each measurement, default 20",
     "browser": "no: without Chromium",
-    "in_flight": "frames under way of the WebSocket client, default 3",
+    "in_flight": "unanswered frames of the WebSocket client, default 3",
 }
 PERSON = "someone"
-_WARM_SECONDS = 4.0  # at the beginning of each measurement, which do not count
+_WARM_SECONDS = 4.0  # at the beginning of each measurement, not counted
 _WIDTH, _HEIGHT, _FRAMES = 448, 336, 125
 _SLIDERS = 40  # positions of the slider measurement
 
@@ -90,7 +91,7 @@ def _make(folder):
 
 
 def _by_socket(address, jpegs, seconds, in_flight):
-    """A client that always has `in_flight` frames under way."""
+    """Figures of a WebSocket client that always has `in_flight` unanswered frames."""
     moments, delays, began = [], [], time.monotonic()
     memory = []
     with LiveClient(address) as client, _memory_of(memory):
@@ -115,7 +116,7 @@ def _by_socket(address, jpegs, seconds, in_flight):
 
 
 def _by_page(browser, address, seconds):
-    """The page with a camera, then with a slider alone."""
+    """Figures of the page: first with a slider alone, then with a camera."""
     browser.look(1440, 1000)
     browser.visit(address)
     browser.wait("window.studio?.live.measured.frames > 0")

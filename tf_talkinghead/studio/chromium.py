@@ -1,5 +1,6 @@
-"""A headless Chromium for tests and measurements, without a driver or a package: the DevTools
-protocol over a pipe.
+"""Control of a headless Chromium for tests and measurements, by the DevTools protocol over a pipe.
+
+It needs no web driver and no package.
 """
 
 import base64
@@ -16,7 +17,7 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 
 class Chromium:
-    """A page and further tabs.
+    """A browser with one tab or several; methods act on the current tab.
 
         with Chromium(tmp_path) as page:
             page.open(path)
@@ -24,8 +25,8 @@ class Chromium:
 
     Args:
       folder: for the profile and downloads.
-      camera: a film in Y4M or MJPEG that is shown to pages as their camera; they need not ask.
-      microphone: a WAV file that is their microphone.
+      camera: a film in Y4M or MJPEG that pages get as their camera, without asking the user.
+      microphone: a WAV file that pages get as their microphone.
       width, height: pixels of the window.
 
     Raises:
@@ -86,7 +87,7 @@ class Chromium:
         os.close(self._out)
 
     def tab(self):
-        """Opens another tab and makes it the one that is spoken to; returns its name."""
+        """Opens another tab and makes it the current one; returns a handle of it."""
         self._session = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -94,16 +95,17 @@ class Chromium:
         return self._session, target
 
     def close_tab(self, tab):
-        """Closes a tab of `tab`; another one must be switched to."""
+        """Closes a tab by its handle; call `switch` before anything else."""
         self._session = None
         self.call("Target.closeTarget", targetId=tab[1])
 
     def switch(self, tab):
-        """Makes a tab of `tab` the one that is spoken to, and brings it to the front."""
+        """Makes a tab the current one, by its handle, and brings it to the front."""
         self._session = tab[0]
         self.call("Page.bringToFront")
 
     def open(self, path):
+        """Opens a local file."""
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
@@ -126,7 +128,7 @@ class Chromium:
         )
 
     def look(self, width, height, dark=False):
-        """Shows the page in another size, light or dark."""
+        """Sets the size of the page in pixels, and the light or dark colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -138,12 +140,12 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def screenshot(self, path, whole=False):
-        """Writes a PNG of what is seen, or of the whole page."""
+        """Writes a PNG of the visible part, or of the whole page."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def evaluate(self, expression):
-        """The value of a JavaScript expression."""
+        """The value of a JavaScript expression; promises are awaited."""
         result = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -151,24 +153,27 @@ class Chromium:
         return result["result"].get("value")
 
     def wait(self, expression, seconds=60):
-        """Until a JavaScript expression is true."""
+        """Waits until a JavaScript expression is true; AssertionError after `seconds`."""
         end = time.time() + seconds
         while not self.evaluate(expression):
             assert time.time() < end, f"never true: {expression}"
             time.sleep(0.05)
 
     def key(self, key):
+        """Presses and releases a key."""
         for kind in ("keyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else ""
             )
 
     def click(self, selector):
+        """Clicks on the middle of an element with the mouse."""
         x, y = self._middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def tap(self, selector):
+        """Taps on the middle of an element with a finger."""
         x, y = self._middle(selector)
         self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
         self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
@@ -182,6 +187,7 @@ class Chromium:
         )
 
     def call(self, method, **params):
+        """The result of a DevTools method; AssertionError if the browser refuses it."""
         self._calls += 1
         message = {"id": self._calls, "method": method, "params": params}
         if self._session:

@@ -1,6 +1,6 @@
-"""What the page can set: sliders, strengths and presets, and their checks.
+"""Sliders, strengths and presets of the page, and the checks of what it sends.
 
-The page draws what `describe` says and sends numbers back; it knows no parameter by name.
+The page draws what `describe` returns and sends numbers back; no parameter's name is in its code.
 """
 
 import dataclasses
@@ -10,8 +10,8 @@ from tf_talkinghead.driving.expression import Expression, ranges
 from tf_talkinghead.driving.strengths import LIMITS, Steering
 from tf_talkinghead.errors import InputError
 
-# Name -> label, what the ends are called, unit, group. Right and left lid and brow are the
-# person's own, as everywhere; turns and gaze are the picture's.
+# Name -> label, names of both ends, unit, group. Right and left lid and brow are the person's own,
+# as everywhere; left and right of turns and gaze are the picture's.
 _SLIDERS = {
     "yaw": ("Turn", "left", "right", "°", "Head"),
     "pitch": ("Nod", "up", "down", "°", "Head"),
@@ -46,11 +46,11 @@ _PRESETS = {
     "Talk": {"jaw": 0.18, "mouth_width": -0.03},
 }
 _GAZE = ("gaze_x", "gaze_y")
-_REACH = {"x": 0.4, "y": 0.3}  # eye distances: farther the head would leave its square
+_REACH = {"x": 0.4, "y": 0.3}  # eye distances; with more the head would leave its square
 
 
 def limits() -> dict[str, tuple[float, float]]:
-    """Lowest and highest value of each slider: those of the clips, or less."""
+    """Lowest and highest value of each slider: `expression.ranges`, narrower for x and y."""
     return {
         name: (-_REACH[name], _REACH[name]) if name in _REACH else span
         for name, span in ranges().items()
@@ -70,7 +70,7 @@ def describe() -> dict:
                 "ends": [low_end, high_end],
                 "unit": unit,
                 "group": group,
-                # Whole steps from 0, so that the slider rests exactly at rest.
+                # Whole steps from 0, so that the slider can stand exactly at its rest value.
                 "low": round(math.ceil(low / step) * step, 4),
                 "high": round(math.floor(high / step) * step, 4),
                 "step": step,
@@ -102,7 +102,7 @@ def presets() -> list[dict]:
 
 
 def expression_of(given) -> Expression:
-    """The Expression of {name: number}; names left out are at rest, numbers clamped to the ranges.
+    """The Expression of {name: number}, clamped to the ranges; a name left out has its rest value.
 
     Raises:
       InputError: an unknown name, or a value that is no finite number.

@@ -1,6 +1,6 @@
-"""Photos of a new person, before there is an avatar: each looked at as it comes.
+"""Drafts: the photos of a new person before the avatar is made, each checked when it arrives.
 
-A draft is a folder that ends with the studio, when the avatar is made, or after an hour.
+A draft's folder is removed when the avatar is made, after an hour without use, or with the studio.
 """
 
 import base64
@@ -29,20 +29,20 @@ _SHOWN_FRAMES = 4  # of a clip
 
 @dataclass
 class Draft:
-    """One person to be: files and what was found in each."""
+    """The files of one new person, and what was found in each."""
 
     folder: pathlib.Path
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     touched: float = field(default_factory=time.monotonic)
-    files: dict[str, dict] = field(default_factory=dict)  # our name -> what the page is told
-    paths: dict[str, pathlib.Path] = field(default_factory=dict)
+    files: dict[str, dict] = field(default_factory=dict)  # stored name -> result of `add`
+    paths: dict[str, pathlib.Path] = field(default_factory=dict)  # stored name -> file
 
     def good(self) -> list[pathlib.Path]:
         """The files that show one face well."""
         return [self.paths[name] for name, found in self.files.items() if found["good"]]
 
     def names(self) -> dict[str, str]:
-        """Path -> the visitor's name."""
+        """Path -> the visitor's name of the file."""
         return {str(path): self.files[name]["name"] for name, path in self.paths.items()}
 
 
@@ -53,7 +53,7 @@ class Drafts:
         self._folder, self._drafts, self._lock = folder, {}, threading.Lock()
 
     def begin(self) -> Draft:
-        """A new draft; the oldest go where there are too many."""
+        """A new draft; expired drafts are removed, and the oldest if there are too many."""
         with self._lock:
             old = sorted(self._drafts.values(), key=lambda draft: draft.touched)
             late = [d for d in old if time.monotonic() - d.touched > _KEPT_SECONDS]
@@ -69,7 +69,7 @@ class Drafts:
         """The draft of that id; InputError where there is none."""
         draft = self._drafts.get(name)
         if draft is None:
-            raise InputError("these photos are no longer here: begin anew")
+            raise InputError("these photos are no longer here: add them again under New person")
         draft.touched = time.monotonic()
         return draft
 
@@ -85,14 +85,20 @@ class Drafts:
 
 
 def add(draft: Draft, stem: str, path: pathlib.Path, name: str) -> dict:
-    """Looks at a stored file and adds it to the draft.
+    """Checks a stored file and adds it to the draft.
+
+    Args:
+      draft: the draft.
+      stem: the file's name without suffix, unique in the studio.
+      path: the file.
+      name: the visitor's name of it.
 
     Returns:
-      name, good, why (None where good) and crops: pictures with their landmarks, for the page.
+      For the page: id, name, good, why (None where good) and crops, pictures with landmarks.
     """
     try:
         if len(draft.files) >= MOST_FILES:
-            raise InputError(f"{name}: {MOST_FILES} files are enough")
+            raise InputError(f"{name}: not added, at most {MOST_FILES} files are taken")
         uploads.check_content(path, name)
         clip, _, _ = file_crops(path, 256, PreparationConfig(), largest=512)
         found = {"name": name, "good": True, "why": None, "crops": _shown(clip)}

@@ -23,12 +23,12 @@ from tf_talkinghead.files import write_atomically
 
 _ID = re.compile(r"[0-9a-f]{16}")
 ROWS = 4  # frames of one request, as scripts.drive has it
-_IN_TURN = 1.0  # seconds asleep per second of rendering, while somebody is live
+_IN_TURN = 1.0  # seconds of sleep per second of rendering, while somebody drives live
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a film is to be like."""
+    """The settings of a film."""
 
     steering: Steering = UNCHANGED
     more: Expression | None = None
@@ -37,7 +37,7 @@ class Wanted:
 
 
 def folder_of(models, person: str) -> pathlib.Path:
-    """Where a person's films lie."""
+    """The folder of a person's films."""
     return store.work_dir(models, store.check_name(person)) / "films"
 
 
@@ -74,14 +74,14 @@ def drive(job, gallery, person: str, source, wanted: Wanted, busy: Callable[[], 
       gallery: `gallery.Gallery`.
       person: the avatar.
       source: the driver's file.
-      wanted: what the film is to be like.
-      busy: whether somebody is live, who then gets every other moment of the machine.
+      wanted: the film's settings.
+      busy: () -> whether somebody drives live; this then pauses for half of the time.
 
     Returns:
       The film's entry, as in `listed`.
 
     Raises:
-      InputError: the file shows no face, or what is wanted cannot be.
+      InputError: the file shows no face, or the settings do not fit the avatar.
     """
     client, card, face = gallery.client(person), gallery.card(person), gallery.face(person)
     ground = _ground(gallery.models, person, card) if wanted.paste_back else None
@@ -118,10 +118,10 @@ def drive(job, gallery, person: str, source, wanted: Wanted, busy: Callable[[], 
 
 
 def publish(job, models, person, card, write, facts: dict, source=None) -> dict:
-    """Writes a film by `write(path)`, signs it and gives it a place in the list.
+    """Writes a film by `write(path)`, signs it and adds it to the list.
 
     Args:
-      job: told of the stages; its title becomes the film's.
+      job: `jobs.Job` that is told of the stages; its title becomes the film's.
       models: folder of all models.
       person: whose film.
       card: the avatar's card.
@@ -156,7 +156,7 @@ def publish(job, models, person, card, write, facts: dict, source=None) -> dict:
 
 
 def _fair(items, busy):
-    """The items; while `busy()`, as long a pause before each as the last one took."""
+    """The items; while `busy()`, with a pause before each that is as long as the last one took."""
     last = time.monotonic()
     for item in items:
         if busy():
@@ -167,15 +167,20 @@ def _fair(items, busy):
 
 def _ground(models, person, card):
     if not card.get("crop"):
-        raise InputError(f"the card of {person} does not say where the face lies in its picture")
+        raise InputError(
+            f"the card of {person} does not say where the face lies in its picture: make the "
+            "avatar again"
+        )
     path = paste_back.kept_ground(store.places(models, person))
     if path is None:
-        raise InputError(f"the whole photo of {person} is not kept here: no way back into it")
+        raise InputError(
+            f"the whole photo of {person} is not kept on this machine: choose the square alone"
+        )
     return paste_back.open_ground(path, card["crop"])
 
 
 def wanted_of(given: dict) -> Wanted:
-    """`Wanted` of the page's message; InputError for what cannot be."""
+    """`Wanted` of the page's message; InputError for impossible settings."""
     from tf_talkinghead.studio.controls import expression_of, steering_of
 
     wanted = Wanted(
@@ -185,5 +190,5 @@ def wanted_of(given: dict) -> Wanted:
         given.get("side_by_side") is True,
     )
     if wanted.paste_back and wanted.side_by_side:
-        raise InputError("choose one of the whole photo and side by side")
+        raise InputError("choose either the whole photo or side by side, not both")
     return wanted

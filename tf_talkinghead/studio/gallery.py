@@ -29,14 +29,14 @@ class Gallery:
         return store.people(self.models)
 
     def checked(self, person: str) -> str:
-        """`person`, where there is such an avatar; InputError else."""
+        """Returns `person` if there is such an avatar; InputError if not."""
         store.check_name(person)
         if not self.version(person):
             raise InputError(f"there is no avatar called {person}")
         return person
 
     def version(self, person: str) -> int | None:
-        """The newest version's number on disk."""
+        """The number of the newest version on disk; None without one."""
         return max(store.versions(self.models, person), default=None)
 
     def client(self, person: str) -> AvatarClient:
@@ -55,7 +55,9 @@ class Gallery:
         """The avatar's own face; InputError where the card has none."""
         card = self.card(person)
         if card.get("reference_landmarks") is None:
-            raise InputError(f"the card of {person} has no reference landmarks: make it anew")
+            raise InputError(
+                f"the card of {person} has no reference landmarks: make the avatar again"
+            )
         return AvatarFace.of(card)
 
     def neutral(self, person: str) -> bytes:
@@ -72,7 +74,15 @@ class Gallery:
         }
 
     def wait_for(self, person: str, check) -> None:
-        """Until the server answers for `person`; `check()` is called between tries."""
+        """Waits until the server answers for `person`.
+
+        Args:
+          person: the avatar.
+          check: called between tries; an exception it raises ends the waiting.
+
+        Raises:
+          InputError: the server does not load the avatar within two minutes.
+        """
         client = self.client(person)
         waited = threading.Event()
         for _ in range(int(_LOADING / 0.25)):

@@ -1,9 +1,9 @@
-"""Work that takes a while: its progress, time left and result, kept until the studio ends.
+"""Jobs, work that takes a while: progress, time left and result, kept until the studio ends.
 
     job = jobs.submit("film", person, title, work)    # work(job) -> result; in a thread
     job.stage("rendering", total=250); job.step(); job.to_dict()
 
-Jobs of one kind run one after another, so that what is watched live keeps half of the machine.
+Jobs of one kind run one after another, so that live driving keeps a share of the processor.
 """
 
 import concurrent.futures
@@ -19,7 +19,7 @@ from tf_talkinghead.studio.words import plain
 
 _KEPT = 50  # finished jobs that are remembered
 _WAITING = 8  # jobs of one kind that may wait
-_SURE = 1.5  # seconds of a stage, after which its own pace tells the time left
+_SURE = 1.5  # seconds of a stage, after which its own speed gives the time left
 
 
 class CancelledError(TalkingHeadError):
@@ -74,7 +74,7 @@ class Job:
         return self.state in ("waiting", "running")
 
     def seconds_left(self) -> float | None:
-        """An estimate: of the stage, or of a job like those before; None where there is none."""
+        """Estimated seconds, by the stage's own speed or else by `expected`; None if unknown."""
         if self.state != "running":
             return None
         elapsed = time.monotonic() - self._stage_began
@@ -115,8 +115,8 @@ class Job:
         except TalkingHeadError as error:
             self.state, self.error = "failed", plain(error, self.names)
         except Exception:
-            traceback.print_exc()  # a fault of ours
-            self.state, self.error = "failed", "the studio failed; its terminal says how"
+            traceback.print_exc()  # a bug of the studio
+            self.state, self.error = "failed", "the studio failed; its terminal shows the error"
 
 
 class Jobs:
@@ -139,11 +139,11 @@ class Jobs:
         """Queues `work(job)`, whose result the page gets.
 
         Args:
-          kind: jobs of one kind run one after another.
-          person: whom it is about.
-          title: what the visitor calls it.
-          work: from the Job to its result, ready for JSON.
-          expected: seconds that such work took before.
+          kind: "film", "avatar" and so on; jobs of one kind run one after another.
+          person: the avatar that it is about.
+          title: what the page calls it.
+          work: function of the Job that returns its result, ready for JSON.
+          expected: seconds that such work took before; None if unknown.
           names: path on this machine -> the visitor's name of it, for errors.
 
         Raises:
@@ -176,7 +176,7 @@ class Jobs:
         return list(itertools.islice(reversed(self._jobs.values()), _KEPT))
 
     def cancel_of(self, person: str) -> None:
-        """Cancels what is under way of one person."""
+        """Cancels the waiting and running jobs of one person."""
         for job in self.all():
             if job.person == person and job.running:
                 job.cancel()

@@ -30,11 +30,11 @@ class LiveClient:
     """One live session.
 
     Args:
-      address: of the WebSocket.
-      token: where the studio needs one.
+      address: of the WebSocket, ws://HOST:PORT/api/live/PERSON.
+      token: the studio's token; None where it needs none.
 
     Raises:
-      InputError: the studio refuses, in its own words.
+      InputError: the studio refuses the session; the message is the studio's.
     """
 
     def __init__(self, address: str, token: str | None = None):
@@ -55,11 +55,11 @@ class LiveClient:
         self._socket.send(json.dumps(message))
 
     def camera(self, on: bool) -> None:
-        """Says whether frames of a camera come."""
+        """Tells the studio whether camera frames follow."""
         self.send(type="camera", on=on)
 
     def frame(self, moment: float, jpeg: bytes) -> None:
-        """Sends a camera's frame; `moment` in milliseconds of any steady clock."""
+        """Sends a camera's frame; `moment` in milliseconds of any monotonic clock."""
         self._socket.send(struct.pack("<Bd", FRAME, moment) + jpeg)
 
     def receive(self, timeout: float | None = None) -> Answer | dict:
@@ -71,7 +71,9 @@ class LiveClient:
         return Answer(json.loads(message[4 : 4 + length]), message[4 + length :])
 
     def drive(self, jpegs: Iterable[bytes], in_flight: int = 2) -> Iterator[Answer]:
-        """Answers to the frames, with at most `in_flight` under way; newer ones replace older.
+        """Sends frames, at most `in_flight` unanswered, and gives the answers as they come.
+
+        The studio may drop a frame when a newer one arrives; such a frame has no answer.
 
         Moments are milliseconds of time.monotonic().
         """

@@ -5,7 +5,8 @@
         maker.make("guided", "ann", paths, "avatars", consent)
         maker.delete("avatars", "ann")
 
-The studio's own process stays quick, and a file that kills a decoder kills only this one.
+So the studio's own process needs no TensorFlow, and a file that crashes a decoder ends only this
+process.
 """
 
 import concurrent.futures
@@ -35,7 +36,10 @@ class Maker:
         self._process().submit(_imported)
 
     def make(self, weights: str, person: str, images, models: str, consent: dict | None) -> dict:
-        """`export.workflow.make_person` by feed-forward; what the page is told of the avatar.
+        """Makes an avatar by feed-forward (`export.workflow.make_person`).
+
+        Returns:
+          For the page: version, number of images, seconds.
 
         Raises:
           InputError: the images cannot be used.
@@ -47,7 +51,7 @@ class Maker:
         return self._run(_delete, str(models), person)
 
     def close(self) -> None:
-        """Ends the process after what it is at."""
+        """Ends the process after its current work."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:

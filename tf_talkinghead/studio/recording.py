@@ -1,7 +1,7 @@
-"""Recording of a live avatar with the microphone's sound in step.
+"""Recording of a live avatar, synchronous with the microphone's sound.
 
-Frames and sound carry the page's clock: a frame the moment at which the camera took what it shows,
-sound the moment at which it was heard. Both are written to a folder as they come and made into an
+Frames and sound have times of the page's clock: of a frame, when the camera took the picture that
+drives it; of sound, when it was heard. Both are written to a folder as they come and made into an
 mp4 at the end; frames are repeated or left out for an even rate.
 """
 
@@ -22,14 +22,14 @@ FPS = 25.0
 MAX_SECONDS = 600.0
 _MAX_BYTES = 1 << 30
 _RATES = (8_000, 96_000)  # samples a second
-_GAP = 0.08  # seconds by which sound may lie off its own count before silence is put in
+_GAP = 0.08  # seconds: a longer gap between two pieces of sound is filled with silence
 
 
 class Recording:
-    """What was shown and heard since the recording began; closed by `make` or `drop`."""
+    """Frames shown and sound heard since the recording began; closed by `make` or `drop`."""
 
     def __init__(self, folder: pathlib.Path):
-        """`folder` is made, and removed at the end."""
+        """Creates `folder`, which is removed at the end."""
         self._folder = folder
         folder.mkdir(parents=True)
         self._frames = (folder / "frames").open("w+b")
@@ -44,26 +44,26 @@ class Recording:
 
     @property
     def full(self) -> bool:
-        """Whether it is as long as a recording may be."""
+        """Whether the recording has reached its largest length or size."""
         return self.seconds > MAX_SECONDS or self._frames.tell() > _MAX_BYTES
 
     def add_frame(self, moment: float, jpeg: bytes) -> None:
-        """A rendered frame; `moment` in the page's seconds. One older than the last is left out."""
+        """Adds a rendered frame; `moment` in the page's seconds. An older one is left out."""
         if self.full or (self._places and moment <= self._places[-1][0]):
             return
         self._places.append((moment, self._frames.tell(), len(jpeg)))
         self._frames.write(jpeg)
 
     def add_sound(self, moment: float, rate: int, samples: bytes) -> None:
-        """A piece of sound.
+        """Adds a piece of sound.
 
         Args:
-          moment: the page's seconds at its first sample.
+          moment: time of its first sample, seconds of the page's clock.
           rate: samples a second.
           samples: int16, little-endian, one channel.
 
         Raises:
-          InputError: a rate that cannot be, or another one than before.
+          InputError: a rate out of range, or another one than before.
         """
         if not _RATES[0] <= rate <= _RATES[1] or (self._rate or rate) != rate:
             raise InputError(f"sound: expected one rate of {_RATES[0]} to {_RATES[1]}, got {rate}")
@@ -80,7 +80,10 @@ class Recording:
         self._samples += len(samples) // 2
 
     def make(self, job, models, person: str, card: dict) -> dict:
-        """The film's entry, as in `films.listed`; the folder goes.
+        """Makes and publishes the film, and removes the folder.
+
+        Returns:
+          The film's entry, as in `films.listed`.
 
         Raises:
           InputError: nothing was recorded.
@@ -105,13 +108,13 @@ class Recording:
             self.drop()
 
     def drop(self) -> None:
-        """Forgets everything."""
+        """Closes and removes the recorded files."""
         self._frames.close()
         self._sound.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _written_sound(self):
-        """A WAV whose first sample is heard as the first frame is shown; None without sound."""
+        """A WAV whose first sample belongs to the first frame's moment; None without sound."""
         if not self._samples:
             return None
         path = self._folder / "sound.wav"

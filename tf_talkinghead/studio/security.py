@@ -1,14 +1,14 @@
-"""The studio's door: who may ask, from which page, under which name.
+"""Access control of the studio: checks the host name, origin and token of every request.
 
-Every request is checked before any of it is read:
+Every request is checked before its body is read:
 
-  Host    a name that cannot be rebound: loopback, an address in digits, or one of `names`. A
-          foreign page that points its own domain at this machine (DNS rebinding) is refused;
-  Origin  where a browser sends one (uploads, changes, WebSockets), it must be this very studio;
-  token   where one is set, in the cookie, in ?token=... of a page, or as Authorization: Bearer.
+  Host    a name that cannot be rebound: loopback, a numeric address, or one of `names`. A foreign
+          page that points its own domain at this machine (DNS rebinding) is refused;
+  Origin  if the browser sends one (uploads, changes, WebSockets), it must be the studio's own;
+  token   if one is set: in the cookie, in ?token=... of a page, or as Authorization: Bearer.
 
-Answers carry headers that keep them from other pages: a Content-Security-Policy that fetches
-nothing from elsewhere, no frames, no sniffing, no referrer.
+Headers of the answers keep them from other pages: a Content-Security-Policy that loads nothing from
+elsewhere, no framing, no content sniffing, no referrer.
 """
 
 import hmac
@@ -42,21 +42,21 @@ class Access:
     """Who may use the studio.
 
     Attributes:
-      token: secret that every request needs; None where the studio listens on loopback alone.
-      names: host names besides the loopback's and addresses in digits.
+      token: secret that every request needs; None where the studio listens on loopback only.
+      names: host names allowed besides loopback names and numeric addresses.
     """
 
     token: str | None = None
     names: frozenset[str] = field(default_factory=frozenset)
 
     def knows_host(self, host: str) -> bool:
-        """Whether a Host header names this studio in a way that no foreign page can arrange."""
+        """Whether a Host header names this studio, by a name that no foreign page can rebind."""
         name = _name_of(host)
         if name is None:
             return False
         if name in _LOOPBACK or name in self.names:
             return True
-        # Digits cannot be rebound; without a token only loopback is listened on.
+        # Numeric addresses cannot be rebound; without a token the studio listens on loopback only.
         return self.token is not None and _is_address(name)
 
     def admits(self, given: str | None) -> bool:
@@ -109,7 +109,7 @@ class Guard:
         await self._app(scope, receive, marked)
 
     def _refusal(self, scope, headers):
-        """Why Host or Origin is refused, in words; None where both are as they should be."""
+        """The reason why Host or Origin is refused; None where both are right."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._access.knows_host(host):
             return f"the studio is not called {host[:80]!r}: use the address that it printed"
@@ -118,17 +118,17 @@ class Guard:
             if ours.scheme not in ("http", "https") or ours.netloc.lower() != host.lower():
                 return f"a page of {origin[:80]!r} may not use the studio"
             return None
-        # Other pages' pictures, scripts and links into the interface; pages may be linked to.
+        # Other sites may link to the pages, but not load the interface as pictures or scripts.
         foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
         if foreign and scope["path"].startswith(("/api/", "/films/")):
             return "another page may not use the studio"
         return None
 
     def _with_cookie(self, scope, query):
-        """The page again without the token in its address, which the cookie keeps from now on."""
+        """Redirects to the same page without the token in its address; sets it as a cookie."""
         rest = {name: values for name, values in query.items() if name != "token"}
         address = scope["path"] + ("?" + urlencode(rest, doseq=True) if rest else "")
-        # A path of two slashes would be another host.
+        # A path that begins with two slashes would lead to another host.
         answer = RedirectResponse("/" + address.lstrip("/"), 303)
         answer.set_cookie(
             COOKIE,
@@ -152,7 +152,7 @@ class Guard:
 
 
 async def _denied(answer: Response, send):
-    """Answers a WebSocket's handshake with a plain response."""
+    """Answers a WebSocket's handshake with an HTTP response."""
     start = {"status": answer.status_code, "headers": answer.raw_headers}
     await send({"type": "websocket.http.response.start", **start})
     await send({"type": "websocket.http.response.body", "body": answer.body})
@@ -167,7 +167,7 @@ def _token(headers):
 
 
 def _name_of(host):
-    """The name in a Host header, in small letters and without port; None where it is malformed."""
+    """The name in a Host header, in lower case and without port; None where it is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port

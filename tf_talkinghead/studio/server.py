@@ -1,4 +1,4 @@
-"""Running a studio: the embedded avatar server where none is named, and the web server.
+"""Runs a studio: the web server, and the embedded avatar server unless another one is named.
 
 with running(options, port=0) as started:
     started.address      # http://localhost:PORT/
@@ -22,8 +22,8 @@ from tf_talkinghead.studio.security import is_loopback
 from tf_talkinghead.studio.session import MAX_MESSAGE_BYTES
 from tf_talkinghead.studio.studio import Studio, StudioOptions
 
-# Seconds between switches of Python's threads: at the usual 5 ms each of the fifteen calls into
-# dlib of one frame may wait so long for the interpreter.
+# Seconds between switches of Python's threads. At the usual 5 ms, each of the fifteen calls into
+# dlib for one frame may wait 5 ms for the interpreter.
 _SWITCH = 0.001
 
 
@@ -37,7 +37,7 @@ class Started:
     _server: uvicorn.Server
 
     def wait(self) -> None:
-        """Until it is told to stop."""
+        """Waits until the studio stops."""
         while self.thread.is_alive():
             self.thread.join(0.5)
 
@@ -55,13 +55,13 @@ def running(
     server: str | None = None,
     tls: tuple[str, str] | None = None,
 ):
-    """A started studio, `Started`; everything it began ends with the block.
+    """Runs a studio while the `with` block lasts; gives `Started`.
 
     Args:
-      options: folder, weights and who may use it.
+      options: folder, weights and access.
       host, port: where the page is served; port 0 picks a free one.
       server: HOST:PORT of the avatars; None: the embedded server in a process of its own.
-      tls: files of certificate and key, PEM; None: plain http.
+      tls: paths of certificate and key, PEM; None: http without TLS.
 
     Raises:
       InputError: the port is taken, TLS files cannot be used, or the server does not start.
@@ -102,7 +102,7 @@ def running(
 
 @contextlib.contextmanager
 def _listening(host, port):
-    """A socket that listens at host:port."""
+    """Gives a socket that listens at host:port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,7 +116,10 @@ def _listening(host, port):
 
 @contextlib.contextmanager
 def embedded(models):
-    """The address of an embedded server of a folder, made if need be, in a process of its own."""
+    """Runs an embedded server of the folder `models`, in a process of its own; gives its address.
+
+    The folder is created if it does not exist.
+    """
     try:
         pathlib.Path(models).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,20 +1,23 @@
 """One tab that moves one avatar: camera frames and slider positions in, rendered frames out.
 
-Messages of the page:
+Messages of the page (numbers little-endian):
 
-  text    {"type": "pose", "tag": any, "expression": {...}, "strengths": {...}}
-          {"type": "camera", "on": bool}, {"type": "rest"}: the face of the coming second is neutral
+  text    {"type": "pose", "tag": any, "now": page's milliseconds, "expression": {...},
+          "strengths": {...}}: sliders
+          {"type": "camera", "on": bool}: whether camera frames follow
+          {"type": "rest"}: the driver's neutral face is found anew, in the next 1.5 seconds
           {"type": "record", "on": bool}
-  binary  1, moment (float64, page's milliseconds), JPEG: a frame of the camera
-          2, moment, samples a second (uint32), int16 samples: the microphone, while recording
+  binary  1 (uint8), moment (float64, page's milliseconds), JPEG: a frame of the camera
+          2 (uint8), moment, samples a second (uint32), int16 samples: sound, while recording
 
 Messages to the page:
 
-  binary  length of the head (uint32), head as JSON, JPEG. Of the head: moment (of the camera frame
-          that is shown, null for a pose without one), tag, seen, dropped, delay in ms on this side
+  binary  length of the head (uint32), head as JSON, JPEG. The head has moment (of the camera frame
+          that is shown, null for a pose without one), tag, seen, dropped, and delay, the
+          milliseconds in the studio
   text    {"type": "ready" | "recording" | "recorded" | "refused", ...}
 
-Nothing of a camera's frame is kept beyond the frame after it.
+A camera frame is not kept longer than until the next one has come.
 """
 
 import asyncio
@@ -46,7 +49,7 @@ FRAME_HEAD = struct.Struct("<xd")
 MAX_MESSAGE_BYTES = 1 << 20
 _MAX_FRAME_SIDE = 1280  # pixels of a camera frame
 _TOO_LARGE = f"at most {_MAX_FRAME_SIDE} pixels on a side are taken"
-_POLL = 0.2  # seconds after which a waiting thread looks whether the tab is still there
+_POLL = 0.2  # seconds after which a waiting thread checks whether the tab is still open
 
 
 class Session:
@@ -55,7 +58,7 @@ class Session:
     def __init__(self, person: str, gallery, stage, jobs, folder: pathlib.Path):
         self._person, self._gallery, self._stage, self._jobs = person, gallery, stage, jobs
         self._folder, self._recording, self._made = folder, None, 0
-        self._clock = math.inf  # our monotonic seconds minus the page's, at least
+        self._clock = math.inf  # this clock minus the page's, seconds; the least difference seen
         self.camera = False
 
     async def run(self, socket: WebSocket) -> None:
@@ -162,7 +165,7 @@ class Session:
             await socket.send_json({"type": "recorded", "job": job.id})
 
     async def _answer(self, socket, live):
-        waiting = anyio.CapacityLimiter(1)  # a thread of its own, beside those that all share
+        waiting = anyio.CapacityLimiter(1)  # a thread of its own, not one of the shared pool
         while True:
             answer = await anyio.to_thread.run_sync(
                 live.answer, _POLL, abandon_on_cancel=True, limiter=waiting

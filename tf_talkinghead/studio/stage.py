@@ -1,7 +1,7 @@
-"""The stage: an avatar's newest frames for everybody who looks at it, such as OBS.
+"""The stage: an avatar's newest frames for viewers, such as a browser source in OBS.
 
-Of several tabs that move one avatar the one that began last is shown. A viewer that is slow gets
-the newest frame and none in between.
+If several tabs move one avatar, the one that began last is shown. A slow viewer always gets the
+newest frame and none in between.
 """
 
 import asyncio
@@ -16,22 +16,27 @@ class Stage:
         self.viewers = 0
 
     def claim(self, owner: object, live: bool) -> None:
-        """`owner` is shown from now on; one that only moves sliders does not take over a camera."""
+        """Shows `owner` from now on, except that sliders alone do not replace another's camera.
+
+        Args:
+          owner: the session.
+          live: whether it moves the avatar by camera.
+        """
         if live or self._owner is None or not self._owner[1] or self._owner[0] is owner:
             self._owner = (owner, live)
 
     def release(self, owner: object) -> None:
-        """`owner` leaves; whoever looks now keeps its last frame, who comes later sees none."""
+        """Ends the showing of `owner`: present viewers keep its last frame, later ones get none."""
         if self._owner is not None and self._owner[0] is owner:
             self._owner = self._frame = None
 
     @property
     def number(self) -> int:
-        """Of the last frame where somebody moves the avatar no more; else of the one before."""
+        """The number to call `next` with first: a present frame is then given at once."""
         return self._number - (self._frame is not None)
 
     async def show(self, owner: object, jpeg: bytes) -> None:
-        """A new frame of `owner`, seen where it is the one that is shown."""
+        """Passes on a new frame of `owner` if it is the one that is shown."""
         if self._owner is None or self._owner[0] is not owner:
             return
         async with self._changed:
@@ -39,7 +44,7 @@ class Stage:
             self._changed.notify_all()
 
     async def next(self, after: int) -> tuple[int, bytes]:
-        """The number and the JPEG of the newest frame, once it is newer than number `after`."""
+        """Waits for a frame newer than number `after`; returns the newest one's number and JPEG."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._number > after)
             return self._number, self._frame

@@ -1,9 +1,9 @@
-"""The studio itself: what the page's messages are carried out by.
+"""The studio itself: carries out the requests of the page.
 
     with Studio(StudioOptions(models="avatars"), address) as studio: ...
 
-It holds the gallery, the photos of people to be, the jobs and the open tabs; files of visitors lie
-in a temporary folder that ends with it.
+It holds the gallery, the drafts of new people, the jobs and the open tabs; files of visitors lie in
+a temporary folder that is removed when it closes.
 """
 
 import itertools
@@ -26,16 +26,16 @@ from tf_talkinghead.studio.security import Access
 from tf_talkinghead.studio.stage import Stage
 
 CONSENT = "The person shown agreed that pictures of them are generated with this avatar."
-_FIRST_GUESS = 15.0  # seconds that an avatar takes, until one was timed
+_FIRST_GUESS = 15.0  # seconds to make an avatar, until one was timed
 
 
 @dataclass(frozen=True)
 class StudioOptions:
-    """Where a studio keeps things, and who may use it."""
+    """Settings of a studio."""
 
-    models: str = "avatars"
-    weights: str = "guided"
-    access: Access = field(default_factory=Access)
+    models: str = "avatars"  # folder of all models
+    weights: str = "guided"  # of new avatars
+    access: Access = field(default_factory=Access)  # who may use it
 
 
 class Studio:
@@ -73,7 +73,7 @@ class Studio:
         self._temporary.cleanup()
 
     def next_name(self) -> str:
-        """A name for a file that nothing else here has."""
+        """A file name, without suffix, that no other file of this studio has."""
         return f"{next(self._names):06d}"
 
     def stage(self, person: str) -> Stage:
@@ -85,12 +85,12 @@ class Studio:
         return any(session.camera for session in self.sessions)
 
     def begin_draft(self) -> Draft:
-        """Photos of somebody new begin; the process that makes avatars gets ready."""
+        """Begins a draft, and starts the process that makes avatars."""
         self._maker.warm()
         return self.drafts.begin()
 
     def add_file(self, draft: Draft, stem: str, path: pathlib.Path, name: str) -> dict:
-        """What a stored photo or clip shows; see `drafts.add`."""
+        """Checks a stored photo or clip and adds it to a draft; see `drafts.add`."""
         return drafts.add(draft, stem, path, name)
 
     def make(self, draft_id: str, person: str, agreed: bool, by: str | None) -> Job:
@@ -128,7 +128,7 @@ class Studio:
         return self.jobs.submit("avatar", person, f"Avatar of {person}", work, expected, names)
 
     def delete(self, person: str) -> list[str]:
-        """Removes a person everywhere, films included; what was removed, in words."""
+        """Removes a person everywhere, films included; returns what was removed, in words."""
         self.gallery.checked(person)
         self.jobs.cancel_of(person)
         removed = self._maker.delete(self._models, person)
@@ -136,7 +136,7 @@ class Studio:
         return removed
 
     def drive(self, person: str, path: pathlib.Path, name: str, wanted: films.Wanted) -> Job:
-        """Begins a film of an avatar, driven by a stored file, which goes afterwards."""
+        """Begins a film of an avatar, driven by a stored file, which is removed afterwards."""
 
         def work(job):
             try:
@@ -159,7 +159,7 @@ class Studio:
         return sorted(found, key=lambda film: -film["made"])
 
     def check(self, path: pathlib.Path, name: str) -> dict:
-        """What a stored file says of itself (`disclosure.verification`); the file goes."""
+        """Checks a stored file for marks (`disclosure.verification`), and removes it."""
         try:
             uploads.check_content(path, name)
             finding = verify(path, avatars=known_avatars(self._models))

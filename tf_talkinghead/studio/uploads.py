@@ -1,6 +1,6 @@
-"""What visitors send: sizes, kinds, pixels and lengths are bounded before anything is decoded.
+"""Uploads of visitors: size, kind, pixels and length are bounded before anything is decoded.
 
-A file is known by its first bytes and not by its name; it is stored under a name of ours.
+The kind of a file is told by its first bytes, not by its name; it is stored under another name.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ MAX_FILM_SECONDS = 600.0
 MAX_FILM_PIXELS = 9_000_000  # of one frame: 4K is 8.8 million
 MAX_TEXT_BYTES = 64 << 10  # of a JSON message
 
-# First bytes of the kinds of file that are taken -> the ending they are stored under.
+# First bytes of the kinds of file that are accepted -> the suffix they are stored under.
 _KINDS = (
     (re.compile(rb"\xff\xd8\xff"), ".jpg"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), ".png"),
@@ -37,7 +37,7 @@ _EXPECTED = "a JPEG, PNG or WebP picture, or an MP4, MOV, WebM, MKV, AVI, MPEG o
 
 
 def shown_name(name: str) -> str:
-    """A visitor's name of a file, fit to be shown: printable, without folders, at most 80 long."""
+    """A visitor's file name for display: printable, without folders, at most 80 characters."""
     name = pathlib.PurePosixPath(name.replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:80] or "the file"
 
@@ -64,9 +64,9 @@ async def receive(
 
     Args:
       request: its body is the file.
-      folder: where it goes.
-      stem: our name of it.
-      name: the visitor's, for errors.
+      folder: where the file is stored.
+      stem: the stored name, without suffix.
+      name: the visitor's name of the file, for errors.
       most_film: bytes that a film may have; None: MAX_FILM_BYTES.
 
     Raises:
@@ -102,7 +102,7 @@ async def receive(
 
 
 def check_content(path: pathlib.Path, name: str) -> bool:
-    """Checks pixels and length by the file's own header; whether it is a film.
+    """Checks pixels and length by the file's own header; returns whether it is a film.
 
     Raises:
       InputError: too many pixels, too long, or unreadable.
@@ -148,7 +148,7 @@ def _check_length(count, most, name):
 
 
 def limits() -> dict:
-    """The bounds, for the page's own words."""
+    """The limits that the page shows."""
     return {
         "photo_mb": MAX_PHOTO_BYTES >> 20,
         "film_mb": MAX_FILM_BYTES >> 20,

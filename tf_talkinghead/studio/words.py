@@ -1,4 +1,4 @@
-"""Errors as a visitor of the page reads them: one line, no flags, no paths of this machine."""
+"""Texts of errors for the page: one line, without flags and without paths of this machine."""
 
 import re
 

@@ -3,9 +3,9 @@
     found = detect(frames)             # frames uint8 RGB [H, W, 3] of one size, one or many
     found.present, found.score, found.id
 
-A mark is present where the sync pattern's score passes its threshold, at the likely places or in a
-search over scale and place, or where the payload decodes. An id is given only where CRC and
-agreement of the decoded word say so (payload.py).
+A mark counts as present if the score of the sync pattern reaches its threshold, at the likely
+places or in a search over scale and place, or if the payload decodes. An id is returned only if the
+decoded word passes both the CRC and the agreement check (payload.py).
 """
 
 import dataclasses
@@ -28,29 +28,29 @@ from tf_talkinghead.watermark.search import (
     sync_score,
 )
 
-# Standard deviations: of a likely place, and of the best place of the whole search. For a wrong key
-# one place is normally distributed, so that 4 are passed by chance once in 5,000 files; the highest
-# of 60 searches for wrong keys was 5.8. `benchmark watermark` counts them on half the people; false
-# positives of both together must stay below 0.1 %.
+# Score thresholds, in standard deviations: of a likely place, and of the best place of the whole
+# search. With a wrong key the score of one place is normally distributed and exceeds 4 by chance
+# once in 5,000 files; the highest score of 60 searches with wrong keys was 5.8. `benchmark
+# watermark` counts false positives on half of the people: both together must stay below 0.1 %.
 PLACE_THRESHOLD, SEARCH_THRESHOLD = 4.0, 6.3
 # Places of the search that are refined and decoded.
 _DECODED = 3
-# A place worth decoding.
+# A place with a lower score is not decoded.
 _WORTH = 3.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-    """What a detector found.
+    """The result of a watermark detection.
 
     Attributes:
       present: whether there is a mark of the key.
-      score: of the sync pattern, in standard deviations.
-      threshold: of the score.
+      score: of the sync pattern at the best place, in standard deviations.
+      threshold: the score from which a mark counts as present.
       id: the avatar's id where it can be read; 0 is a preview.
-      agreement: of the decoded word, 0 to 1.
+      agreement: of the soft bits with the decoded word, 0 to 1.
       place: (x, y, side) of the marked picture in pixels of the frame; None without a mark.
-      frames: how many were looked at.
+      frames: number of frames read.
     """
 
     present: bool
@@ -68,7 +68,8 @@ def detect(
     """Looks for the mark of `key`.
 
     Args:
-      frames: uint8 RGB [H, W, 3] of one size; a film's, evenly spaced, a hundred are enough.
+      frames: uint8 RGB [H, W, 3], all of one size; of a film, a hundred evenly spaced frames are
+        enough.
       key: the key it was marked with.
       everywhere: whether to search over scale and place where the likely places show nothing.
 

@@ -4,11 +4,11 @@
     m        strength sqrt(c^2 + FLATNESS^2), scaled so that SSIM and PSNR keep their bounds
     frame + m * pattern
 
-The strength follows what the eye does not see: much in texture, little on skin and on flat ground.
+The mark is strong in texture, where the eye does not notice it, and weak on skin and flat areas.
 The pattern is one constant, so the mark does not flicker and costs no transform. Subtracting the
 frame's own correlation (improved spread spectrum: H. S. Malvar and D. A. F. Florencio, IEEE Trans.
-Signal Processing 51(4), 2003) was tried and left out: found after H.264 crf 28 with 12.1 standard
-deviations without it and 10.3 with it (six clips), since the energy it takes is the mark's.
+Signal Processing 51(4), 2003) was tried and left out: after H.264 at crf 28 the score was 12.1
+standard deviations without it and 10.3 with it (six clips), since it uses up energy of the mark.
 """
 
 import functools
@@ -19,32 +19,32 @@ import tensorflow as tf
 
 from tf_talkinghead.watermark.pattern import CANVAS, Pattern
 
-# Below so many pixels a side frames carry no mark: the pattern would be too fine to survive.
+# Frames with fewer pixels a side carry no mark: the pattern would be too fine to survive.
 SMALLEST = 128
 
-PSNR = 42.15  # dB against the unmarked frame, at least; rounding takes a tenth
+PSNR = 42.15  # dB against the unmarked frame, at least; rounding to uint8 takes 0.1 dB of it
 LUMA = (0.299, 0.587, 0.114)
 
-_FLATNESS = 3.5  # levels: the contrast that flat ground counts as
-_CEILING = 12.0  # levels: contrast beyond it hides no more, and would take the PSNR from the rest
-_DARKNESS = 10.0  # levels: darker ground, where SSIM tolerates little, is marked less
-_FLAT_STRENGTH = 0.9  # levels, standard deviation of the mark on flat ground, at most
+_FLATNESS = 3.5  # grey levels: the contrast that flat areas count as
+_CEILING = 12.0  # grey levels: more contrast hides no more, and would use up the PSNR of the rest
+_DARKNESS = 10.0  # grey levels: darker areas, where SSIM tolerates little, are marked less
+_FLAT_STRENGTH = 0.9  # grey levels, standard deviation of the mark in flat areas, at most
 # SSIM falls by about the mean of m^2 / (2 c^2 + C2), where C2 is SSIM's constant, (.03 * 255)^2.
-# This bound on it gave at least .985 on every frame of the clips it was chosen by.
+# With this bound on the fall, SSIM was .985 or more on every frame of the clips used to choose it.
 _SSIM_LOSS = 0.0124
 _C2 = (0.03 * 255) ** 2
 _NEIGHBOURHOOD = 5  # samples of the canvas
 
 
 class Embedder(tf.Module):
-    """Marks frames of one size, with one id or each row with one of several."""
+    """Marks frames of one size: all with one id, or each row of a batch with one of several ids."""
 
     def __init__(self, pattern: Pattern, identities: int | Sequence[int], size: int):
         """Precomputes the pattern of each id.
 
         Args:
-          pattern: of the key.
-          identities: the avatar's id, 32 bits, or those of a bank's members.
+          pattern: the key's pattern.
+          identities: the avatar's id, 32 bits, or the ids of a bank's members.
           size: pixels a side of the frames, SMALLEST or more.
         """
         super().__init__(name="watermark")
@@ -60,7 +60,7 @@ class Embedder(tf.Module):
     def __call__(self, frames, which=None):
         """Marks frames float32 [B, S, S, 3] in 0 to 255; the result is in 0 to 255, not rounded.
 
-        which: int32 [B], each row's place in the several ids.
+        which: int32 [B], the index of each row's id among several; None with one id.
         """
         if which is None:
             pattern = tf.constant(self._pattern)[None]
@@ -78,7 +78,7 @@ class Embedder(tf.Module):
         luma = self._canvas(frames)
         mean = _blur(luma)
         contrast = tf.sqrt(_blur(tf.square(luma - mean)))
-        # The least contrast nearby: beside an edge, flat ground hides nothing.
+        # The least contrast nearby: a flat area beside an edge hides nothing.
         least = -tf.nn.max_pool2d(-contrast, 3, 1, "SAME")
         strength = tf.minimum(tf.sqrt(tf.square(least) + _FLATNESS**2), _CEILING)
         strength *= mean / tf.sqrt(tf.square(mean) + _DARKNESS**2)

@@ -2,10 +2,11 @@
 
 The pattern covers the whole picture, whatever its size, at 12 to 54 cycles a picture: high enough
 to hide in texture and to stand out from the face's own shapes, low enough to survive H.264 and half
-the size. Each of 4,224 frequencies has a keyed phase: in phase it carries the sync pattern, by
-which the mark is found, in quadrature one of 192 coded bits, 22 frequencies each.
+the size. Each of 4,224 frequencies has a keyed phase. Its in-phase component carries the sync
+pattern, by which the mark is found; its quadrature component carries one of 192 coded bits, each
+spread over 22 frequencies.
 
-All numbers come from SHAKE-256 of the key, so that every version of every library draws the same.
+All numbers come from SHAKE-256 of the key, so that the pattern depends on no library's version.
 """
 
 import dataclasses
@@ -20,8 +21,8 @@ from tf_talkinghead.watermark.payload import APPLICATION, CODED_BITS, encode
 CANVAS = 128  # samples a side on which frames are measured
 LOWEST, HIGHEST = 12, 54  # cycles a picture
 PER_BIT = 22  # frequencies
-# Share of the mark's energy in the sync pattern. Of six clips, .35 left scores of 7 after H.264 crf
-# 28, too few for a search over scale and place; .6 left the bits too little.
+# Share of the mark's energy in the sync pattern. On six clips after H.264 at crf 28, .35 gave
+# scores of 7, too low for a search over scale and place; .6 left the bits too little energy.
 SYNC_SHARE = 0.5
 
 
@@ -30,8 +31,8 @@ class Pattern:
     """The pattern of one key.
 
     Attributes:
-      rows, columns: int [F], places of the frequencies in rfft2 of the canvas, those of each coded
-        bit one after another.
+      rows, columns: int [F], indices of the frequencies in rfft2 of the canvas; the PER_BIT
+        frequencies of one coded bit are consecutive.
       phases: complex64 [F] of modulus 1.
     """
 
@@ -46,7 +47,7 @@ class Pattern:
         return np.hypot(rows, self.columns)
 
     def picture(self, size: int, identity: int) -> np.ndarray:
-        """What marks frames of `size` px with an id, float32 [size, size] of variance 1."""
+        """The pattern that marks frames of `size` px with an id, float32, of variance 1."""
         bits = np.repeat(encode(identity), PER_BIT)
         return self._synthesize(np.sqrt(SYNC_SHARE) + 1j * np.sqrt(1 - SYNC_SHARE) * bits, size)
 

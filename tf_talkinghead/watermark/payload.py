@@ -3,9 +3,9 @@
     info    32 bits of the id, 16 bits of CRC over APPLICATION and the id
     coded   192 bits: tail-biting convolutional code of rate 1/4, 256 states
 
-APPLICATION, the sixteen bits that say "tf_talkinghead, AI-generated", is not sent bit by bit: it
-chooses the sync pattern (pattern.py) and enters the CRC, so that both refuse another software's
-mark.
+APPLICATION, the sixteen bits that say "tf_talkinghead, AI-generated", is not part of the coded
+bits: it selects the sync pattern (pattern.py) and enters the CRC, so that a mark of other software
+passes neither check.
 """
 
 import binascii
@@ -74,7 +74,10 @@ def decode(soft: np.ndarray) -> Decoded:
 
 
 def _viterbi(soft):
-    """The info bits of soft bits [48, 4]; the word is gone through three times, being circular."""
+    """The info bits of soft bits [48, 4].
+
+    The code is circular: the word is decoded three times in a row, and the middle pass is returned.
+    """
     states = np.arange(_STATES)
     # State `s` holds the last eight bits, the newest on top; it is reached from two states by the
     # bit s >> 7.

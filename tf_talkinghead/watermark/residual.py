@@ -1,8 +1,8 @@
-"""Residual of frames, in which a detector reads the mark: luma without local mean, over contrast.
+"""Residual of frames, in which the mark is detected: luma minus local mean, over local contrast.
 
-Averaged over a film's frames it keeps what stands still, the mark, and loses what moves and what
-the encoder adds. It is gathered at several resolutions, since it is not known how many pixels of
-the film the marked picture covers.
+The mean over a film's frames keeps the mark, which stands still, and averages out motion and the
+encoder's noise. It is gathered at several resolutions, since it is not known how many pixels of the
+film the marked picture covers.
 """
 
 import cv2
@@ -13,8 +13,8 @@ from tf_talkinghead.watermark.pattern import CANVAS
 _LUMA = np.float32([0.299, 0.587, 0.114])
 _OFFSET = 1.0  # levels added to the contrast
 _STEP = 1.4  # between the resolutions
-# The marked picture's side over the shorter side of the frame: a fifth may have been cropped off,
-# or the picture be pasted into a larger one.
+# Side of the marked picture over the shorter side of the frame. Above 1 a part was cropped off,
+# about a fifth at most; below 1 the picture was pasted into a larger one.
 SMALLEST_SHARE, LARGEST_SHARE = 0.3, 1.3
 SMALLEST_SIDE = 96  # pixels of the frame that the marked picture covers at least
 

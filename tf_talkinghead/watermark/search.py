@@ -16,12 +16,13 @@ from tf_talkinghead.watermark.residual import (
 
 # Ratio of neighbouring scales; at half of it the sync pattern's correlation falls by a tenth.
 _SCALE_STEP = 1.012
-# Samples of the canvas by which the marked picture may reach over each edge of the frame.
+# Samples of the canvas by which the marked picture may extend beyond each edge of the frame.
 _MARGIN = 36
 # Upper ends of the bands that are scored at one place, cycles a picture: strong compression and
 # shrinking leave only the lower frequencies.
 BANDS = (26, 36, HIGHEST)
-# In the search one surface has to do: frequencies beyond this radius count less and less.
+# The search computes one correlation surface, not one a band: frequencies beyond this radius count
+# less and less.
 _SOFT_END = 42
 
 
@@ -30,7 +31,7 @@ class Peak:
     """A place where the sync pattern may lie.
 
     Attributes:
-      score: correlation in standard deviations of what residuals without it give.
+      score: correlation, in standard deviations of the correlation with unmarked residuals.
       x, y, side: the marked picture's place in pixels of the frame.
     """
 
@@ -83,7 +84,7 @@ def canvas_at(residuals: Residuals, peak: Peak) -> np.ndarray:
     level = residuals.levels[share]
     per_pixel = level.shape[1] / residuals.width, level.shape[0] / residuals.height
     x_step, y_step = (peak.side / CANVAS * each for each in per_pixel)
-    # From canvas to level, between middles of samples.
+    # Maps coordinates of the canvas to those of the level; both count from sample centres.
     matrix = np.float64(
         [
             [x_step, 0, peak.x * per_pixel[0] + (x_step - 1) / 2],
@@ -100,7 +101,7 @@ def refined(residuals: Residuals, peak: Peak, pattern: Pattern) -> tuple[Peak, n
     for step in (_SCALE_STEP - 1) * np.float64([-0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75]):
         side = peak.side * (1 + step)
         moved = Peak(0, peak.x - (side - peak.side) / 2, peak.y - (side - peak.side) / 2, side)
-        for _ in range(2):  # the second time from within half a sample
+        for _ in range(2):  # the second pass starts within half a sample
             canvas = canvas_at(residuals, moved)
             dx, dy = _offset(canvas, pattern)
             pixels = side / CANVAS
@@ -151,7 +152,7 @@ def _deviation(whitened):
     """Standard deviation of a random sync pattern's correlation with the canvas-sized part of
     `whitened` [H, W] that begins at each sample.
 
-    Where that part is nearly empty the mean over all is taken, so that nothing is found in nothing.
+    Where that part is nearly empty, the mean over all parts is used: an empty area scores nothing.
     """
     height, width = whitened.shape
     window = (min(CANVAS, width), min(CANVAS, height))

@@ -1,4 +1,4 @@
-// Messages to the studio. Each returns what it answers, or throws an Error with its line in words.
+// Requests to the studio. Each returns the answer, or throws an Error with the studio's message.
 
 async function asked(path, options) {
   let answer;
@@ -17,7 +17,7 @@ export const post = (path, given = {}) =>
   asked(path, { method: "POST", body: JSON.stringify(given) });
 export const remove = (path) => asked(path, { method: "DELETE" });
 
-// Sends a file as it is; `told(share)` hears how much of it is up, 0 to 1.
+// Sends a file as the request's body; `told(share)` is called with the share sent so far, 0 to 1.
 export function put(path, file, told = () => {}) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest();
@@ -42,7 +42,7 @@ export function put(path, file, told = () => {}) {
 export const enc = encodeURIComponent;
 export const $ = (id) => document.getElementById(id);
 
-// An element: make("li", { className: "good" }, "text", child)
+// Makes an element: make("li", { className: "good" }, "text", child)
 export function make(name, given = {}, ...children) {
   const element = Object.assign(document.createElement(name), given);
   element.append(...children.filter((child) => child !== null && child !== undefined));
@@ -51,7 +51,7 @@ export function make(name, given = {}, ...children) {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Follows a job to its end; `told(job)` hears of each look at it.
+// Polls a job until its end and returns its result; `told(job)` is called with each answer.
 export async function follow(id, told) {
   for (;;) {
     const job = await get(`/api/jobs/${id}`);
@@ -69,7 +69,7 @@ export function timeLeft(job) {
   return `${job.stage}, about ${words} left`;
 }
 
-// A file input and the label around it that files can be dropped on.
+// Connects a file input and its label, on which files can be dropped; `took(files)` is called.
 export function dropZone(label, input, took) {
   const stop = (event) => event.preventDefault();
   label.addEventListener("dragover", (event) => {

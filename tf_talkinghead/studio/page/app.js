@@ -1,4 +1,4 @@
-// The page's parts, put together: who is chosen, and what happens then.
+// Puts the page's parts together, and says what happens when an avatar is chosen.
 
 import { $, enc, get } from "./api.js";
 import { openCheck } from "./check.js";

@@ -1,4 +1,4 @@
-// "Check a file": what any picture or film says of itself.
+// The dialog "Check a file": looks for marks of synthetic media in any picture or film.
 
 import { $, dropZone, enc, put } from "./api.js";
 

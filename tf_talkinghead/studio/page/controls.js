@@ -1,14 +1,14 @@
-// Sliders, strengths and expressions, drawn from what the studio says of them.
+// Sliders, strengths and expressions, drawn from the studio's description of them.
 
 import { $, make } from "./api.js";
 
 const shown = (slider, value) =>
   `${value > 0 && slider.low < 0 ? "+" : ""}${value.toFixed(slider.high > 5 ? 0 : 2)}${slider.unit ?? ""}`;
 
-// Draws everything; `moved(expression, strengths)` hears of every change. Returns the controls.
+// Draws everything; `moved(expression, strengths)` is called at every change. Returns the controls.
 export function drawControls(about, moved) {
   const rows = new Map();
-  const touched = new Set(); // a gaze that was never touched stays as in the photo
+  const touched = new Set(); // gaze sliders that were moved; the others stay as in the photo
   let timer = null;
 
   const values = () => ({ expression: read(about.sliders), strengths: read(about.strengths) });
@@ -34,7 +34,7 @@ export function drawControls(about, moved) {
     show(slider, input, output);
   }
 
-  // The number, and the line's coloured part: from rest to where the thumb is.
+  // Shows the number, and colours the track from the rest value to the thumb.
   function show(slider, input, output) {
     const value = input.valueAsNumber;
     const place = (number) => `${(100 * (number - slider.low)) / (slider.high - slider.low)}%`;

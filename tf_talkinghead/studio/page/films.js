@@ -1,9 +1,9 @@
-// Films: one driven by a file, those under way, and those that are done.
+// Films: starts one driven by a file, shows the progress of jobs, and lists the finished films.
 
 import { $, dropZone, enc, follow, get, make, put, remove, timeLeft } from "./api.js";
 
 export class Films {
-  // `settings()` gives person, expression and strengths as they are now.
+  // `settings()` returns the present person, expression and strengths.
   constructor(settings) {
     this.settings = settings;
     this.watched = new Set();
@@ -27,7 +27,7 @@ export class Films {
     }
   }
 
-  // Follows a job on the page until its film is there.
+  // Shows a job's progress until its film is finished.
   async watch(id, entry = null) {
     if (this.watched.has(id)) return;
     this.watched.add(id);
@@ -46,7 +46,7 @@ export class Films {
     }
   }
 
-  // Jobs that were under way before the page was loaded.
+  // Shows the jobs that were running before the page was loaded.
   async resume() {
     for (const job of await get("/api/jobs")) {
       if ((job.state === "running" || job.state === "waiting") && job.kind !== "avatar") {

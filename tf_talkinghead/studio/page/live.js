@@ -1,13 +1,13 @@
-// The chosen avatar, live: slider positions and camera frames go up, frames come down.
+// Live driving of the chosen avatar: sends slider positions and camera frames, shows its frames.
 
 import { enc } from "./api.js";
 import { Microphone } from "./microphone.js";
 
 const FRAME = 1;
-const IN_FLIGHT = 2; // camera frames on their way at once; a newer one waits at the camera
-const PATIENCE = 2000; // ms after which a frame that was never answered no longer counts
-const WIDTH = 448; // pixels of a camera frame that goes up
-const KEPT = 60; // figures of which the median is shown
+const IN_FLIGHT = 2; // unanswered camera frames at most; until then no newer one is sent
+const PATIENCE = 2000; // ms after which an unanswered frame no longer counts
+const WIDTH = 448; // pixels of a camera frame that is sent
+const KEPT = 60; // newest measurements, of which the median is shown
 
 const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? null;
 
@@ -23,14 +23,14 @@ export class Live {
     this.camera.addEventListener("click", () => this.toggleCamera());
     this.calibrate.addEventListener("click", () => {
       this.send({ type: "rest" });
-      this.say("Look straight ahead with a calm face for two seconds.", true);
+      this.say("Look straight ahead with a neutral face for two seconds.", true);
     });
     this.record.addEventListener("click", () => this.toggleRecord());
     setInterval(() => this.showFigures(), 500);
   }
 
   forgetFigures() {
-    this.waiting = []; // moments of the camera frames that are under way
+    this.waiting = []; // moments of the camera frames not answered yet
     this.poses = new Map(); // tag -> when the slider moved
     this.tag = 0;
     this.delays = [];
@@ -40,14 +40,14 @@ export class Live {
     this.busy = false;
   }
 
-  // Says something below the picture; a hint goes after a while.
+  // Shows a text below the picture; a hint disappears after five seconds.
   say(text, hint = false) {
     this.status.textContent = text;
     clearTimeout(this.hinting);
     if (hint) this.hinting = setTimeout(() => this.say(""), 5000);
   }
 
-  // Connects to an avatar, null for none; `ready({gaze})` hears when it can be moved.
+  // Connects to an avatar, null for none; `ready({gaze})` is called when it can be moved.
   connect(person, ready) {
     this.stopCamera();
     const old = this.socket;
@@ -94,7 +94,7 @@ export class Live {
     this.record.disabled = !on;
     this.calibrate.disabled = !(on && this.stream);
     if (on && !secure) {
-      this.say("The camera is off: browsers give it out over https only. Start the studio with " +
+      this.say("The camera is off: browsers allow it only over https. Start the studio with " +
         "--tls_cert and --tls_key.");
     }
   }
@@ -190,7 +190,7 @@ export class Live {
     this.calibrate.disabled = false;
     this.delays = [];
     this.send({ type: "camera", on: true });
-    this.say("Look straight ahead for a moment: your calm face becomes the avatar's.", true);
+    this.say("Look straight ahead for two seconds: your neutral face sets the avatar's.", true);
     this.preview.requestVideoFrameCallback((now, about) => this.onFrame(about));
   }
 
@@ -249,7 +249,7 @@ export class Live {
       }
     }
     this.send({ type: "record", on: true });
-    this.sendPose(); // a first frame, where nothing moves
+    this.sendPose(); // so that there is a first frame even if nothing moves
     this.say(`Recording.${trouble}`);
   }
 

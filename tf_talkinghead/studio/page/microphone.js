@@ -1,4 +1,4 @@
-// The microphone's sound as messages for the studio: moment, rate, 16-bit samples.
+// Sends the microphone's sound to the studio, as messages of moment, rate and 16-bit samples.
 
 const SOUND = 2;
 
@@ -17,10 +17,10 @@ export class Microphone {
     await this.context.resume();
   }
 
-  // `samples` were heard from `time`, seconds of the audio clock, on.
+  // Sends `samples`, the first of which was heard at `time`, seconds of the audio clock.
   told({ time, samples }) {
     const now = performance.now();
-    // The audio clock against the page's: the least difference is the one with the least waiting.
+    // Offset of the page's clock from the audio clock; the least one seen has the least delay in it.
     const offset = now - 1000 * (time + samples.length / this.context.sampleRate);
     this.offset = Math.min(this.offset ?? offset, offset);
     const message = new ArrayBuffer(13 + 2 * samples.length);

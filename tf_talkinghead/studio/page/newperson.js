@@ -1,9 +1,9 @@
-// "New person": photos, what was found in each, consent, and the making.
+// The dialog "New person": photos and the face found in each, consent, and making the avatar.
 
 import { $, dropZone, enc, follow, make, post, put, remove, timeLeft } from "./api.js";
 
 export class NewPerson {
-  // `made(name)` hears of a finished avatar.
+  // `made(name)` is called when the avatar is finished.
   constructor(about, made) {
     this.made = made;
     this.draft = this.camera = this.job = null;
@@ -96,7 +96,7 @@ export class NewPerson {
 
   async openCamera() {
     if (!window.isSecureContext || !navigator.mediaDevices) {
-      this.say("The camera is off: browsers give it out over https only. Start the studio with " +
+      this.say("The camera is off: browsers allow it only over https. Start the studio with " +
         "--tls_cert and --tls_key.");
       return;
     }

@@ -1,4 +1,4 @@
-// The gallery: everybody with a picture, the card of the chosen one, and deletion.
+// The gallery: all avatars with their pictures, the card of the chosen one, and deletion.
 
 import { $, enc, get, make, remove } from "./api.js";
 
@@ -67,7 +67,7 @@ export class People {
         ["Notice", card.notice],
       ];
     } catch (error) {
-      rows = [["Trouble", error.message]];
+      rows = [["Error", error.message]];
     }
     $("card-title").textContent = this.chosen;
     $("card").replaceChildren(
@@ -80,7 +80,7 @@ export class People {
     $("delete-title").textContent = `Delete ${this.chosen}?`;
     $("delete-text").textContent =
       "The avatar, the photos in it, its versions and its films are removed from this machine. " +
-      "There is no way back.";
+      "This cannot be undone.";
     $("delete-status").textContent = "";
     $("delete-dialog").showModal();
   }

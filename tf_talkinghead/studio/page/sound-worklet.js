@@ -1,4 +1,4 @@
-// Runs in the audio thread: blocks of 128 samples, gathered to tenths of a second.
+// Runs in the audio thread: collects blocks of 128 samples into pieces of a tenth of a second.
 
 class Sound extends AudioWorkletProcessor {
   constructor() {

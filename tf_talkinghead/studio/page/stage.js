@@ -1,4 +1,4 @@
-// The avatar's square alone, on a colour, for a browser source.
+// Shows the avatar's square alone on one colour, for a browser source.
 
 const picture = document.getElementById("frame");
 const colour = document.getElementById("colour");
