@@ -85,7 +85,7 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
             "--save_motion=m.txt: expected a .json or .csv": ["--save_motion=m.txt"],
             "--face needs a driver with images": ["--face=left"],
             "--neutral needs a driver with images": ["--neutral=1"],
-            "--ground is for --paste_back": [f"--ground={tmp_path}/photo.png"],
+            "--ground needs --paste_back": [f"--ground={tmp_path}/photo.png"],
             "--paste_back needs --ground=PICTURE": ["--paste_back"],
             "--models=": ["--paste_back", f"--models={tmp_path}"],
             "--ground=no.png: no such file": ["--paste_back", "--ground=no.png"],
