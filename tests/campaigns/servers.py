@@ -24,8 +24,8 @@ def process(kind, models, log):
 def _real(models, log):
     if not shlex.split(os.environ.get("TF_SERVING_COMMAND", "")):
         raise InputError(
-            "server=real: TF_SERVING_COMMAND is empty, expected a tensorflow_model_server; set it, or "
-            "measure the embedded server with --option=server=embedded"
+            "server=real: TF_SERVING_COMMAND is empty, expected a tensorflow_model_server; set it, "
+            "or measure the embedded server with --option=server=embedded"
         )
     flags = {"model_config_file_poll_wait_seconds": 1, "file_system_poll_wait_seconds": 1}
     with real_server.RealServer(models, log, **flags) as server:
