@@ -65,8 +65,8 @@ def _usage(known):
             "",
             *(f"  {name:{width}}  {description}" for name, description in known.items()),
             "",
-            "talkinghead COMMAND --help lists a command's flags; talkinghead --version the "
-            "version.",
+            "talkinghead COMMAND --help lists a command's flags; talkinghead --version prints "
+            "the version.",
         ]
     )
 

@@ -7,11 +7,12 @@ SUBJECT is networks, data, train, person, guided, ablation, watermark, serving, 
 help. Prints one line per figure. --option=name=value sets an option of the subject; an unknown name
 lists them all.
 
+Three more subjects are campaigns, tests that take from minutes to hours and need a checkout:
+
     python -m scripts.benchmark faults|fuzz|load
 
-are campaigns, tests that take from minutes to hours: commands killed at seeded moments and broken
-disks, mutated input for every parser, and clients under load. They exit with 1 where they find
-anything, and run from a checkout.
+`faults` kills commands at seeded moments and runs them on broken disks, `fuzz` feeds mutated input
+to every parser, `load` runs clients while versions change. The exit code is 1 if a fault is found.
 """
 
 import importlib.util
@@ -37,7 +38,7 @@ SUBJECTS = {
     "studio": "tf_talkinghead.studio.benchmark",
     "help": "scripts.startup",
 }
-# Long tests of a checkout, which the wheel does not hold.
+# Long tests, which lie in the checkout and not in the wheel.
 CAMPAIGNS = {name: f"tests.campaigns.{name}" for name in ("faults", "fuzz", "load")}
 _PRESET = flags.DEFINE_enum("preset", "demo", PRESETS, "Configuration to measure.")
 _JSON = flags.DEFINE_string("json", None, "File to write the figures to, in addition.")
@@ -50,7 +51,7 @@ def main(argv):
     subjects = {**SUBJECTS, **CAMPAIGNS}
     if len(argv) != 2 or argv[1] not in subjects:
         raise InputError(
-            f"expected one of {', '.join(subjects)}, got {' '.join(argv[1:]) or 'nothing'}"
+            f"expected one subject of {', '.join(subjects)}; got {' '.join(argv[1:]) or 'none'}"
         )
     if argv[1] in CAMPAIGNS and importlib.util.find_spec("tests.campaigns") is None:
         raise InputError(f"{argv[1]} is a campaign: run it in a checkout of the project")
@@ -67,7 +68,7 @@ def main(argv):
         figures.setdefault("peak_memory_mb", peak.megabytes)
     lines = module.table(figures) if hasattr(module, "table") else []
     for name, value in figures.items():
-        # These figures are in the table.
+        # The table already shows these figures.
         if not (lines and name.startswith(("profile_part_", "profile_kind_"))):
             print(f"{name} = {value if isinstance(value, str) else format(value, '.4g')}")
     print(*lines, sep="\n", end="\n" if lines else "")

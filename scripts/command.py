@@ -58,7 +58,7 @@ def run(main):
 
 
 def no_arguments(argv):
-    """Raises InputError for non-flag arguments in `argv`, as absl leaves it: program name first."""
+    """Raises InputError if `argv`, the program name and what absl left, has further arguments."""
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
 
@@ -69,9 +69,10 @@ def show_warning(message, category, filename, lineno, file=None, line=None):
 
 
 def define_optional_value(name, explanation, module_name, values=flags.FLAGS):
-    """Defines a flag that is True where it stands alone (--NAME), and else its text (--NAME=TEXT).
+    """Defines a flag whose value is optional: True for --NAME, the text for --NAME=TEXT.
 
-    It belongs to `module_name` and is None where it is not given, and for --noNAME.
+    The value is None if the flag is not given, and for --noNAME. absl lists the flag as one of
+    `module_name`.
     """
     known = {"true": True, "false": None}
     parser, serializer = flags.ArgumentParser(), flags.ArgumentSerializer()

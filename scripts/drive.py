@@ -8,7 +8,7 @@ The driver's frame rate and sound are kept. With --adapt=relative (the default) 
 another person is adapted to the avatar's face shape. Frames without a face repeat the last pose. If
 the server is unreachable for longer than --timeout, the video ends with the last rendered frame and
 the exit code is 1. The last line on stdout is JSON. The file's metadata marks it as AI-generated,
-and a signed manifest (Content Credentials) says with what it was made.
+and a signed manifest (Content Credentials) records how it was made.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ FLAGS = flags.FLAGS
 for _module in (drive_flags, tls_flags):
     flags.adopt_module_key_flags(_module)  # --help lists them
 
-# Frames of one request. On two cores a guided avatar takes 15.6 ms a frame in fours, 21 alone.
+# Frames per request. A guided avatar needs less time per frame for four at once than for one
+# (`benchmark guided`).
 ROWS = 4
 
 
@@ -45,7 +46,7 @@ def main(argv):
 
     warnings.showwarning = command.show_warning
     steering = drive_flags.steering()
-    saved = None  # of a motion file
+    saved = None  # motion_file.Motion of --expression or of a motion file as --driver
     if path := FLAGS.expression or drive_flags.motion_file_driver():
         flag = "--expression" if FLAGS.expression else "--driver"
         saved = motion_file.read_motion_file(path, flag)
@@ -114,7 +115,7 @@ def main(argv):
 
 
 def _face(card, needed):
-    """The AvatarFace of the card; a stand-in where it has none and none is needed."""
+    """The AvatarFace of the card; None where the card has no landmarks and none are needed."""
     from tf_talkinghead.driving.retargeting import AvatarFace
 
     if card.get("reference_landmarks") is not None:

@@ -1,4 +1,4 @@
-"""Flags of `scripts.drive`, and the checks that need nothing but them."""
+"""Flags of `scripts.drive`, and the checks that need only the flags' values."""
 
 import math
 import pathlib
@@ -48,28 +48,29 @@ for _name, _what in (
     flags.DEFINE_float(_name, 1.0, f"Strength of {_what}, 0 to 1.5.")
 flags.DEFINE_boolean("head_still", False, "Keep the head in its neutral pose; same as --pose=0.")
 flags.DEFINE_boolean(
-    "gaze", True, "Move the eyes as the driver's look, where the avatar takes pupils."
+    "gaze", True, "Move the avatar's eyes as the driver's eyes move, if the avatar takes pupils."
 )
 flags.DEFINE_string(
     "face",
     None,
     "Which face of the driver's video: largest, left, or a number counted from the left; default: "
-    "the one that lasts longest.",
+    "the one seen in most frames.",
 )
 flags.DEFINE_float(
     "neutral",
     None,
-    "Seconds into the driver's video at which its face is at rest; default: found over the clip.",
+    "Time in seconds at which the face in the driver's video is neutral; default: its most neutral "
+    "frame.",
 )
 flags.DEFINE_string(
     "save_motion", None, "Write the motion to this .json (landmarks too) or .csv, to use again."
 )
 flags.DEFINE_boolean(
-    "paste_back", False, "Put the moved head back into the whole photo that it was cut from."
+    "paste_back", False, "Put the moved head back into the whole photo that it was cropped from."
 )
-flags.DEFINE_string("ground", None, "The whole photo of --paste_back.")
+flags.DEFINE_string("ground", None, "File of the whole photo, for --paste_back.")
 flags.DEFINE_string(
-    "models", None, "Folder the avatar was made in; --paste_back takes the copy of the photo there."
+    "models", None, "Folder of all models; --paste_back takes the copy of the photo from there."
 )
 flags.DEFINE_boolean("smooth", True, "Smooth the landmarks (One-Euro filter).")
 flags.DEFINE_boolean("side_by_side", False, "Show the driver to the left of the avatar.")
@@ -94,7 +95,7 @@ flags.DEFINE_string(
     "sign_cert",
     None,
     "PEM file of the signer's certificates; default: $TALKINGHEAD_SIGN_CERT, or a local one, made "
-    "once.",
+    "at the first use.",
 )
 flags.DEFINE_string(
     "sign_key", None, "PEM file of the signer's private key; default: $TALKINGHEAD_SIGN_KEY."
@@ -102,11 +103,11 @@ flags.DEFINE_string(
 
 
 def check() -> None:
-    """Raises InputError, naming the flag, for values and combinations that cannot be."""
+    """Raises InputError, naming the flag, for invalid values and combinations."""
     if pathlib.Path(FLAGS.output).suffix.lower() != ".mp4":
         raise InputError(f"--output={FLAGS.output}: expected a name ending in .mp4")
     if (FLAGS.driver is None) == (FLAGS.expression is None):
-        raise InputError("expected one of --driver and --expression")
+        raise InputError("expected exactly one of --driver and --expression")
     if (
         FLAGS.driver not in (None, "scripted", "webcam")
         and not pathlib.Path(FLAGS.driver).is_file()
@@ -115,13 +116,13 @@ def check() -> None:
     if FLAGS.side_by_side and (FLAGS.driver in (None, "scripted") or motion_file_driver()):
         raise InputError("--side_by_side needs a driver with images: a video, photo or webcam")
     if FLAGS.side_by_side and FLAGS.paste_back:
-        raise InputError("--side_by_side: not with --paste_back")
+        raise InputError("--side_by_side cannot be combined with --paste_back")
     if FLAGS.head_still and FLAGS["pose"].present:
-        raise InputError("--head_still is --pose=0: give one of them")
+        raise InputError("--head_still is --pose=0: give only one of the two")
     if not FLAGS.paste_back:
         for name in ("ground", "models"):
             if FLAGS[name].value is not None:
-                raise InputError(f"--{name} is for --paste_back")
+                raise InputError(f"--{name} needs --paste_back")
     if FLAGS.ground is not None and not pathlib.Path(FLAGS.ground).is_file():
         raise InputError(f"--ground={FLAGS.ground}: no such file")
     if FLAGS.save_motion and pathlib.Path(FLAGS.save_motion).suffix.lower() not in (
@@ -130,7 +131,7 @@ def check() -> None:
     ):
         raise InputError(f"--save_motion={FLAGS.save_motion}: expected a .json or .csv name")
     if FLAGS.neutral is not None and not (math.isfinite(FLAGS.neutral) and FLAGS.neutral >= 0):
-        raise InputError(f"--neutral={FLAGS.neutral:g}: expected seconds from 0")
+        raise InputError(f"--neutral={FLAGS.neutral:g}: expected a time in seconds, 0 or more")
     for name in ("face", "neutral"):
         if FLAGS[name].value is not None and (
             FLAGS.driver in (None, "scripted") or motion_file_driver()
@@ -144,7 +145,7 @@ def check() -> None:
 
 
 def steering():
-    """The strengths as a Steering; InputError names the flag of one that is out of range."""
+    """The strengths as a Steering; InputError names a flag whose value is out of range."""
     from tf_talkinghead.driving.strengths import Steering, checked_strengths  # imports numpy
 
     values = {name: FLAGS[name].value for name in STRENGTHS}

@@ -23,7 +23,7 @@ _DEFAULT = EvaluationConfig()
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "demo, a run directory or one of its snapshots; not needed for --mode=nearest,warp.",
+    "guided, demo, a run directory or one of its snapshots; not needed for --mode=nearest,warp.",
 )
 _DATA = flags.DEFINE_string(
     "data", None, "A prepared dataset (records of 96 frames or more), or a folder of videos."
@@ -35,12 +35,13 @@ _SHOTS = flags.DEFINE_list(
 _MODE = flags.DEFINE_string(
     "mode",
     "all",
-    "all, or some of nearest,warp,warp_aligned,feed_forward,vector,fine_tune and direct.",
+    "Methods, comma-separated: nearest, warp, warp_aligned, feed_forward, vector, fine_tune and "
+    "direct; or all, which leaves out direct.",
 )
 _PEOPLE = flags.DEFINE_list(
     "people",
     None,
-    "Names of the people to evaluate, or choose or report: the groups of the project's own "
+    "Names of the people to evaluate; choose or report name the groups behind the project's own "
     "figures; default: all.",
 )
 _LIMIT = flags.DEFINE_integer("limit", None, "Maximum number of people.", lower_bound=1)
@@ -90,13 +91,13 @@ _VGG19 = flags.DEFINE_string(
     "File of VGG19's Caffe weights, for weights trained with --perceptual=vgg; default: the run's.",
 )
 _VGGFACE = flags.DEFINE_string(
-    "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
+    "vggface_weights", None, "The same for VGG16-Face's Caffe weights; default: the run's."
 )
 _DIRECT = flags.DEFINE_string(
     "direct_weights",
     None,
-    "Weights of the method direct, such as demo: used in their own mode, at their own size, and "
-    "enlarged.",
+    "Weights of the method direct, such as demo. They run in their own mode and size; their frames "
+    "are enlarged to be scored.",
 )
 _ALLOW_TRAINED = flags.DEFINE_boolean(
     "allow_trained",

@@ -34,8 +34,9 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "size",
     None,
-    "Pixels of the frames: 256, or 512 for guided avatars, which takes no training; default: as "
-    "before (256 at first). Frames are as sharp as the photos: the card names their size.",
+    "Side of the frames in pixels: that of the weights, or for guided avatars twice that (512), "
+    "which needs no training; default: as before. Frames are only as sharp as the photos, whose "
+    "size the card names.",
 )
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
 flags.DEFINE_string("work_dir", None, "The --work_dir given to scripts.personalize.")
@@ -60,10 +61,9 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "server",
     [],
-    "With --delete: HOST:PORT of the servers, whose labels move to a bank without the person "
-    "before its versions with the person are removed.",
+    "With --delete: HOST:PORT of all servers. Their labels move to a bank version without the "
+    "person before the versions with the person are removed.",
 )
-
 flags.DEFINE_bool(
     "watermark",
     None,
@@ -82,11 +82,11 @@ def main(argv):
     command.no_arguments(argv)
     chosen = [bool(FLAGS.person), FLAGS.bank, bool(FLAGS.delete)]
     if sum(chosen) != 1:
-        raise InputError("say one of --person=NAME, --bank and --delete=NAME")
+        raise InputError("expected exactly one of --person=NAME, --bank and --delete=NAME")
     if FLAGS.size is not None and FLAGS.delete:
-        raise InputError("--size goes with --person or --bank")
+        raise InputError("--size needs --person or --bank")
     if FLAGS.server and not FLAGS.delete:
-        raise InputError("--server goes with --delete; scripts.serve rolls versions out")
+        raise InputError("--server needs --delete; scripts.serve rolls versions out")
     if FLAGS.bank and not FLAGS.weights:
         raise InputError(
             '--bank needs --weights: "guided", "demo", or the run directory its people were made '
@@ -103,8 +103,8 @@ def main(argv):
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
         if any("versions" in text and "of the bank" in text for text in removed) and not follow:
             print(
-                "labels of those versions are gone from models.config; once the servers have "
-                "loaded the new one, scripts.serve --write_config_only sets them again"
+                "models.config has no labels for those versions any more; once the servers have "
+                "loaded the new version, scripts.serve --write_config_only sets the labels again"
             )
         return
     options = {
@@ -132,7 +132,7 @@ def _servers_follow(version, removed):
     """Moves the bank's labels on all of --server from `removed` versions to `version`.
 
     Raises:
-      InputError: a server does not follow.
+      InputError: a server did not move its labels in time.
     """
     from serving import models_config, rollout
 

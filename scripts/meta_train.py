@@ -59,7 +59,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "init_from",
     None,
-    'Trained weights to start a new run from: "demo", a run directory or one of its snapshots.',
+    'Trained weights to start a new run from: "guided", "demo", a run directory or a snapshot.',
 )
 flags.DEFINE_multi_string(
     "set", [], "Sets a configuration field, as in --set=meta.learning_rate=1e-4; may be repeated."

@@ -1,4 +1,4 @@
-"""Makes a moving picture of an avatar's film beside the landmark drawing that moves it: WebP.
+"""Makes an animated WebP: an avatar's film beside the landmark drawing that moves the avatar.
 
     python -m scripts.drive --person=collins --expression=docs/pictures/collins.csv --fps=15 \\
         --output=collins.mp4
@@ -12,10 +12,10 @@ from scripts import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("film", None, "Film of an avatar.", required=True)
-flags.DEFINE_string("motion", None, "The --expression it was made from.", required=True)
+flags.DEFINE_string("motion", None, "The --expression file the film was made from.", required=True)
 flags.DEFINE_string("card", None, "The avatar's card.json.", required=True)
 flags.DEFINE_string("output", None, "The .webp to write.", required=True)
-flags.DEFINE_integer("quality", 70, "Of the WebP.", lower_bound=1, upper_bound=100)
+flags.DEFINE_integer("quality", 70, "Quality of the WebP.", lower_bound=1, upper_bound=100)
 
 
 def main(argv):

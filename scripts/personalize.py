@@ -8,8 +8,8 @@ The new version of <models>/<person>/ is published atomically at the end. <model
 holds preview.png, preview.mp4 and the input of `scripts.export`. After an interruption the same
 command continues. Settings without a flag are those of the run's config.json.
 
---refresh makes avatars anew with other weights, from the crops kept in their work folders; those
-made with these weights already are left as they are.
+--refresh makes avatars again with other weights, from the crops kept in their work folders. Avatars
+that were already made with these weights are left as they are.
 """
 
 from absl import flags
@@ -33,7 +33,7 @@ flags.DEFINE_multi_string(
     "images", None, "Photos, videos or folders of them; comma-separated or repeated."
 )
 flags.DEFINE_string(
-    "refresh", None, "Make this person's avatar, or all, anew with --weights from the kept crops."
+    "refresh", None, "Person whose avatar to make again with --weights from the kept crops, or all."
 )
 flags.DEFINE_string("models", None, "Folder of all models.", required=True)
 flags.DEFINE_integer(
@@ -43,7 +43,7 @@ flags.DEFINE_enum(
     "mode",
     None,
     CHOICES["personalize.mode"],
-    "How the avatar is fitted; default: the run's (fine_tune).",
+    "How the avatar is fitted; default: the run's (guided weights feed_forward, others fine_tune).",
 )
 flags.DEFINE_integer("steps", None, "Fine-tuning steps; default: the run's.")
 flags.DEFINE_integer("keep_versions", None, "Remove all but the newest N versions afterwards.")
@@ -60,21 +60,20 @@ flags.DEFINE_string(
     "File of VGG19's Caffe weights, for weights trained with --perceptual=vgg; default: the run's.",
 )
 flags.DEFINE_string(
-    "vggface_weights", None, "File of VGG16-Face's Caffe weights, likewise; default: the run's."
+    "vggface_weights", None, "The same for VGG16-Face's Caffe weights; default: the run's."
 )
 flags.DEFINE_bool(
     "force",
     False,
     "Accept images with several faces (the largest is used) and images of different people.",
 )
-
 flags.DEFINE_string(
     "consent",
     None,
     "Statement of the consent of the person shown, for the card and the manifests of films; "
     "without it they say that none was stated.",
 )
-flags.DEFINE_string("consent_by", None, "Who states it.")
+flags.DEFINE_string("consent_by", None, "Name of whoever states the consent.")
 flags.DEFINE_bool(
     "watermark",
     None,
@@ -103,18 +102,18 @@ def main(argv):
         "watermark_key": read_key(FLAGS.watermark_key) if FLAGS.watermark_key else None,
     }
     if FLAGS.consent_by and not FLAGS.consent:
-        raise InputError("--consent_by needs --consent: what is stated")
+        raise InputError("--consent_by needs --consent=STATEMENT")
     consent = provenance.stated_consent(FLAGS.consent, FLAGS.consent_by)
     if FLAGS.refresh:
         if FLAGS.person or FLAGS.images or FLAGS.shots or FLAGS.force or FLAGS.consent:
             raise InputError(
-                "--refresh uses the crops and the consent kept: without --person, --images, "
-                "--shots, --force and --consent"
+                "--refresh uses the kept crops and consent: leave out --person, --images, --shots, "
+                "--force and --consent"
             )
         _refresh(settings)
         return
     if not FLAGS.person or not FLAGS.images:
-        raise InputError("say --person=NAME and --images=FILES, or --refresh=NAME (or all)")
+        raise InputError("expected --person=NAME and --images=FILES, or --refresh=NAME (or all)")
     images = [path for item in FLAGS.images for path in item.split(",") if path]
 
     command.load("tensorflow")

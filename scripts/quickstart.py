@@ -91,7 +91,7 @@ def main(argv):
     if FLAGS.driver != "scripted":
         drive.append("--side_by_side")
     report = json.loads(_run("drive and film", drive, took).splitlines()[-1])
-    # OpenCV and c2pa: not for --help.
+    # Imported here since OpenCV and c2pa would slow --help down.
     from tf_talkinghead.disclosure.credentials import sign_made
     from tf_talkinghead.driving.contact_sheet import write_contact_sheet
 

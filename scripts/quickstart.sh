@@ -7,12 +7,11 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
   cat <<'HELP'
 Usage: bash scripts/quickstart.sh [--images=FILES] [--driver=VIDEO] [--person=NAME] [--weights=NAME] [--output=DIR]
 
-Makes .venv (Python 3.11 to 3.13), installs requirements.txt, then makes a person talk:
-makes an avatar with the shipped guided weights, publishes a SavedModel, serves it over gRPC on a free port,
-drives it through the client, and writes into quickstart/
+Makes .venv (Python 3.11 to 3.13) and installs requirements.txt. Then makes an avatar with the shipped guided weights,
+publishes it as a SavedModel, serves it over gRPC on a free port, drives it through the client, and writes into quickstart/
 
   talking_head.mp4     the person, driven
-  contact_sheet.png    the input and frames of the result, to see at one glance
+  contact_sheet.png    the input and frames of the result on one page
   models/              what TensorFlow Serving hosts
 
   --images=a.jpg,b.jpg   photos, folders or videos of one person (default: the portrait of Eileen Collins

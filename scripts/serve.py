@@ -93,8 +93,8 @@ flags.DEFINE_float(
 flags.DEFINE_list(
     "weights",
     ["guided", "demo"],
-    "With --models: the weights in use, by name or run directory. Avatars made with others are "
-    "listed; an empty list lists none.",
+    "With --models: the weights in use, by name or run directory. Avatars made with other weights "
+    "are listed; --weights= lists none.",
 )
 flags.DEFINE_boolean("write_config_only", False, "Write <models>/models.config and exit.")
 flags.DEFINE_list(
@@ -162,14 +162,14 @@ def main(argv):
 
 
 def _current_weights():
-    """SHA-256 of each of --weights; none without --models. InputError for one that is no weights"""
+    """The SHA-256 of each of --weights, as a set, empty without --models."""
     from tf_talkinghead.weights.identity import weights_sha256
 
     return {weights_sha256(source) for source in FLAGS.weights} if FLAGS.models else set()
 
 
 def _list_outdated(current):
-    """Prints which avatars in --models are of other weights than the `current`."""
+    """Prints which avatars in --models were made with weights that are not in `current`."""
     if not current:
         return
     from tf_talkinghead.export.outdated import outdated, sentence
@@ -221,7 +221,7 @@ def _versions(flag):
     for text in FLAGS[flag].value:
         name, _, version = text.partition("=")
         if not version.isdecimal():
-            raise InputError(f"--{flag}={text}: expected NAME=VERSION")
+            raise InputError(f"--{flag}={text}: expected NAME=VERSION, such as ann=3")
         versions[name] = int(version)
     return versions
 

@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and test.sh, never run by itself: makes .venv beside the sources and installs into it.
-# Sets $python. Runs again without harm: an environment that is complete for this requirements.txt is left alone.
+# Sets $python. It may run again: an environment that is complete for this requirements.txt is left as it is.
 
 fail() { echo "error: $*" >&2; exit 1; }
 
@@ -30,9 +30,9 @@ set_up() {
   if ! cmp -s requirements.txt "$stamp"; then
     echo "installing the packages of requirements.txt (about 2.5 GB on disk; some minutes, once)"
     "$python" -m pip install --disable-pip-version-check -qq -r requirements.txt ||
-      fail "installing failed: see pip's message above; run this again to carry on"
+      fail "installing failed: see pip's message above; run this again to continue"
     cp requirements.txt "$stamp"
     echo "installed in $((SECONDS - started)) s"
   fi
-  export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"  # TensorFlow's own start-up lines help nobody here
+  export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-3}"  # hides TensorFlow's start-up messages
 }

@@ -16,13 +16,15 @@ from absl import flags
 from scripts import command
 from tf_talkinghead.errors import InputError
 
-_REPORT = flags.DEFINE_string("report", None, "Folder of scripts.evaluate.", required=True)
+_REPORT = flags.DEFINE_string(
+    "report", None, "Folder of a report, the --output of scripts.evaluate.", required=True
+)
 _DATA = flags.DEFINE_string(
     "data", None, "Prepared dataset or folder of videos of its people; default: the report's."
 )
 _METHOD = flags.DEFINE_list("method", [], "Methods to show; default: all.")
 _SHOTS = flags.DEFINE_list("shots", [], "Numbers of images T to show; default: all.")
-_DECIMALS = {"l1": 4, "angle": 1}  # 3 for the others
+_DECIMALS = {"l1": 4, "angle": 1}  # decimals of a figure; 3 for the others
 
 
 def main(argv):

@@ -4,10 +4,10 @@
     python -m scripts.studio --models=avatars --server=HOST:8500 --port=7860
     python -m scripts.studio --host=0.0.0.0 --tls_cert=cert.pem --tls_key=key.pem
 
-The avatars of --models are served by --server, or by an embedded server that the studio starts. It
-listens on this machine alone; with another --host every visitor needs the token in the address that
-it prints, and browsers give out the camera over https only (--tls_cert, --tls_key). Nothing of a
-visitor's camera is kept.
+The avatars of --models are served by --server, or by an embedded server that the studio starts. The
+studio listens on this machine alone. With another --host every visitor needs the token in the
+address that the studio prints, and browsers allow the camera over https only (--tls_cert,
+--tls_key). Pictures of a visitor's camera are not stored.
 """
 
 import os
@@ -61,7 +61,7 @@ def main(argv):
     from tf_talkinghead.studio.studio import StudioOptions
 
     if FLAGS.server is None:
-        # The embedded server of this machine speaks plainly, whatever others are called with.
+        # The embedded server uses no TLS, whatever the environment sets for other servers.
         for name in VARIABLES.values():
             os.environ.pop(name, None)
     token = FLAGS.token
@@ -77,7 +77,7 @@ def main(argv):
         address = started.address + (f"?token={token}" if token else "")
         print(f"studio at {address}", flush=True)
         if tls is None and not is_loopback(FLAGS.host):
-            print("without --tls_cert and --tls_key browsers keep the camera off", flush=True)
+            print("without --tls_cert and --tls_key browsers do not allow the camera", flush=True)
         if FLAGS.open and _has_desktop():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         while not stop.wait(0.5) and started.thread.is_alive():
@@ -85,7 +85,7 @@ def main(argv):
 
 
 def _has_desktop():
-    """Whether a browser would open in a window: one in the terminal would only be in the way."""
+    """Whether a browser would open in a window; a text browser in the terminal is no use."""
     shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(shown) or sys.platform in ("darwin", "win32")
 

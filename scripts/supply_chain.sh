@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lists what is installed: an SBOM (CycloneDX), licences, and known vulnerabilities where their data can be had.
+# Lists what is installed: an SBOM (CycloneDX), licences, and known vulnerabilities if the service that knows them answers.
 #
 #   pip install 'tf-talkinghead[audit]' && bash scripts/supply_chain.sh OUT
 #
@@ -27,7 +27,7 @@ echo "wrote $out/sbom.cdx.json"
   --with-urls --order=license >"$out/licences.md"
 echo "wrote $out/licences.md"
 
-# A package whose data the service does not have counts as sound for pip-audit: what was asked and answered is counted.
+# pip-audit reports no vulnerability for a package that its service has no data on, so the packages with data are counted.
 rm -f "$out/audit.json"
 timeout "${AUDIT_SECONDS:-120}" "$python" -m pip_audit --progress-spinner=off --format=json --output="$out/audit.json" \
   2>"$out/audit.log" || true
@@ -43,7 +43,7 @@ print(*found, sep="\n", end="\n" if found else "")
 if asked:
     print(f"wrote {sys.argv[1]}: {asked} of {len(packages)} packages audited, {len(found)} vulnerabilities known")
 else:
-    print(f"audit: not run, for none of {len(packages)} packages the service has data that can be had here")
+    print(f"audit: not run, the service gave no data on any of {len(packages)} packages")
 sys.exit(bool(found))
 PYTHON
 fi

@@ -22,5 +22,5 @@ fi
 
 . scripts/setup.sh
 set_up
-# Two processes, a file of tests each at a time: what files share, such as servers, starts once.
+# Two processes; the tests of one file run in one process, so that what they share, such as a server, starts once.
 exec "$python" -m pytest -n 2 --dist=loadfile "$@"

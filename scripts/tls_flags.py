@@ -9,19 +9,19 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "tls_ca",
     None,
-    "PEM file of the authority of the server's certificate; turns TLS on. Default: "
+    "PEM file of the authority that signed the server's certificate; turns TLS on. Default: "
     "$TALKINGHEAD_TLS_CA.",
 )
 flags.DEFINE_string(
-    "tls_key", None, "PEM file of the own private key (mutual TLS); default: $TALKINGHEAD_TLS_KEY."
+    "tls_key", None, "PEM file of the caller's key (mutual TLS); default: $TALKINGHEAD_TLS_KEY."
 )
 flags.DEFINE_string(
-    "tls_cert", None, "PEM file of the own certificate; default: $TALKINGHEAD_TLS_CERT."
+    "tls_cert", None, "PEM file of the caller's certificate; default: $TALKINGHEAD_TLS_CERT."
 )
 flags.DEFINE_string(
     "tls_server_name",
     None,
-    "Host name in the server's certificate, if not the address's; default: "
+    "Host name in the server's certificate, if it is not the one called; default: "
     "$TALKINGHEAD_TLS_SERVER_NAME.",
 )
 

@@ -1,4 +1,4 @@
-"""Checks pictures and films, ours or not, for marks of synthetic media.
+"""Checks pictures and films, from any program, for marks of synthetic media.
 
     python -m scripts.verify film.mp4 photo.jpg
     python -m scripts.verify --models=avatars --json film.mp4
@@ -18,7 +18,7 @@ from tf_talkinghead.errors import InputError, TalkingHeadError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("models", None, "Folder of models whose avatars are recognised by their id.")
 flags.DEFINE_string("watermark_key", None, "File of the watermark's key; default: the public key.")
-flags.DEFINE_bool("json", False, "Print one JSON object a file instead of a sentence.")
+flags.DEFINE_bool("json", False, "Print a JSON object for each file instead of a sentence.")
 
 _MARKED, _NOT_MARKED, _UNREADABLE = 0, 1, 2
 

@@ -1,8 +1,7 @@
-"""Load and run a SavedModel through TensorFlow's C API, which is how a C++ server loads it: no
-Python graph code.
+"""Loads and runs a SavedModel through TensorFlow's C API, as a C++ server does: without Python.
 
-The functions come from the wheel's own libtensorflow_cc. Only what the tests need: float32 or int32
-inputs, numeric outputs.
+The functions come from libtensorflow_cc of the installed wheel. Supported is what the tests need:
+float32 or int32 inputs, numeric outputs.
 """
 
 import ctypes
@@ -69,7 +68,7 @@ class Session:
         )
 
     def run(self, signature, **inputs):
-        """Feed `inputs` by name to `signature`; returns {output name: array}."""
+        """Feeds `inputs` by name to `signature`; returns {output name: array}."""
         definition = self._signatures[signature]
         fed = [self._output(definition.inputs[name].name) for name in inputs]
         names = sorted(definition.outputs)

@@ -1,4 +1,4 @@
-"""Certificates for tests of TLS, made on the spot: an authority, and pairs that it signs."""
+"""Makes certificates for tests of TLS: an authority, and pairs that it signs."""
 
 import datetime
 import ipaddress
@@ -12,9 +12,9 @@ def pem_pair(folder, name, authority=None, days=(-1, 1), host="localhost"):
     """Writes NAME.key and NAME.crt into `folder`, signed by `authority` or by itself.
 
     Args:
-      authority: what this function returned for it; None: the certificate is an authority.
-      days: when it is valid, from now.
-      host: the host name it is for, beside 127.0.0.1.
+      authority: what this function returned for the signer; None: the certificate is an authority.
+      days: (first, last) day on which it is valid, counted from now.
+      host: the host name that it is valid for, beside 127.0.0.1.
 
     Returns:
       (key, certificate) objects.

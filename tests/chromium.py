@@ -1,4 +1,4 @@
-"""A headless Chromium, or the test is skipped where there is none."""
+"""A headless Chromium for tests, which are skipped where there is none."""
 
 import pytest
 

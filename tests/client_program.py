@@ -1,9 +1,8 @@
-"""A service of the user's own: renders one clip both ways, reads the card, and says what it
-imported.
+"""Example of a user's program: renders a clip as JPEGs and raw, reads the card, lists its imports.
 
     python tests/client_program.py localhost:8500 anna
 
-Runs where only the extra `client` is installed; test_extras.py calls it.
+It runs where only the extra `client` is installed; test_extras.py calls it.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""The servers that the conformance tests run against, embedded and real, and what the tests call
-them with.
-"""
+"""Servers for the conformance tests, embedded and real, with the calls that the tests make."""
 
 import contextlib
 import time
@@ -41,7 +39,14 @@ class Served:
         self._config = {}
 
     def configure(self, name, labels=None, versions=None, folder=None):
-        """Adds or changes the model `name`, waits for it; `versions` None: the default policy."""
+        """Adds or changes the model `name` and waits until it is loaded.
+
+        Args:
+          name: of the model.
+          labels: {label: version}.
+          versions: list of versions to load; None: the default policy, the newest.
+          folder: of the model's versions; None: <models>/<name>.
+        """
         self._config[name] = (labels or {}, versions, folder or self.models / name)
         self._reload()
 
@@ -52,8 +57,9 @@ class Served:
         self.wait_until(answers)
 
     def drop(self, name):
-        """Takes `name` out of the configuration and waits until its versions have ended: the real
-        server mistakes the rest of a former life for the new one.
+        """Takes `name` out of the configuration and waits until its versions are unloaded.
+
+        Otherwise the real server may mistake the old state of a version for that of its next load.
         """
         del self._config[name]
         self._reload()
@@ -61,7 +67,7 @@ class Served:
 
     def _reload(self):
         request = model_management_pb2.ReloadConfigRequest()
-        request.config.model_config_list.SetInParent()  # nobody at all is a list too
+        request.config.model_config_list.SetInParent()  # an empty list is a configuration too
         for name, (labels, versions, folder) in self._config.items():
             model = request.config.model_config_list.config.add(
                 name=name, base_path=str(folder), model_platform="tensorflow"
@@ -74,8 +80,8 @@ class Served:
                 self.model_stub.HandleReloadConfigRequest(request, timeout=60)
                 return
             except grpc.RpcError as error:
-                # The real server takes the end of a version's former life for that of its new one
-                # where both follow closely.
+                # The real server may take the unloading of a version for the end of its next load
+                # if that follows at once.
                 if "did not become available" not in error.details() or attempt == 4:
                     raise
                 time.sleep(0.5)
@@ -119,7 +125,7 @@ class Served:
         return self.predict_stub.Predict(request, timeout=timeout)
 
     def answering(self, name, **spec):
-        """The number of the version that draws."""
+        """The number of the version that rendered the frame."""
         return int(tf.make_ndarray(self.predict(name, **spec).outputs["frames"])[0, 0, 0, 0])
 
 
@@ -160,7 +166,7 @@ def real(models):
 
 
 def _first_config(models):
-    """A models.config with one model: TensorFlow Serving does not start without."""
+    """Writes a models.config with one model, without which TensorFlow Serving does not start."""
     toy_models.publish(models, "first", 1)
     config = models / "models.config"
     config.write_text(
@@ -174,7 +180,7 @@ SERVERS = {EMBEDDED: embedded, REAL: real}
 
 
 def refusal(code):
-    """A context in which a call must end with `code`."""
+    """A context in which a call must fail with status `code`; `details` is then its message."""
 
     class Refusal:
         def __enter__(self):

@@ -25,7 +25,7 @@ def real_data():
 
 @pytest.fixture(scope="session", autouse=True)
 def own_signer(tmp_path_factory):
-    """Local certificates of films are made here and not in the user's configuration folder."""
+    """Makes the local signing certificates in a temporary folder, not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
@@ -47,17 +47,13 @@ def tiny():
 
 @pytest.fixture(params=["embedded", "tensorflow_model_server"])
 def server_kind(request):
-    """Which server a test is about, for `serving_fixtures.polling`: the embedded one, then the real
-    one.
-    """
+    """The server a test runs with, for `serving_fixtures.polling`: embedded, then real."""
     return request.param
 
 
 @pytest.fixture(scope="module", params=["embedded", "tensorflow_model_server"])
 def served(request, tmp_path_factory):
-    """A running server as a `conformance.Served`: the embedded one, then the real one where it
-    exists.
-    """
+    """A running server as a `conformance.Served`: embedded, then real where there is one."""
     from tests import conformance  # imports TensorFlow
 
     with conformance.SERVERS[request.param](tmp_path_factory.mktemp("models")) as running:

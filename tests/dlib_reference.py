@@ -31,12 +31,12 @@ def detection(image, upsample=1):
 
 
 def points(detection):
-    """Its 68 points in pixels, float64 [68,2]."""
+    """The 68 points of a detection in pixels, float64 [68,2]."""
     return np.array([(part.x, part.y) for part in detection.parts()], np.float64)
 
 
 def fractions(detection, image):
-    """The same as fractions of the image, float32 [68,2]."""
+    """The 68 points of a detection as fractions of the image, float32 [68,2]."""
     height, width = image.shape[:2]
     return ((points(detection) + 0.5) / (width, height)).astype(np.float32)
 

@@ -1,7 +1,7 @@
 """The commands that README.md, the other pages of the root, serving/README.md and docs/*.md name.
 
 A block is a fenced or indented block of code, or a paragraph or table with commands between
-backticks. The line above each block of commands says how it is kept true:
+backticks. A mark above each block of commands says what checks it:
 
     <!-- docs: run -->                       tests/test_docs_run.py runs every command of it
     <!-- docs: run; evaluate --shots=1 -->   the same, with flags added (several scripts: ;)
@@ -25,7 +25,7 @@ PAGES = [
 ]
 _MARK = re.compile(r"<!-- docs: (run by|not run|run)[:;]? ?(.*?) ?-->")
 _FENCE = re.compile(r"```(\w*)$")
-# What a command between backticks begins with; a bare name of a script is a name, no command.
+# What a command between backticks begins with. A script's name alone is not a command.
 _INLINE = re.compile(
     r"`((?:[A-Z_]+=\S+ )?"
     r"(?:python -m [\w.]+\s|bash scripts/|pip install\s|mkdocs\s|tensorboard\s)[^`]*)`"
@@ -42,11 +42,11 @@ class Block:
     language: str  # "shell" or "python"
     text: str  # without indentation and fences
     how: str  # "run", "run by", "not run", or "" without a mark
-    detail: str  # what stands behind it: flags to add, a file, a reason
+    detail: str  # the rest of the mark: flags to add, a file, or a reason
 
     @property
     def place(self):
-        """page:line, from the root."""
+        """The block's place as page:line, the page relative to the root."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
     @property
@@ -58,12 +58,12 @@ class Block:
 
     @property
     def extra_flags(self):
-        """{script: flags that the run adds}."""
+        """{script: flags that are added when it is run}."""
         parts = [part.strip() for part in self.detail.split(";") if part.strip()]
         return {part.split()[0]: part.split(" ", 1)[1] for part in parts}
 
     def commands_to_run(self):
-        """`commands`, with the extra flags of the mark behind the script they are for."""
+        """`commands`, each with the flags that the mark adds to its script."""
         commands = []
         for command in self.commands:
             script = re.search(r"-m scripts\.(\w+)|scripts/(\w+)\.sh", command)
@@ -114,7 +114,7 @@ def _block(page, line, language, text, mark):
     """A Block, or None where the text holds no commands."""
     if language == "inline":
         commands = [re.sub(r"\n\s*", " ", found) for found in _INLINE.findall(text)]
-        if not commands or page.name == "CHANGELOG.md":  # a history speaks of commands
+        if not commands or page.name == "CHANGELOG.md":  # it names commands of the past
             return None
         return Block(page, line, "shell", "\n".join(commands), *mark)
     if language == "python" or (language == "indented" and _PYTHON.match(text)):
@@ -142,8 +142,9 @@ def listing():
 
 
 def calls(commands):
-    """What shell commands call: {(program, flags without values)}; `python -m scripts.drive
-    --person=ann` is ("drive", {"person"}).
+    """The programs and flags in shell commands, as a set of (program, frozenset of flag names).
+
+    `python -m scripts.drive --person=ann` is ("drive", {"person"}).
     """
     found = set()
     for command in commands:

@@ -1,4 +1,4 @@
-"""Footage for tests without any footage: the portrait that ships with scikit-image, moved about."""
+"""Generated footage for tests: the portrait that ships with scikit-image, in motion."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from tf_talkinghead.data import video
 
 
 def moving_face(portrait: np.ndarray, count: int, size: int = 200, seed: int = 0) -> np.ndarray:
-    """The portrait's head, drifting and swaying a little, uint8 [count, size, size, 3]."""
+    """Frames of the portrait's head, shifted and turned a little, uint8 [count, size, size, 3]."""
     phase = np.random.default_rng(seed).uniform(0, 2 * np.pi, 4)
     frames = []
     for t in np.arange(count) / 12:
@@ -21,5 +21,5 @@ def moving_face(portrait: np.ndarray, count: int, size: int = 200, seed: int = 0
 
 
 def write_face(path, portrait, count=6, fps=25.0, **kwargs):
-    """A clip of the moving face."""
+    """Writes a clip of `count` frames of the moving face."""
     video.write_video(path, moving_face(portrait, count, **kwargs), fps)

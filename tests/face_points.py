@@ -1,6 +1,4 @@
-"""68 landmarks of a real face (Eileen Collins's portrait in scikit-image), so that tests need no
-detector.
-"""
+"""68 landmarks of Eileen Collins's portrait in scikit-image, so that tests need no detector."""
 
 import numpy as np
 

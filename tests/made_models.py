@@ -1,4 +1,4 @@
-"""Models made once for commands that are killed: ann, bob and a bank, of mode vector."""
+"""Published models for tests: the avatars ann and bob (mode vector) and their bank."""
 
 import dataclasses
 
@@ -11,9 +11,12 @@ from tf_talkinghead.weights.store import empty, load_trained, save_trained
 
 
 def make_models(folder):
-    """(weights, models) in `folder`: ann and bob published once, and in a bank's two versions.
+    """Publishes ann and bob once each, and a bank with both in two versions.
 
-    Each has an entry in models.config.
+    ann and bob have an entry in models.config.
+
+    Returns:
+      (folder of the weights, folder of all models), both in `folder`.
     """
     shared, generator = random_avatar(mode="vector")
     trained = empty(preset("tiny"))

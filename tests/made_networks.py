@@ -1,4 +1,4 @@
-"""Networks of a configuration, built, and arguments to call them with."""
+"""Builds every network of a configuration, and arguments to call it with."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def with_attention(network):
 
 
 def calls(config):
-    """(network, its call's arguments) for every network of the project."""
+    """{name: (class, constructor arguments after the config, arguments of a call)}."""
     x, y = pictures(2, config.image_size)
     psi = embeddings(2, adain_size(config)) * 0.5
     return {

@@ -11,14 +11,14 @@ from tf_talkinghead.driving.scripted_motion import scripted_motion
 from tf_talkinghead.evaluation.protocol import PersonClip, Source
 from tf_talkinghead.faces.warping import warp
 
-PORTRAIT = data.astronaut()[40:216, 136:312]  # what COLLINS is fractions of
+PORTRAIT = data.astronaut()[40:216, 136:312]  # the square whose fractions COLLINS are
 
 
 @functools.cache
 def clip(frames=90, size=96, tint=0):
-    """A PersonClip of the portrait moving.
+    """A PersonClip of the moving portrait.
 
-    `tint` makes another "person" of it by turning the colours.
+    `tint` makes another "person" by rotating the colour channels.
     """
     portrait = PORTRAIT if not tint else np.roll(PORTRAIT, tint, axis=-1)
     image = cv2.resize(portrait, (size, size), interpolation=cv2.INTER_AREA)

@@ -2,8 +2,8 @@
 
     python -m tests.only_extra drive scripts.drive --help
 
-Every import of a package that `pip install tf-talkinghead[drive]` would not bring, directly or
-through what it requires, fails as if it were not installed.
+An import of a package that `pip install tf-talkinghead[drive]` would not install, directly or as a
+requirement of another, fails as if the package were not installed.
 """
 
 import importlib.abc
@@ -42,7 +42,7 @@ def name_of(requirement):
 
 
 def installed_with(extra):
-    """The packages that an extra brings, what they require themselves included."""
+    """The packages that an extra installs, with all their requirements, as normalised names."""
     waiting, found = [name_of(line) for line in expanded(extra)], set()
     while waiting:
         name = waiting.pop()
@@ -58,7 +58,7 @@ def installed_with(extra):
 
 
 class Absent(importlib.abc.MetaPathFinder):
-    """Refuses every package that `extra` does not bring."""
+    """Import hook that refuses every package that `extra` does not install."""
 
     def __init__(self, extra):
         brought = installed_with(extra)

@@ -11,11 +11,11 @@ from tf_talkinghead.data import video
 
 
 def write_footage(root: pathlib.Path, portrait: np.ndarray) -> pathlib.Path:
-    """Two people, four clips and a photo, and much that is of no use."""
+    """Writes clips of two people, a photo and files to be rejected into `root`; returns `root`."""
     for place, name in enumerate(["anna/1.mp4", "anna/2.mkv", "bø/1.mp4"]):
         (root / name).parent.mkdir(exist_ok=True)
         video.write_video(root / "new.mp4", moving_face(portrait, 6, seed=place), 25)
-        os.rename(root / "new.mp4", root / name)  # what a file is, its content says
+        os.rename(root / "new.mp4", root / name)  # the type of a file is read from its content
     Image.fromarray(portrait).save(root / "loose.png")
     (root / "bad").mkdir()
     (root / "bad" / "empty.mp4").write_bytes(b"")

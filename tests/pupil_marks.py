@@ -1,4 +1,4 @@
-"""Forty pupils marked by eye on real pictures: what the pupil finder is measured against.
+"""Forty pupils marked by hand on real pictures, the reference for measuring the pupil finder.
 
 `pupil_marks.csv` has one row for each eye: the file (relative to the folder that
 TALKINGHEAD_REAL_DATA names), the frame of a clip, the eye ("right" is the person's own, landmarks
@@ -7,12 +7,11 @@ pixels of that square at 256 x 256, the centre of the first pixel at 0. The colu
 pass were written down before any finder existed. No person in it is used for training or for the
 published tables.
 
-How they were chosen: a seeded script drew 218 pictures of 158 people; 24 eyes came from it as
-drawn (leaving out shut and unrecognisable ones) and 16 were picked among the same pictures for
-gaze to the side, up and down, for glasses and for darkness. Both passes were made on 8x
-enlargements with a grid, the second in another, shuffled order. They were made by one observer
-within minutes of each other, so their difference is the least error to be expected, not an upper
-bound.
+Choice of the eyes: a seeded script drew 218 pictures of 158 people. 24 eyes were taken as drawn,
+without shut and unrecognisable ones; 16 were picked among the same pictures for gaze to the side,
+up and down, for glasses and for darkness. Both passes were made on 8x enlargements with a grid, the
+second in another, shuffled order. One observer made them within minutes of each other, so their
+difference is a lower bound of the error of the marks, not an upper bound.
 """
 
 import csv

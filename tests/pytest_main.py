@@ -1,6 +1,4 @@
-"""Entry of every Bazel py_test: runs pytest on the files given, so that a test that fails fails its
-target.
-"""
+"""Entry of every Bazel py_test: runs pytest on the given files and exits with its code."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Avatars with random weights, for tests that export, serve or drive one whatever it shows."""
+"""Avatars with random weights, for tests in which the rendered picture does not matter."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def random_generator(config, seed=0):
 def random_avatar(name="tiny", seed=0, mode="fine_tune", size=None):
     """An avatar of preset `name`, of `size` px if given, and the generator it was folded from.
 
-    Its weights file, which there is not, has the SHA-256 `weights_sha256(seed)`.
+    It names a weights file that does not exist, with the SHA-256 `weights_sha256(seed)`.
     """
     config = preset(name)
     if size is not None:
@@ -75,13 +75,13 @@ def random_guided_avatar(seed=0, size=64):
 
 
 def random_guided_people():
-    """{name: avatar} of three people on one guided generator, of two photos, one and two."""
+    """{name: avatar} of three people on one guided generator, with two, one and two photos."""
     ann = random_guided_avatar()
     return {"ann": ann, "bob": _another(ann, 1, count=1), "cem": _another(ann, 2, count=2)}
 
 
 def _another(avatar, seed, count):
-    """Somebody else on the same generator: other photos, another vector and reference."""
+    """Another person on the same generator: other photos, another vector and reference."""
     coarse = np.random.default_rng(seed).integers(0, 255, (count, 8, 8, 3)).astype(np.uint8)
     given = avatar.photos
     photos = Photos(coarse.repeat(8, 1).repeat(8, 2), given.landmarks[:count], given.pupils[:count])

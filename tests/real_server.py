@@ -2,7 +2,7 @@
 
 `TF_SERVING_COMMAND` names the program (`tensorflow_model_server`, or a wrapper that takes the same
 flags); where it is not set, the tests that need it are skipped. The flags are read from the
-Dockerfile's ENTRYPOINT, so what is tested is what is deployed: only ports, paths and polling
+Dockerfile's ENTRYPOINT, so that the tests use the deployed ones: only ports, paths and polling
 intervals are replaced.
 """
 
@@ -30,7 +30,7 @@ def command():
 
 
 def production_flags():
-    """The Dockerfile's flags, name -> value."""
+    """The flags in the Dockerfile, {name: value}."""
     entry = re.search(r"ENTRYPOINT (\[.*\])", (SERVING / "Dockerfile").read_text(), re.DOTALL)[1]
     arguments = json.loads(entry.replace("\\\n", ""))[1:]
     return dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
@@ -46,11 +46,10 @@ class RealServer:
     """A tensorflow_model_server on `<models>/models.config`, for the time of a `with` block.
 
     Args:
-      models: the models folder; its models.config must exist, `/models` of the production flags is
-        this folder.
+      models: the models folder with a models.config; it replaces `/models` of the production flags.
       log: file that takes the server's messages.
       port: gRPC port; a free one by default.
-      flags: name -> value, laid over the production flags; None removes one.
+      flags: {name: value} that override the production flags; None removes one.
     """
 
     def __init__(self, models, log, port=None, **flags):

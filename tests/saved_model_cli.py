@@ -1,6 +1,4 @@
-"""Run a SavedModel with the command TensorFlow ships for it, which knows nothing of this
-project.
-"""
+"""Runs a SavedModel with TensorFlow's own command saved_model_cli, without this project's code."""
 
 import subprocess
 import sys
@@ -11,8 +9,12 @@ _CODE = "import sys; from tensorflow.python.tools.saved_model_cli import main; s
 
 
 def frames_by_cli(folder, landmarks, scratch):
-    """uint8 [B, H, W, 3] of `serving_default` of the version in `folder`, for landmarks float32 [B,
-    68, 2].
+    """Frames uint8 [B, H, W, 3] by `serving_default` of the version in `folder`.
+
+    Args:
+      folder: of the version.
+      landmarks: float32 [B, 68, 2].
+      scratch: folder for temporary files.
     """
     np.save(scratch / "landmarks.npy", landmarks)
     command = [

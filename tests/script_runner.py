@@ -1,5 +1,5 @@
-"""Runs scripts several times in one fresh process: absl's flags are global, and loading TensorFlow
-takes seconds.
+"""Runs scripts several times in one new process, since absl's flags are global and importing
+TensorFlow takes seconds.
 
 refused, helped = run_script("drive", ["--person=a"], ["--help"])
 assert refused.code == 1 and refused.stderr.startswith("error: ")
@@ -32,14 +32,15 @@ class Result(NamedTuple):
 
 
 def run_script(name, *runs, timeout=240):
-    """`python -m scripts.<name>` for each list of arguments, in turn."""
+    """Runs `python -m scripts.<name>` with each list of arguments in turn; returns the Results."""
     return run_scripts({name: runs}, timeout)[name]
 
 
 def run_scripts(runs, timeout=240):
-    """The same for several scripts, {name: [arguments, ...]} -> {name: [Result, ...]}.
+    """Runs several scripts, each in a fork of its own: {name: [arguments, ...]}.
 
-    Each in a fork of its own.
+    Returns:
+      {name: [Result, ...]}.
     """
     command = [sys.executable, "-m", "tests.script_runner", json.dumps(runs)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
@@ -70,7 +71,7 @@ def _run(name, runs):
 
 
 def _forked(runs):
-    """Each script in a fork of this process, which has loaded TensorFlow but not used it."""
+    """Runs each script in a fork of this process, which has loaded TensorFlow but not used it."""
     command.load("tensorflow")
 
     for name, lists in runs.items():

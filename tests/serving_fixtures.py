@@ -1,4 +1,4 @@
-"""Started servers and plain calls, for the tests of the embedded server."""
+"""Servers and plain calls for the tests of serving."""
 
 import contextlib
 import threading
@@ -18,8 +18,9 @@ from tests.toy_models import landmarks
 
 @contextlib.contextmanager
 def polling(kind, models, poll_seconds=1):
-    """The address of a server of `kind` ("embedded" or the real one) that follows
-    `<models>/models.config`.
+    """Runs a server of `kind`, "embedded" or "tensorflow_model_server"; yields its address.
+
+    It reads `<models>/models.config` again whenever the file changes.
     """
     if kind == "embedded":
         options = {
@@ -43,7 +44,7 @@ def polling(kind, models, poll_seconds=1):
 
 @contextlib.contextmanager
 def serving(**options):
-    """A started AvatarServer on a free port, looking at its folders ten times a second."""
+    """A running AvatarServer on a free port, which polls its folders ten times a second."""
     server = AvatarServer(
         ServerOptions(
             **{"host": "localhost", "port": 0, "file_system_poll_wait_seconds": 0.1, **options}
@@ -88,8 +89,9 @@ def request_for(name, inputs=None, signature="serving_default"):
 
 
 def packed_strings(values):
-    """A string TensorProto [len(values)] with tensor_content: varint lengths, then the bytes, as
-    the C++ runtime has it.
+    """A string TensorProto [len(values)] with tensor_content, as the C++ runtime packs strings.
+
+    The content is the lengths as varints, then the bytes.
     """
     proto = tensor_pb2.TensorProto(dtype=tf.string.as_datatype_enum)
     proto.tensor_shape.dim.add(size=len(values))
@@ -105,7 +107,7 @@ def packed_strings(values):
 
 
 def answering(server, name):
-    """The number of the version that draws."""
+    """The number of the version that rendered the frame."""
     response = stub_of(server).Predict(request_for(name), timeout=20)
     return int(tf.make_ndarray(response.outputs["frames"])[0, 0, 0, 0])
 
@@ -118,7 +120,7 @@ def wait_until(condition, seconds=30):
 
 
 class Gate:
-    """Holds every run of a loaded version shut until opened, and remembers what was run."""
+    """Blocks every run of a loaded version until `open` is set, and records what was run."""
 
     def __init__(self, server, name, version=1):
         self.servable = server.manager.registry.models[name][version].servable

@@ -1,4 +1,4 @@
-"""A started studio and its visitors, for the studio's tests."""
+"""A running studio and its visitors, for the studio's tests."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ from tf_talkinghead.studio.studio import StudioOptions
 
 @contextlib.contextmanager
 def open_studio(models, **access):
-    """A studio over a folder of avatars, served in this process; it makes nobody new."""
+    """A studio on a folder of avatars, served in this process; it cannot make new avatars."""
     options = StudioOptions(str(models), access=Access(**access))
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -40,20 +40,20 @@ def open_studio(models, **access):
 
 
 def publish_ann(models):
-    """Publishes ann, a guided avatar of random weights; returns the folder."""
+    """Publishes ann, a guided avatar with random weights; returns `models`."""
     export_person(random_guided_avatar(), models, "ann")
     return models
 
 
 class Visitor:
-    """Plain requests to a started studio."""
+    """Plain requests to a running studio."""
 
     def __init__(self, started):
         self.started, self.studio = started, started.studio
         self.address = started.address.rstrip("/")
 
     def ask(self, method, path, content=None, **headers):
-        """(status, answer, headers) of a request; the answer parsed where it is JSON."""
+        """(status, answer, headers) of a request; an answer in JSON is parsed."""
         if isinstance(content, dict):
             content = json.dumps(content).encode()
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -73,14 +73,14 @@ class Visitor:
         return answer.status, content, headers
 
     def refused(self, *request, **headers):
-        """The one line of a refusal."""
+        """Makes a request that must be refused; returns the one line of the refusal."""
         status, answer, _ = self.ask(*request, **headers)
         assert 400 <= status < 500, (status, answer)
         assert "\n" not in answer["error"] and "--" not in answer["error"]
         return answer["error"]
 
     def finished(self, job, seconds=120):
-        """The job's dict, once it has ended."""
+        """Waits for the end of a job; returns its dict."""
         end = time.monotonic() + seconds
         while True:
             _, found, _ = self.ask("GET", f"/api/jobs/{job}")
@@ -91,7 +91,7 @@ class Visitor:
 
     @contextlib.contextmanager
     def live(self, person, **headers):
-        """A `Tab` that moves an avatar."""
+        """Opens a live session; yields its `Tab`."""
         with self.socket(f"/api/live/{person}", **headers) as socket:
             yield Tab(socket)
 
@@ -113,7 +113,7 @@ class Tab:
         self.socket.send(json.dumps(message))
 
     def frame(self, moment, jpeg):
-        """Sends a camera frame; `moment` in milliseconds."""
+        """Sends a camera frame, a JPEG taken at `moment` in milliseconds."""
         self.socket.send(FRAME_HEAD.pack(moment).replace(b"\0", bytes([FRAME]), 1) + jpeg)
 
     def answer(self, timeout=60):
@@ -139,7 +139,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def camera_pictures(frames=60, side=160):
-    """The portrait moving in the middle of a grey picture, uint8 [T, 240, 320, 3]."""
+    """The moving portrait in the middle of a grey picture, uint8 [T, 240, 320, 3]."""
     moving = clip(frames, side).images
     pictures = np.full((frames, 240, 320, 3), 128, np.uint8)
     pictures[:, 40 : 40 + side, 80 : 80 + side] = moving
@@ -159,13 +159,13 @@ def as_png(picture):
 
 
 def write_camera(path, pictures):
-    """Pictures as an MJPEG file, which Chromium shows as a camera."""
+    """Writes pictures as an MJPEG file, which Chromium presents as a camera."""
     path.write_bytes(b"".join(as_jpeg(picture) for picture in pictures))
     return path
 
 
 def write_sound(path, samples, rate=48_000):
-    """Samples -1 to 1 as a WAV."""
+    """Writes samples from -1 to 1 as a WAV file."""
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)

@@ -38,7 +38,7 @@ def test_rooms_import_downwards_only():
 
 
 def test_the_import_contract_can_break(tmp_path):
-    """The same contracts over a copy in which errors.py imports a room above it."""
+    """The same contracts over a copy in which errors.py imports a package above it."""
     for folder in ("tf_talkinghead", "serving", "scripts"):
         for path in (ROOT / folder).rglob("*.py"):
             copy = tmp_path / path.relative_to(ROOT)
@@ -56,7 +56,7 @@ def test_the_import_contract_can_break(tmp_path):
         timeout=240,
     )
     assert done.returncode == 1
-    assert "Rooms import downwards only BROKEN" in done.stdout
+    assert "Packages import downwards only BROKEN" in done.stdout
     assert "The library knows no flags BROKEN" in done.stdout
 
 

@@ -85,7 +85,7 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
             "--save_motion=m.txt: expected a .json or .csv": ["--save_motion=m.txt"],
             "--face needs a driver with images": ["--face=left"],
             "--neutral needs a driver with images": ["--neutral=1"],
-            "--ground is for --paste_back": [f"--ground={tmp_path}/photo.png"],
+            "--ground needs --paste_back": [f"--ground={tmp_path}/photo.png"],
             "--paste_back needs --ground=PICTURE": ["--paste_back"],
             "--models=": ["--paste_back", f"--models={tmp_path}"],
             "--ground=no.png: no such file": ["--paste_back", "--ground=no.png"],
@@ -93,7 +93,7 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
                 "--paste_back", f"--ground={tmp_path}/small.png",
             ],
             "--paste_back: the card of bob": ["--paste_back", "--person=bob"],
-            "--side_by_side: not with": [],
+            "--side_by_side cannot be combined with": [],
         }  # fmt: skip
         Image.fromarray(portrait[:200]).save(tmp_path / "small.png")
         refusals = {
@@ -101,7 +101,11 @@ def test_expressions_motions_and_paste_back(models, portrait, tmp_path):
             for said, flags in bad.items()
         }
         clip = [*common, f"--driver={tmp_path}/clip.mp4", f"--output={tmp_path}/bad.mp4"]
-        refusals["--side_by_side: not with"] = [*clip, "--side_by_side", "--paste_back"]
+        refusals["--side_by_side cannot be combined with"] = [
+            *clip,
+            "--side_by_side",
+            "--paste_back",
+        ]
         refusals["--face=huge: expected largest, left"] = [*clip, "--face=huge"]
         refusals["--face=2: the driver shows 1 faces"] = [*clip, "--face=2"]
         refusals["--neutral=7: expected 0 to 0.50 seconds"] = [*clip, "--neutral=7"]

@@ -51,7 +51,7 @@ def test_each_refusal_is_one_line(files, tmp_path):
         "nowhere": [f"--weights={files}/nowhere", "--person=ann", here, photo],
     }
     export = {
-        "say one of --person=NAME, --bank and --delete=NAME": [here],
+        "expected exactly one of --person=NAME, --bank and --delete=NAME": [here],
         "--bank needs --weights": [here, "--bank"],
         "ann: ": [here, "--person=ann"],
         "--keep_versions=0": [here, "--person=ann", "--keep_versions=0"],

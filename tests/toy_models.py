@@ -1,8 +1,8 @@
 """Small SavedModels with the signatures of an exported person, for tests of serving.
 
-A frame says who made it: channel 0 is the version, channel 1 the first landmark's x and channel 2
-its y (or, in the bank form, the person vector's first number), each times 255. So a test can tell
-which version, which row and which person answered.
+A frame encodes its origin: channel 0 is the version, channel 1 the first landmark's x times 255,
+channel 2 its y (in the bank form the first number of the person's vector) times 255. So a test can
+tell which version, row and person a frame is of.
 """
 
 import atexit
@@ -53,7 +53,7 @@ class ToyAvatar(tf.Module):
         }
 
     def render(self, landmarks, person=None):
-        # TensorFlow Serving does not check shapes against the signature: the graph must
+        # TensorFlow Serving does not check shapes against the signature, so the graph must.
         landmarks = tf.ensure_shape(landmarks, [None, 68, 2])
         ok = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2])
         first = tf.where(
@@ -91,14 +91,14 @@ def warmup_log(name, rows, bank=False):
 
 
 def generator(version):
-    """The SHA-256 of the weights file that the toy bank's `version` says it comes from."""
+    """The SHA-256 of the weights file that the toy bank's `version` names."""
     return f"{version:064x}"
 
 
 def publish(models, name, version, bank=False, max_batch_size=8, weights=1, members=None):
     """Writes `<models>/<name>/<version>/` in one rename, with warm-up and batching file.
 
-    members: of a bank, name -> the first number of the person's vector.
+    members: {name: first number of the person's vector} of a bank.
     """
     folder = pathlib.Path(models) / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def publish(models, name, version, bank=False, max_batch_size=8, weights=1, memb
 
 @functools.cache
 def _built(name, version, bank, max_batch_size, weights):
-    """A version outside any models folder, built once a process: saving takes half a second."""
+    """A version outside any models folder, built once per process: saving takes half a second."""
     built = pathlib.Path(tempfile.mkdtemp(prefix="toy-")) / str(version)
     atexit.register(shutil.rmtree, built.parent, ignore_errors=True)
     toy = ToyAvatar(name, version, bank, weights)
@@ -138,5 +138,5 @@ def landmarks(x, y=0.5, rows=1):
 
 
 def level(value):
-    """The channel value of `value` (0..1)."""
+    """The channel value, 0 to 255, of a landmark coordinate `value`, 0 to 1."""
     return int(np.round(np.float32(255.0) * np.float32(value)))

@@ -1,8 +1,9 @@
-"""A few updates of preset `tiny` on made-up episodes, in a process of their own: `python -m
-tests.train_once OUT.npz ...`.
+"""Program that makes a few updates of preset `tiny` on generated episodes and saves the result.
 
-Replicas and workers can only be set up before TensorFlow starts, so tests/test_distribution.py runs
-this.
+    python -m tests.train_once OUT.npz --replicas=2 --steps=3
+
+Replicas and workers can only be set up before TensorFlow starts, so tests/test_distribution.py
+runs it as a process of its own.
 """
 
 import argparse
@@ -13,9 +14,7 @@ VIDEOS = 6
 
 
 def batch(step, size=4, shots=2, pixels=32):
-    """The global batch of a step: pictures of noise, landmarks of a rough face, rows of W with a
-    repetition.
-    """
+    """The global batch of a step: noise pictures, landmarks of a rough face, repeated rows of W."""
     rng = np.random.default_rng(step)
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
     face = np.stack([0.5 + 0.3 * np.cos(angle), 0.5 + 0.3 * np.sin(angle)], -1)
@@ -29,7 +28,7 @@ def batch(step, size=4, shots=2, pixels=32):
 
 
 def settings(**more):
-    """A configuration in which every term and both D updates take part."""
+    """A configuration in which every loss term and both D updates take part."""
     from tf_talkinghead.config import preset, replace
 
     changes = {

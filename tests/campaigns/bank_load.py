@@ -1,4 +1,4 @@
-"""Many people in a direct and in a guided bank: disk, memory, and the time to add one."""
+"""Load of the banks: disk, memory and the time to add one person, for many people in each form."""
 
 import dataclasses
 import time
@@ -15,7 +15,7 @@ SIZE, SOURCES = 256, 2  # of a guided member
 
 
 def run(preset, options, folder):
-    """The part `people`; figures by form of bank. Nothing in it can be a fault."""
+    """The part `people` of the load campaign: figures of each form of bank, no faults."""
     count = int(options.get("people", "1000"))
     found = {"people": float(count)}
     for form in ("direct", "guided"):
@@ -41,7 +41,7 @@ def run(preset, options, folder):
 
 
 def _served(models, form, name):
-    """Memory of the embedded server with the newest version alone, and one call's time."""
+    """Start time, memory and call time of an embedded server with the bank's newest version."""
     from serving.client import AvatarClient
 
     began = time.monotonic()

@@ -1,5 +1,4 @@
-"""Broken surroundings of the same commands: full and read-only disks, a clock that jumps, damaged
-files.
+"""Faulty environments for the commands of commands.py: disks, the clock, damaged files.
 
     full_disk   a small tmpfs, so that the disk is full at each of many writes
     read_only   the folder's disk is read-only
@@ -7,8 +6,9 @@ files.
     damaged     checkpoints, records, weights, SavedModels, avatars: truncated, or a bit flipped
 
 A command either succeeds or ends with one line that begins with "error: ", leaves nothing half
-published, and finishes once the fault is gone. Damage may cost an error, never a wrong picture.
-The first two mount a tmpfs, which takes root on Linux; else the tally says that they were not run.
+published, and finishes once the fault is gone. Damage may cause an error, never a wrong picture.
+The first two mount a tmpfs, for which Linux needs root; without it they are not run, which is
+printed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tests.campaigns import damages
 from tests.campaigns.commands import commands
 
 PARTS = ("read_only", "clock", "full_disk", "damaged")
-FULL = 8  # sizes of the full disk, per command
+FULL = 8  # numbers of free bytes that are tried, per command
 ROOMY = 256 << 20  # bytes
 _PEAKS = {}  # by command: (bytes before it, most bytes while it runs)
 
@@ -34,7 +34,7 @@ def steps(server, made, folder, chosen, seed, results):
     for part in [part for part in known if part in chosen]:
         function, count = known[part]
         if function is not _clock and not _can_mount(folder):
-            print(f"{part}: not run, for a tmpfs cannot be mounted here")
+            print(f"{part}: not run, since a tmpfs cannot be mounted here")
             continue
         listed += [
             (
@@ -57,7 +57,7 @@ def steps(server, made, folder, chosen, seed, results):
 
 
 def one_line(job):
-    """What is wrong with how a job ended: it may succeed, or say one line of error; "" if right."""
+    """What is wrong with how a job ended, or "": it may succeed, or print one line of error."""
     if job.code == 0:
         return ""
     lines = [line for line in job.stderr.replace("\r", "\n").splitlines() if line.strip()]
@@ -68,7 +68,7 @@ def one_line(job):
 
 
 def _full_disk(server, command, number, place):
-    """The disk has room for a share of what the command writes."""
+    """Runs the command on a disk with room for a part of what it writes; returns the result."""
     if command.name not in _PEAKS:
         _PEAKS[command.name] = _peak(server, command, place)
     laid, peak = _PEAKS[command.name]
@@ -87,7 +87,7 @@ def _full_disk(server, command, number, place):
 
 
 def _peak(server, command, place):
-    """Bytes on the disk before the command, and the most while it runs with room enough."""
+    """Bytes used on the disk before the command, and the most while it runs with enough room."""
     with _tmpfs(place):
         command.lay(place)
         laid = peak = _used(place)
@@ -123,7 +123,7 @@ def _clock(server, command, number, place):
 
 
 def _then(server, command, place, job):
-    """The check after the fault, then the command again without it."""
+    """Checks what the command left, runs it again without the fault and checks; "" if right."""
     if job.code == 0:
         return command.check(server, place, True)
     wrong = command.check(server, place, False)
@@ -148,7 +148,7 @@ def _used(place):
 
 @contextlib.contextmanager
 def _tmpfs(place):
-    """A tmpfs at `place`; yields `mount(options)`, which changes it."""
+    """A tmpfs at `place`; yields `mount(options)`, which mounts it again with other options."""
     place = pathlib.Path(place)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""The commands of the faults campaign, on preset `tiny`: how each starts, and what it may leave.
+"""The commands of the faults campaign, on preset `tiny`: how each starts and what it may leave.
 
-`commands(made)` are all of them on the inputs of `made_inputs.make`.
+`commands(made)` returns all of them, on the inputs that `made_inputs.make` wrote.
 """
 
 import json
@@ -93,7 +93,7 @@ def commands(made):
 
 
 def _answer(server, folder, call, *arguments):
-    """What a check in a fork printed, or its traceback."""
+    """Runs the check `call` of jobs.py in a fork; returns what it printed, or its traceback."""
     output = folder.parent / f"{folder.name}-check"
     job = server.run(f"tests.campaigns.jobs:{call}", [str(each) for each in arguments], output)
     return (job.stdout + (job.stderr if job.code else "")).strip()[-1500:]
@@ -105,7 +105,7 @@ def _hidden(folder, *patterns):
 
 
 class _Dataset:
-    """prepare_dataset: dataset.json comes last, and the files equal those of the first run."""
+    """Check of prepare_dataset: dataset.json comes last; the files equal those of the first run."""
 
     def __init__(self, made):
         self._digests = made / "dataset.digests.json"
@@ -130,7 +130,7 @@ class _Dataset:
 
 
 class _Run:
-    """meta_train: the newest snapshot is sound; at the end it equals the first run's bitwise."""
+    """Check of meta_train: the newest snapshot loads; the last equals the first run's bitwise."""
 
     def __init__(self, made):
         self._digest = made / "run.digest"
@@ -153,7 +153,7 @@ class _Run:
 
 
 def _no_step_again(checkpoints):
-    """Nothing is lost beyond the last snapshot: no step that has one is written again."""
+    """Returns a check that the repeated command writes no step again that has a snapshot."""
     there = [int(path.name[5:]) for path in checkpoints.glob("step-*")]
     newest = max(there, default=0)
 
@@ -195,7 +195,7 @@ def _check_person(server, folder, done):
 
 
 class _Models:
-    """export: versions as before or as after, every picture right, no remains at the end."""
+    """Check of export: versions as before or after it, right pictures, no remains at the end."""
 
     def __init__(self, made, after, changed):
         self._made, self._after, self._changed = made, after, changed
@@ -203,7 +203,7 @@ class _Models:
     def __call__(self, server, folder, done):
         models, found = folder / "models", _versions(folder / "models")
         before = {**self._after, self._changed: self._after[self._changed][:-1]}
-        # Killed after its rename, the command publishes once more when it is repeated.
+        # A command that was killed after its rename publishes once more when it is repeated.
         twice = {
             **self._after,
             self._changed: [*self._after[self._changed], self._after[self._changed][-1] + 1],
@@ -217,7 +217,7 @@ class _Models:
 
 
 def _check_deleted(made):
-    """delete: ann's versions go at once; at the end nothing of her name is anywhere."""
+    """Returns the check of delete: ann's versions go at once; at the end nothing has her name."""
 
     def check(server, folder, done):
         models = folder / "models"

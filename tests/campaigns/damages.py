@@ -1,10 +1,10 @@
-"""Damaged files, and the commands that read them: an error of one line, or the right picture."""
+"""Damages files and runs the commands that read them: one line of error, or the right picture."""
 
 import pathlib
 import random
 import shutil
 
-FLIPS = 4  # of one bit, per file
+FLIPS = 4  # damages of a file by one flipped bit
 
 
 def cases(server, made, folder, seed):
@@ -15,7 +15,7 @@ def cases(server, made, folder, seed):
         [f"--weights={weights}", "--person=zoe", "--mode=feed_forward",
          f"--images={made / 'photo.png'}", f"--models={models}"],
     ]  # fmt: skip
-    # (what, what is copied and damaged, script and arguments where any, folder with models)
+    # What is damaged: (its folder among the inputs, damaged folder -> [script, arguments] or None)
     readers = {
         "records": ("data", lambda at: _training(at, place / "run")),
         "avatar": ("models/.work/ann", lambda at: _export(place / "models")),

@@ -1,12 +1,12 @@
-"""Changes below a folder as they happen, by Linux's inotify: of any process and any language.
+"""Watches changes below a folder, by any process, with Linux's inotify.
 
     with DiskChanges(folder) as changes:
         ...
         for change in changes.read(0.1):
             print(change.seconds, change.kind, change.path)
 
-Files that appear in a new folder before it is watched are found by listing it, so each counts once
-at least. Equal changes in a row come as one.
+Files that appear in a new folder before it is watched are found by listing it, so each is reported
+at least once. Equal changes in a row are reported as one.
 """
 
 import ctypes
@@ -24,7 +24,13 @@ _HEADER = struct.Struct("iIII")
 
 
 class Change(NamedTuple):
-    """seconds: time.monotonic() when it was read; kind: write, create, rename, away, delete."""
+    """One change.
+
+    Attributes:
+      seconds: time.monotonic() when it was read.
+      kind: "write", "create", "rename" (renamed to this path), "away" (renamed from it), "delete".
+      path: relative to the watched folder.
+    """
 
     seconds: float
     kind: str
@@ -32,7 +38,7 @@ class Change(NamedTuple):
 
 
 class DiskChanges:
-    """The changes below `folder`, which exists, from now on."""
+    """The changes below an existing `folder` from now on."""
 
     def __init__(self, folder):
         self.root = pathlib.Path(folder)

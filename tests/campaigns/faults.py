@@ -2,9 +2,10 @@
 
     python -m scripts.benchmark faults --option=folder=/tmp/faults --option=seconds=280
 
-Each moment and its outcome is a line of FOLDER/results.jsonl; started again, the campaign goes on
-where it stopped. Nothing may be half-published or wrong after any moment, nothing lost beyond the
-last snapshot, and the same command must finish. What was found is printed with the tally.
+Each moment and its outcome is a line of FOLDER/results.jsonl; started again, the campaign continues
+where it stopped. After any moment nothing may be half-published or wrong, nothing may be lost but
+what came after the last snapshot, and the same command must finish. The tally and the faults are
+printed.
 """
 
 import collections
@@ -21,10 +22,10 @@ from tests.campaigns.jobs import PRELOAD
 from tf_talkinghead.errors import InputError
 
 OPTIONS = {
-    "folder": "where inputs and results.jsonl lie; default: a temporary folder",
+    "folder": "folder of the inputs and results.jsonl; default: a temporary folder",
     "moments": "kills of each command; 36 by default",
-    "seed": "of the moments and damages; 0 by default",
-    "seconds": "stop after so many, to go on with the same command; default: go to the end",
+    "seed": "seed of the moments and damages; 0 by default",
+    "seconds": "stop after this time; the same command continues; default: run to the end",
     "only": "some of the parts, comma-separated: " + ",".join([*commands("."), *breaks.PARTS]),
 }
 
@@ -69,7 +70,7 @@ def _run(folder, options):
     for line in results.tally():
         print(line)
     if left:
-        print(f"{left} of {len(steps)} left: the same command goes on")
+        print(f"{left} of {len(steps)} left: run the same command again to continue")
     wrong = [result for result in results.all if result["wrong"]]
     for result in wrong:
         print(json.dumps(result))
@@ -83,7 +84,7 @@ def _run(folder, options):
 
 
 class Results:
-    """results.jsonl: one line per moment, of one seed."""
+    """The file results.jsonl: one line per moment, all of one seed."""
 
     def __init__(self, path, seed):
         self._path = path
@@ -91,7 +92,9 @@ class Results:
             [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         )
         if any(result["seed"] != seed for result in self.all):
-            raise InputError(f"{path}: of another seed; choose another folder, or the same seed")
+            raise InputError(
+                f"{path}: its results have another seed; choose another folder, or that seed"
+            )
         self._seed = seed
 
     def add(self, result):
@@ -145,7 +148,7 @@ def _made(server, folder):
 
 
 def _kill_steps(server, made, folder, chosen, moments, seed, results):
-    """Functions of no argument, one a moment; commands take turns."""
+    """Functions of no argument, one per moment, command by command."""
     known = {}
 
     def step(command, number):
@@ -156,7 +159,7 @@ def _kill_steps(server, made, folder, chosen, moments, seed, results):
         place = folder / "killed"
         result = kills.kill_once(server, command, known[command.name], number, seed, place)
         results.add(result)
-        if result["wrong"]:  # kept, to look at
+        if result["wrong"]:  # kept for inspection
             kept = folder / f"wrong-{command.name}-{number}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(place, kept, symlinks=True)

@@ -1,13 +1,13 @@
-"""Process that has imported what jobs need and forks a copy of itself for each of them.
+"""A process that has imported what jobs need and forks a copy of itself for each job.
 
     with ForkServer(["tensorflow", "tf_talkinghead.export.workflow"]) as server:
         job = server.start("tests.campaigns.jobs:script", ["export", ["--help"]], folder)
         os.kill(job.pid, signal.SIGKILL)
         assert job.wait(30) == -signal.SIGKILL
 
-A job starts in tenths of a second where importing TensorFlow anew takes ten. The server itself runs
-no TensorFlow operation, so no thread of TensorFlow's exists when it forks. A job is the leader of
-its own process group; its output goes to `stdout` and `stderr` in its folder.
+A job starts in tenths of a second; importing TensorFlow each time would take ten seconds. The
+server itself runs no TensorFlow operation, so TensorFlow has no threads when it forks. A job is the
+leader of its own process group; its output goes to the files `stdout` and `stderr` in its folder.
 """
 
 import atexit
@@ -74,10 +74,10 @@ class Job:
         self._answer, self._pipe = answer, pipe
 
     def wait(self, seconds):
-        """Its exit code.
+        """Waits for the end; returns the exit code.
 
         Raises:
-          TimeoutError: it still runs after `seconds`; it has been killed then.
+          TimeoutError: it still ran after `seconds`, and was killed.
         """
         if not self.ended(seconds):
             os.killpg(self.pid, 9)
@@ -86,7 +86,7 @@ class Job:
         return self.code
 
     def ended(self, seconds=0.0):
-        """Whether it has ended, or does so within `seconds`."""
+        """Whether it has ended or ends within `seconds`."""
         if self.code is None and select.select([self._pipe], [], [], seconds)[0]:
             self.code = os.waitstatus_to_exitcode(self._answer())
         return self.code is not None
@@ -101,7 +101,7 @@ class Job:
 
 
 def _serve():
-    answers = os.fdopen(os.dup(1), "w")  # what a preloaded module prints goes to stderr
+    answers = os.fdopen(os.dup(1), "w")  # not stdout, where preloaded modules may print
     os.dup2(2, 1)
     for name in sys.argv[1:]:
         importlib.import_module(name)
@@ -118,7 +118,7 @@ def _serve():
 
 
 def _end_group(pid):
-    """Ends what a killed job left behind in its group, such as workers."""
+    """Kills the processes that a job left running in its group, such as workers."""
     for _ in range(100):
         try:
             os.killpg(pid, 9)

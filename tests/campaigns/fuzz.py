@@ -3,11 +3,11 @@
     python -m scripts.benchmark fuzz --option=folder=/tmp/fuzz
     python -m scripts.benchmark fuzz --option=seconds=20 --option=only=png,config_json
 
-Each parser gets ten minutes or 100,000 inputs, whichever comes first, and never under 5,000. Inputs
-are mutations of valid ones with mended checksums; parsers of this project's own Python are driven
-by atheris where it is installed (`pip install atheris`), by coverage. A parser runs in a process of
-its own, with bounded memory; an end of that process, ten seconds on one input and any exception
-other than a refusal are faults. Inputs that caused one lie in FOLDER.
+Each parser gets inputs for ten minutes, at most 100,000 and at least 5,000. Inputs are mutations of
+valid ones with recomputed checksums. For parsers in this project's own Python, atheris guides the
+mutations by coverage where it is installed (`pip install atheris`). A parser runs in a process of
+its own with bounded memory. Faults are: an end of that process, ten seconds on one input, and any
+exception other than a refusal. Inputs that caused an exception are kept in FOLDER.
 """
 
 import importlib.util
@@ -28,11 +28,11 @@ WORKER = ["-m", "tests.campaigns.fuzz_worker"]
 HANG = 10.0  # seconds on one input
 START = 120.0  # seconds until the first input
 OPTIONS = {
-    "folder": "where faults and inputs are kept; default: a temporary folder",
-    "seconds": "at most for each parser; 600 by default",
-    "inputs": "at most for each parser; 100,000 by default",
-    "least": "inputs for each parser, however long they take; 5,000 by default, 0 with seconds",
-    "seed": "of the mutations; 0 by default",
+    "folder": "folder in which faults and inputs are kept; default: a temporary folder",
+    "seconds": "time for each parser; 600 by default",
+    "inputs": "most inputs for each parser; 100,000 by default",
+    "least": "fewest inputs for each parser, in any time; 5,000 by default, 0 with seconds",
+    "seed": "seed of the mutations; 0 by default",
     "only": "some of the parsers, comma-separated: " + ",".join(PARSERS),
 }
 
@@ -67,7 +67,7 @@ def run(preset, options):
 
 
 class Fuzzed:
-    """One parser's worker processes, one after the other."""
+    """The fuzzing of one parser: worker processes, one after the other."""
 
     def __init__(self, name, seed, folder):
         self.name, self.seed, self.folder = name, seed, folder / name
@@ -77,7 +77,7 @@ class Fuzzed:
         self.ended = []  # faults that ended a process: (number, how)
 
     def go(self, seconds, least, most):
-        """Runs workers until the budget is spent; the tally."""
+        """Runs workers until the budget is spent or 20 of them have ended; returns the tally."""
         began, first = time.monotonic(), 0
         while True:
             how = self._watch(first, began, seconds, least, most)
@@ -101,7 +101,7 @@ class Fuzzed:
         }
 
     def _watch(self, first, began, seconds, least, most):
-        """One worker; how it ended of itself, or None where the budget was spent."""
+        """Runs one worker; returns how it failed, or None where the budget was spent."""
         log = open(self.folder / "log", "ab")  # noqa: SIM115
         command = [sys.executable, *WORKER, self.name, self.seed]
         worker = subprocess.Popen(

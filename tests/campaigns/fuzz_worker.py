@@ -1,10 +1,11 @@
-"""One parser under mutated inputs, in a process that may crash.
+"""Process that gives mutated inputs to one parser, and may crash.
 
     python -m tests.campaigns.fuzz_worker NAME SEED FIRST FOLDER
 
-The process keeps its place in FOLDER/place (number, past the first check, refused, began: four
-int64 and a float64), so that the campaign sees a crash or a hang and goes on behind it. Faults it
-sees itself, unexpected exceptions, are appended to FOLDER/faults.jsonl with the input beside.
+The process writes its progress to FOLDER/place (number of the input, inputs past the first check,
+inputs refused: int64 each; start of the input in seconds: float64), so that the campaign notices a
+crash or a hang and continues with the next input. Unexpected exceptions are appended to
+FOLDER/faults.jsonl, and their inputs are written beside it.
 """
 
 import importlib.util
@@ -26,7 +27,7 @@ MEMORY = 3 << 30  # bytes that one parser may take beyond what its libraries too
 
 
 def input_of(parser, seeds, name, seed, number):
-    """Input `number`: the seeds themselves first, then mutations."""
+    """Input `number`, a mutation of one of the seeds; None for the first numbers, the seeds."""
     if number < len(seeds):
         return None
     rng = random.Random(f"{seed} {name} {number}")
@@ -57,7 +58,7 @@ def main(name, seed, first, folder):
 
     if parser.guided and importlib.util.find_spec("atheris"):
         return _guided(parser, seeds, name, seed, first, folder, attempt)
-    for data in seeds:  # what is valid must be taken, and loads the libraries
+    for data in seeds:  # valid input must be accepted; this also loads the libraries
         parser.parse(data if name != "tfrecord" else _as_record(data))
     number = max(first, len(seeds))
     while True:
@@ -71,7 +72,7 @@ def main(name, seed, first, folder):
 
 
 def _guided(parser, seeds, name, seed, first, folder, attempt):
-    """By atheris: our mutations and libFuzzer's, guided by coverage of this project's code."""
+    """Runs atheris: own and libFuzzer's mutations, guided by coverage of this project's code."""
     atheris = importlib.import_module("atheris")
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith(("tf_talkinghead.", "serving.")):
@@ -94,7 +95,7 @@ def _guided(parser, seeds, name, seed, first, folder, attempt):
         source = data if rng.random() < 0.5 else rng.choice(seeds)
         try:
             return parser.mutate(rng, source)[:size]
-        except Exception:  # `data` may be of no form that the mutation knows
+        except Exception:  # libFuzzer may have made data that the mutation cannot read
             return parser.mutate(rng, rng.choice(seeds))[:size]
 
     options = ["-max_len=65536", "-rss_limit_mb=0", "-print_final_stats=0", f"-seed={1 + first}"]
@@ -108,7 +109,7 @@ def _instrument(atheris, module):
         if getattr(value, "__module__", None) == module.__name__ and hasattr(value, "__code__"):
             try:
                 atheris.instrument_func(value)
-            except Exception:  # some forms of functions cannot be
+            except Exception:  # not every function can be instrumented
                 continue
 
 
@@ -119,7 +120,7 @@ def _as_record(data):
 
 
 def _note(folder, name, number, data, error):
-    """Appends a fault; of one place in the code the first alone."""
+    """Appends a fault, only the first one of each place in the code."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [
         frame

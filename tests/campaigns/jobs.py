@@ -1,6 +1,6 @@
-"""What a fork of `fork_server` runs: a script, or a check that needs TensorFlow.
+"""The jobs that forks of `fork_server` run: scripts, and checks that need TensorFlow.
 
-A check prints what is wrong, nothing where all is well.
+A check prints what is wrong, and nothing where all is well.
 """
 
 import importlib
@@ -26,7 +26,7 @@ PRELOAD = (
 
 
 def script(name, arguments):
-    """Runs `python -m scripts.NAME ARGUMENTS`; exits with its code."""
+    """Runs what `python -m scripts.NAME ARGUMENTS` runs; exits with its code."""
     from scripts import command
 
     module = importlib.import_module(f"scripts.{name}")
@@ -35,7 +35,7 @@ def script(name, arguments):
 
 
 def lay(function, *arguments):
-    """Calls "module:function" of a campaign, for inputs that TensorFlow makes."""
+    """Calls `function`, "module:name", with `arguments`: for inputs that need TensorFlow."""
     module, _, name = function.partition(":")
     getattr(importlib.import_module(module), name)(*arguments)
 
@@ -98,7 +98,7 @@ def check_dataset(folder):
 
 
 def check_snapshots(run):
-    """Loads every snapshot of a run of meta_train; prints what is wrong."""
+    """Loads the newest snapshot of a run of meta_train; an exception says what is wrong."""
     from tf_talkinghead.training.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(pathlib.Path(run) / "checkpoints")
@@ -107,7 +107,7 @@ def check_snapshots(run):
 
 
 def check_damaged(models, expected):
-    """As `check_models`, but a version that cannot be loaded is no fault; a crash is one."""
+    """Like `check_models`, but a version that cannot be loaded is no fault; a crash is one."""
     import tensorflow as tf
 
     from tf_talkinghead.errors import TalkingHeadError
@@ -126,7 +126,7 @@ def check_damaged(models, expected):
 
 
 def expect(models, expected, more):
-    """Renders everything in `models` into the file `expected`, beside the pictures of `more`."""
+    """Writes pictures of all versions in `models`, and those in the file `more`, to `expected`."""
     import numpy as np
 
     frames = {name.rpartition("/")[0]: frame for name, frame in render_models(models).items()}
@@ -135,7 +135,7 @@ def expect(models, expected, more):
 
 
 def with_jumping_clock(name, arguments):
-    """`script` with a `time.time` that jumps by up to two days at each call."""
+    """Runs `script` with a `time.time` that jumps by up to two days at each call."""
     real, jumps = time.time, itertools.cycle([0, 86400, -86400, 172800, 3600, -60])
     time.time = lambda: real() + next(jumps)
     script(name, arguments)

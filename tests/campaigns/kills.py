@@ -1,9 +1,9 @@
 """Kills a command at seeded moments and checks what it left, then that the same command finishes.
 
-A command runs once undisturbed, with every change below its folder noted. A moment is then drawn
-between the first change and the last: for half of the moments so many milliseconds (50 at most)
-after a certain change, for the others at a time drawn evenly. The process gets SIGKILL or SIGTERM
-in turn. Where it ended before the signal came, the moment is drawn again.
+A command first runs undisturbed, and every change below its folder is recorded. Moments are then
+drawn between the first change and the last: half of them at most 50 milliseconds after a random
+change, the others uniformly in time. The process gets SIGKILL and SIGTERM in turn. If it ends
+before the signal, the moment is drawn again.
 """
 
 import dataclasses
@@ -18,20 +18,24 @@ from collections.abc import Callable
 from tests.campaigns.disk_changes import DiskChanges
 
 NEAR = 0.05  # seconds after a change
-DRAWS = 30  # until a moment falls before the command's end
+DRAWS = 30  # most draws of a moment that falls before the command's end
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What is killed.
+    """A command that is killed.
 
-    lay: `lay(folder)` fills the new folder `folder` with what the command starts from.
-    call, arguments: `ForkServer.start`'s; `arguments(folder)`.
-    check: `check(server, folder, done)` returns what is wrong with what lies in `folder`, a text,
-      or "" ; `done` is whether the command has come to its end.
-    refused: texts of which the repeated command's error may hold one: it had been done already.
-    on_again: `on_again(folder)` -> `after(changes)`: looks at the folder before the repetition, and
-      then at the changes of the repetition; returns what is wrong.
+    Attributes:
+      name: of the command, in results.
+      lay: `lay(folder)` fills the new folder `folder` with what the command starts from.
+      call: that of `ForkServer.start`.
+      arguments: `arguments(folder)` returns those of `ForkServer.start`.
+      check: `check(server, folder, done)` returns what is wrong with the content of `folder`, as
+        text, or ""; `done` is whether the command has finished.
+      refused: texts that the repeated command's error may contain, if the killed one had finished
+        its work already.
+      on_again: `on_again(folder)` is called before the repetition and returns `after(changes)`,
+        which is called with the repetition's changes and returns what is wrong, or "".
     """
 
     name: str
@@ -45,7 +49,9 @@ class Command:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The undisturbed run: seconds it took and its changes, in seconds from the first one."""
+    """The undisturbed run: its duration in seconds, and its changes as (seconds since the first
+    change, kind, path).
+    """
 
     seconds: float
     changes: list
@@ -68,12 +74,12 @@ def reference(server, command, folder):
 
 
 def kill_once(server, command, known, number, seed, folder):
-    """One moment: the command killed in `folder`, checked, repeated, checked.
+    """Kills the command at one moment, checks `folder`, repeats the command and checks again.
 
     Args:
       known: the command's `Reference`.
-      number: of the moment; odd ones are near a change, every other pair is SIGTERM.
-      seed: with the command's name and `number` it decides the moment.
+      number: of the moment: odd numbers are near a change, every other pair gets SIGTERM.
+      seed: decides the moment, together with the command's name and `number`.
 
     Returns:
       {"command", "number", "signal", "near", "change", "of", "after", "ms", "code", "wrong"}:
@@ -87,7 +93,7 @@ def kill_once(server, command, known, number, seed, folder):
         moment = _near(draw, known) if near else _anywhere(draw, known)
         killed = _Killer(moment, sent)
         job, changes, _ = _run(server, command, folder, killed)
-        # The signal may also have come too late: a process killed by SIGKILL says so.
+        # Unless its exit code is that of SIGKILL, the process ended before the signal reached it.
         if killed.at is not None and (sent != signal.SIGKILL or job.code == -sent):
             break
     else:
@@ -124,9 +130,9 @@ def _after(server, command, folder, job, sent):
 
 
 class _Killer:
-    """Sends the signal at its moment: (changes to wait for, seconds to wait after the last).
+    """Sends the signal at `moment`: (number of changes to wait for, seconds to wait after them).
 
-    `at` is then the time.monotonic() of the signal; None where the command ended before.
+    `at` is the time.monotonic() of the signal, None before it and where the command ended first.
     """
 
     def __init__(self, moment, sent):

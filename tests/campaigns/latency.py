@@ -1,4 +1,4 @@
-"""Latency of one SavedModel by the real server, the embedded one and in process: p50 and p99."""
+"""Latency (p50, p99) of one SavedModel in the real server, the embedded one and in process."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ CALLERS = (1, 8)
 
 
 def run(preset, options, folder):
-    """The part `latency`; milliseconds of a call for one frame, raw, by server and callers."""
+    """The part `latency` of the load campaign: milliseconds of a call for one raw frame."""
     calls, models = int(options.get("calls", "500")), folder / "models"
     avatar, _ = random_avatar(preset)
     version = export_person(avatar, models, "anna")
@@ -37,7 +37,7 @@ def run(preset, options, folder):
 
 
 def _row(name, call, calls):
-    """p50, p99 and calls a second of `calls` calls, for each number of callers."""
+    """p50, p99 and calls per second of `calls` calls, for each number of callers."""
     for _ in range(20):
         call()
     found = {}

@@ -1,4 +1,4 @@
-"""The load campaign: clients while versions come and go, a thousand people, latency by server.
+"""The load campaign: clients while versions change, a thousand people, latency by server.
 
     TF_SERVING_COMMAND=tensorflow_model_server python -m scripts.benchmark load
     python -m scripts.benchmark load --option=server=embedded --option=seconds=60 \\
@@ -10,7 +10,7 @@
                memory that grows.
     people     1,000 people in a direct and in a guided bank (256 px, two sources): disk, memory and
                the time to add one.
-    latency    one SavedModel by the real server, the embedded one and in process: p50 and p99.
+    latency    p50 and p99 of one SavedModel in the real server, the embedded one and in process.
 """
 
 import pathlib
@@ -22,11 +22,11 @@ from tf_talkinghead.errors import InputError
 PARTS = {"versions": version_load.run, "people": bank_load.run, "latency": latency.run}
 OPTIONS = {
     "server": "real (TF_SERVING_COMMAND) or embedded, for the part versions; real by default",
-    "seconds": "of the part versions; 3600 by default",
-    "clients": "of the part versions; 32 by default",
-    "versions": "published in the part versions; 200 by default",
-    "people": "in each bank; 1000 by default",
-    "calls": "of one frame, for each row of the latency table; 500 by default",
+    "seconds": "duration of the part versions; 3600 by default",
+    "clients": "number of clients in the part versions; 32 by default",
+    "versions": "number of versions that the part versions publishes; 200 by default",
+    "people": "number of people in each bank; 1000 by default",
+    "calls": "calls for one frame, for each row of the latency table; 500 by default",
     "only": "some of the parts, comma-separated: versions,people,latency",
 }
 
@@ -35,7 +35,7 @@ def run(preset, options):
     """Runs the campaign, see the module docstring.
 
     Args:
-      preset: of the networks in the parts people (direct bank) and latency.
+      preset: preset of the networks in the parts people (direct bank) and latency.
       options: as in OPTIONS.
 
     Returns:

@@ -8,8 +8,8 @@ import numpy as np
 def make(folder):
     """Fills `folder`: weights/, models/, data/, footage/, photo.png and expected.npz.
 
-    models/ holds ann and bob, of mode vector, published once, a bank of two versions and a
-    models.config; expected.npz the pictures they give, by name.
+    models/ holds the avatars ann and bob (mode vector, one version each), a bank of two versions
+    and a models.config. expected.npz holds the pictures that they render, by name.
     """
     from PIL import Image
     from skimage import data

@@ -1,4 +1,4 @@
-"""Mutations of valid inputs: bytes, JSON, CSV, protos, and containers with mended checksums.
+"""Mutations of valid inputs: bytes, JSON, CSV, protos, and containers with recomputed checksums.
 
 Every function takes a `random.Random` first and returns the mutated input.
 """
@@ -19,7 +19,7 @@ ODD = [
 
 
 def raw(rng, data, times=None):
-    """Bytes with bits flipped, runs overwritten, cut, doubled or moved."""
+    """Bytes with a bit flipped, or a run of bytes overwritten, removed, doubled or inserted."""
     data = bytearray(data)
     for _ in range(times or rng.choice([1, 1, 1, 2, 4, 16])):
         at, size = (
@@ -48,7 +48,7 @@ def raw(rng, data, times=None):
 
 
 def tree(rng, value):
-    """A JSON value with a node or two replaced, removed, doubled or nested."""
+    """A JSON value with one to three nodes replaced, removed, doubled, renamed or copied."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         nodes = []
@@ -84,14 +84,14 @@ def _collect(value, nodes):
 
 
 def json_text(rng, data):
-    """JSON text: a changed tree, three times in four, else changed bytes."""
+    """JSON text with a changed tree in three of four cases, else with changed bytes."""
     if rng.random() < 0.25:
         return raw(rng, data)
     return json.dumps(tree(rng, json.loads(data))).encode()
 
 
 def csv_text(rng, data):
-    """CSV text: a changed cell or row, two times in three, else changed bytes."""
+    """CSV text with a changed cell or row in two of three cases, else with changed bytes."""
     if rng.random() < 0.33:
         return raw(rng, data)
     rows = [line.split(",") for line in data.decode().splitlines()]
@@ -110,7 +110,9 @@ def csv_text(rng, data):
 
 
 def proto(rng, data, message_class):
-    """A serialised message: fields set to odd values three times in four, else changed bytes."""
+    """A serialised message with fields set to odd values in three of four cases, else with changed
+    bytes.
+    """
     if rng.random() < 0.25:
         return raw(rng, data)
     message = message_class.FromString(data)
@@ -157,7 +159,7 @@ def _odd_scalar(rng, field):
 
 
 def png(rng, data):
-    """A PNG with its chunks changed and their checksums mended; now and then changed bytes."""
+    """A PNG with changed chunks and right checksums, or, in one of five cases, changed bytes."""
     if rng.random() < 0.2:
         return raw(rng, data)
     chunks, at = [], 8
@@ -184,14 +186,14 @@ def png(rng, data):
 
 
 def archive(rng, data):
-    """A zip (.npz) with a member's bytes or name changed and checksums mended; or changed bytes."""
+    """A zip (.npz) with a changed member or name and right checksums, or with changed bytes."""
     if rng.random() < 0.2:
         return raw(rng, data)
     with zipfile.ZipFile(io.BytesIO(data)) as stored:
         members = [[info.filename, stored.read(info)] for info in stored.infolist()]
     chosen = rng.choice(members)
     kind = rng.randrange(6)
-    if kind <= 1:  # where an array says its dtype and shape
+    if kind <= 1:  # the header of an array, with its dtype and shape
         chosen[1] = raw(rng, chosen[1][:128], 1) + chosen[1][128:]
     elif kind == 2:
         chosen[1] = raw(rng, chosen[1])

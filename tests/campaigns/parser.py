@@ -1,7 +1,7 @@
 """A parser of foreign bytes as the fuzz campaign sees it, and first checks of common formats.
 
-A parser takes the bytes of one input, most often by way of a file in an empty folder. It may refuse
-them by one of `refusals`; anything else is a fault.
+A parser gets the bytes of one input, mostly as a file in an empty folder. It may refuse them with
+an exception of `refusals`; any other exception is a fault.
 """
 
 import contextlib
@@ -22,9 +22,16 @@ from tf_talkinghead.errors import TalkingHeadError
 
 @dataclasses.dataclass(frozen=True)
 class Parser:
-    """seeds: valid inputs. native: whether C libraries decode, so that memory is bounded too.
+    """A parser and its inputs.
 
-    guided: whether atheris drives it, by coverage of this project's Python, where it is installed.
+    Attributes:
+      seeds: `seeds()` returns valid inputs, a list of bytes.
+      mutate: `mutate(rng, data)` returns a mutation of an input, as bytes.
+      parse: `parse(data)` parses one input.
+      passes: `passes(data)` is whether the input passes the first check of its format.
+      native: whether C libraries decode it.
+      guided: whether atheris, where it is installed, guides the mutations by coverage of this
+        project's Python.
     """
 
     seeds: Callable
@@ -36,7 +43,7 @@ class Parser:
 
 
 def refusals():
-    """The exceptions with which a parser may refuse an input."""
+    """The exceptions by which a parser may refuse an input, as a tuple."""
     from serving.status import StatusError
 
     return (TalkingHeadError, ConfigError, StatusError)
@@ -44,7 +51,7 @@ def refusals():
 
 @contextlib.contextmanager
 def file_of(name, data):
-    """The path of a file `name` with the content `data`."""
+    """The path of a file `name` with the content `data`, alone in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         path = pathlib.Path(folder) / name
         path.write_bytes(data)
@@ -80,6 +87,6 @@ def is_proto(message_class):
 
 
 def quiet():
-    """Warnings of parsers are no news here."""
+    """Turns warnings off: parsers of damaged input give many."""
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")

@@ -1,4 +1,4 @@
-"""Parsers of what reaches servers and clients: requests, answers, their text files."""
+"""Parsers of what servers and clients receive: requests, answers, text files."""
 
 import contextlib
 import pathlib
@@ -11,7 +11,7 @@ from tests.campaigns.parser import Parser, file_of, is_proto
 
 
 def _text_proto(message_class, seed):
-    """A text file of the server, as a `message_class`."""
+    """The parser of a text file of the server that holds a `message_class`."""
 
     def parse(data):
         from serving.config_protos import parse_file

@@ -13,7 +13,7 @@ from tests.campaigns.parser import Parser, file_of, is_archive, is_json
 
 
 def _json_in(name, seeds, parse):
-    """A parser of the folder that holds the JSON file `name`."""
+    """The parser of a folder with the JSON file `name`."""
 
     def parse_folder(data):
         with file_of(name, data) as path:
@@ -23,7 +23,7 @@ def _json_in(name, seeds, parse):
 
 
 def _dataset():
-    """dataset.json beside sound shards."""
+    """The parser of dataset.json, beside valid shards."""
     shards = {}
 
     def seeds():
@@ -120,9 +120,11 @@ def _bank():
 
 
 def _arrays_in(read, names):
-    """A parser of a folder of arrays and JSON, whose digest of the arrays is mended.
+    """The parser of a folder with a file of arrays and a JSON file, which has the arrays' digest.
 
-    read: the folder's reader. names: (arrays' file, JSON's file, its key of the digest).
+    Args:
+      read: function that reads such a folder.
+      names: (name of the arrays' file, name of the JSON file, key of the digest in it).
     """
     arrays, described, key = names
 
@@ -165,7 +167,10 @@ def _checkpoint():
 
 
 def _avatar():
-    """avatar.npz and avatar.json in one input: the JSON's length, the JSON, the arrays."""
+    """The parser of avatar.json and avatar.npz.
+
+    An input holds both: the JSON's length, the JSON, the arrays.
+    """
 
     def seeds():
         from tests.random_avatars import random_avatar

@@ -1,4 +1,4 @@
-"""The real and the embedded server as processes of their own, on `<models>/models.config`."""
+"""Starts the real or the embedded server as a process of its own, on `<models>/models.config`."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ def process(kind, models, log):
 def _real(models, log):
     if not shlex.split(os.environ.get("TF_SERVING_COMMAND", "")):
         raise InputError(
-            "server=real: TF_SERVING_COMMAND does not name a tensorflow_model_server; "
-            "--option=server=embedded measures the embedded one"
+            "server=real: TF_SERVING_COMMAND is empty, expected a tensorflow_model_server; set it, "
+            "or measure the embedded server with --option=server=embedded"
         )
     flags = {"model_config_file_poll_wait_seconds": 1, "file_system_poll_wait_seconds": 1}
     with real_server.RealServer(models, log, **flags) as server:

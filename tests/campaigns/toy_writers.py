@@ -1,4 +1,4 @@
-"""Two small commands for the harness to kill: one writes atomically, one does not."""
+"""Two small commands for tests of kills.py: one writes atomically, one does not."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ CONTENT = {"value": "x" * 4000}
 
 
 def write(folder, atomically):
-    """Writes `VERSIONS` files of JSON into `folder`, each in two halves where not atomic."""
+    """Writes `VERSIONS` JSON files into `folder`, each in two halves unless `atomically`."""
     for version in range(VERSIONS):
         path = pathlib.Path(folder) / f"{version}.json"
         text = json.dumps({**CONTENT, "version": version})
@@ -28,7 +28,7 @@ def write(folder, atomically):
 
 
 def check(_server, folder, done):
-    """What is wrong with the files in `folder`: every visible one must be whole."""
+    """What is wrong with the files in `folder`, or "": every visible one must be complete."""
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in paths:
         try:

@@ -1,4 +1,6 @@
-"""Clients by every label while versions are published, promoted, rolled back and deleted."""
+"""Load of clients that use every label while versions are published, promoted, rolled back and
+deleted.
+"""
 
 import threading
 import time
@@ -16,15 +18,17 @@ from tf_talkinghead.export import store
 NAME, WEIGHTS = "anna", 1_000_000  # a version takes 4 MB
 LABELS = (None, "stable", "canary")
 KEPT = 3  # versions on disk
-GROWTH, SLACK = 1.05, 10.0  # memory of the last third: at most so many times, and MB, the middle's
+# Memory grows if its median over the last third of the time exceeds GROWTH times that of the middle
+# third plus SLACK MB.
+GROWTH, SLACK = 1.05, 10.0
 
 
 def run(preset, options, folder):
-    """The part `versions`; figures, "faults" among them."""
+    """The part `versions` of the load campaign: figures, among them "faults"."""
     kind = options.get("server", "real")
     seconds, wanted = float(options.get("seconds", "3600")), int(options.get("versions", "200"))
     if not 2 <= wanted <= 255:
-        raise InputError(f"versions={wanted}: expected 2 to 255, which fit into a pixel")
+        raise InputError(f"versions={wanted}: expected 2 to 255: a pixel value stores the version")
     models, memory, late = folder / "models", [], []
     toy_models.publish(models, NAME, 1, weights=WEIGHTS)
     with servers.process(kind, models, folder / "log") as (address, pid):
@@ -63,7 +67,7 @@ def run(preset, options, folder):
 
 
 def _turn(models, address, version, clients):
-    """Publishes, promotes, rolls back, promotes again and deletes; what did not come in time."""
+    """Publishes, promotes, rolls back, promotes, deletes; returns what was not done in time."""
     clients.published.add(version)
     toy_models.publish(models, NAME, version, weights=WEIGHTS)
     roll = lambda **steps: rollout.roll_out(models, [address], wait_seconds=120, **steps)
@@ -77,7 +81,7 @@ def _turn(models, address, version, clients):
 
 
 class Clients:
-    """Threads that render random landmarks by all labels and check every pixel they get."""
+    """Threads that render random landmarks through all labels and check every pixel."""
 
     def __init__(self, address, count):
         self.published, self.frames, self.wrong, self.errors = {1}, 0, [], []
