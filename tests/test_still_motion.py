@@ -1,4 +1,4 @@
-"""Made-up motion of a photo: the bent picture shows the face where it was moved
+"""Made-up motion of a photo: the warped picture shows the face where it was moved
 to, and nothing else moves.
 """
 
@@ -16,17 +16,17 @@ def test_no_draws_no_motion():
     np.testing.assert_allclose(moved, COLLINS, atol=1e-6)
 
 
-def test_a_detector_finds_the_face_of_the_bent_photo_where_it_was_moved_to(portrait):
+def test_a_detector_finds_the_face_of_the_warped_photo_where_it_was_moved_to(portrait):
     photo = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
     model = DlibLandmarks()
     own = (model.detect(photo)[0].points + 0.5) / 256
     moved = still_motion.moved_landmarks(own, np.float64([1.2, -0.8, 0.7, 0.6, 0.3, 0.0]))
     assert np.linalg.norm(moved - own, axis=-1).mean() > 0.05 * eye_distance(own)
-    bent = still_motion.bend(photo, own, moved)
-    found = (model.detect(bent)[0].points + 0.5) / 256
+    warped = still_motion.warp(photo, own, moved)
+    found = (model.detect(warped)[0].points + 0.5) / 256
     error = np.linalg.norm(found - moved, axis=-1).mean() / eye_distance(own)
     assert error < 0.03, error
-    border = np.abs(bent[:, [0, -1]].astype(int) - photo[:, [0, -1]]).mean()
+    border = np.abs(warped[:, [0, -1]].astype(int) - photo[:, [0, -1]]).mean()
     assert border < 12, border
 
 

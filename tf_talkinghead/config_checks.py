@@ -134,7 +134,7 @@ CHOICES = {
 
 # Values that older versions accepted, and what to use instead.
 REMOVED = {("meta.dtype", "mixed_float16"): "float16 training is gone; mixed_bfloat16 is as fast"}
-SSIM_WINDOW = 11  # pixels of the Gaussian window of losses.structure
+SSIM_WINDOW = 11  # pixels; Wang et al. 2004: a Gaussian of sigma 1.5
 CLOSE_UP_SHARE = 4  # close-ups of losses.parts have the image's size divided by this
 
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from tf_talkinghead.config_checks import SSIM_WINDOW
 from tf_talkinghead.errors import InputError
 
-SSIM_WINDOW = 11  # pixels; Wang et al. 2004: a Gaussian of sigma 1.5
 FACE_MARGIN = 0.10  # the landmarks' hull grown by this share about its centre
 DETAIL_SIGMA = 1 / 128  # of the picture's side: 2 pixels at 256
 _RANGE = 255  # of uint8

@@ -59,8 +59,8 @@ function strings({ string_val: listed, tensor_content: packed, tensor_shape: sha
 
 // A retry may succeed while a server starts or its queue is full, but not for a message over the size limit.
 function worthRetrying(error) {
-  const { UNAVAILABLE, RESOURCE_EXHAUSTED } = grpc.status;
-  return [UNAVAILABLE, RESOURCE_EXHAUSTED].includes(error.code) && !/larger than max/.test(error.details);
+  const { UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED } = grpc.status;
+  return [UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED].includes(error.code) && !/larger than max/.test(error.details);
 }
 
 function once(client, request, deadline) {

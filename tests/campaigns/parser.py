@@ -29,7 +29,6 @@ class Parser:
       mutate: `mutate(rng, data)` returns a mutation of an input, as bytes.
       parse: `parse(data)` parses one input.
       passes: `passes(data)` is whether the input passes the first check of its format.
-      native: whether C libraries decode it.
       guided: whether atheris, where it is installed, guides the mutations by coverage of this
         project's Python.
     """
@@ -38,7 +37,6 @@ class Parser:
     mutate: Callable
     parse: Callable
     passes: Callable
-    native: bool = False
     guided: bool = False
 
 

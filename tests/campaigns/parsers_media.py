@@ -37,7 +37,7 @@ def _photo(suffix):
             list(read_video(path).frames)
 
     mutate = mutations.png if suffix == "png" else mutations.raw
-    return Parser(seeds, mutate, parse, _opens, native=True)
+    return Parser(seeds, mutate, parse, _opens)
 
 
 def _video(suffix):
@@ -78,7 +78,7 @@ def _video(suffix):
         except Exception:
             return False
 
-    return Parser(seeds, mutations.raw, parse, passes, native=True)
+    return Parser(seeds, mutations.raw, parse, passes)
 
 
 def _records():
@@ -101,7 +101,7 @@ def _records():
 
     is_example = is_proto(records._Example)
     whole = lambda data: data[8:12] == mutations._masked(data[:8]) and is_example(data[12:-4])
-    return Parser(seeds, mutate, parse, whole, native=True)
+    return Parser(seeds, mutate, parse, whole)
 
 
 PARSERS = {

@@ -66,7 +66,7 @@ def _request():
     guarded = lambda data: parse(data) if is_request(data) else None
     mutate = lambda rng, data: mutations.proto(rng, data, predict_pb2.PredictRequest)
     seeds = lambda: [request_for("toy").SerializeToString()]
-    return Parser(seeds, mutate, guarded, is_request, native=True)
+    return Parser(seeds, mutate, guarded, is_request)
 
 
 def _answer():

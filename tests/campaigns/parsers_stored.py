@@ -116,7 +116,7 @@ def _bank():
             read_members(path)
             read_member(path, "ann")
 
-    return Parser(seeds, mutations.archive, parse, is_archive, native=True)
+    return Parser(seeds, mutations.archive, parse, is_archive)
 
 
 def _arrays_in(read, names):
@@ -141,7 +141,7 @@ def _arrays_in(read, names):
             (path.parent / described).write_text(json.dumps(facts))
             read(path.parent)
 
-    return Parser(seeds, mutations.archive, parse, is_archive, native=True)
+    return Parser(seeds, mutations.archive, parse, is_archive)
 
 
 def _weights():
@@ -208,7 +208,7 @@ def _avatar():
             load_avatar(path.parent)
 
     passes = lambda data: is_json(data[4 : 4 + int.from_bytes(data[:4], "big")])
-    return Parser(seeds, mutate, parse, passes, native=True)
+    return Parser(seeds, mutate, parse, passes)
 
 
 PARSERS = {

@@ -218,7 +218,7 @@ def read_episode(dataset: Dataset, episode: Episode, size: int):
         return *plain, np.float32(0), np.int32(0), np.float32(0)
     pupils = guided_episodes.pupils(draws, record, frames, episode.variation)
     if len(record.frames) == 1:
-        guided_episodes.bend_context(draws, images, landmarks, pupils)
+        guided_episodes.warp_context(draws, images, landmarks, pupils)
     return *plain, pupils, np.int32(draws.sources), draws.window
 
 

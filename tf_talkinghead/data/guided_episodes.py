@@ -93,7 +93,7 @@ def pupils(
     return np.full((len(frames), 2, 2), np.nan, np.float32)
 
 
-def bend_context(draws: GuidedDraws, images, landmarks, pupils) -> None:
+def warp_context(draws: GuidedDraws, images, landmarks, pupils) -> None:
     """Replaces, in place, the context of a single photo by the photo in synthetic motion.
 
     Args:
@@ -104,6 +104,6 @@ def bend_context(draws: GuidedDraws, images, landmarks, pupils) -> None:
         their new places are not computed.
     """
     moved = still_motion.moved_landmarks(landmarks[-1], draws.motion)
-    images[:-1] = still_motion.bend(images[-1], landmarks[-1], moved)
+    images[:-1] = still_motion.warp(images[-1], landmarks[-1], moved)
     landmarks[:-1] = moved
     pupils[:-1] = np.nan

@@ -30,7 +30,7 @@ def moved_landmarks(landmarks, draws):
     return expressed(points, max(0.0, 0.15 * closed), _MOUTH * abs(opened), 0.4 * widened)
 
 
-def bend(image, landmarks, moved):
+def warp(image, landmarks, moved):
     """The image warped, by the spline of guidance.py, so that its landmarks move.
 
     Args:

@@ -43,5 +43,5 @@ def lag(raw: np.ndarray, smoothed: np.ndarray) -> float:
     if max(agreement) < _LEAST_AGREEMENT:
         return float("nan")
     left, top, right = agreement[best - 1 : best + 2]
-    bend = left - 2 * top + right
-    return float(shifts[best] + (0.5 * (left - right) / bend if bend < 0 else 0.0))
+    curvature = left - 2 * top + right
+    return float(shifts[best] + (0.5 * (left - right) / curvature if curvature < 0 else 0.0))

@@ -67,7 +67,7 @@ def own_photos(guide):
     return tf.cast(tf.gather(guide["small"], guide["rows"]), tf.float32)
 
 
-def bent(photos, guide, flow, size):
+def warped(photos, guide, flow, size):
     """The photos warped by their flows and blended by their shares.
 
     Args:

@@ -25,7 +25,7 @@ from tf_talkinghead.models.blocks import AdaptiveInstanceNormalization, Gain, co
 from tf_talkinghead.models.checks import checked, checked_drawing
 from tf_talkinghead.models.colour import as_colourful
 from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes, copy_folded
-from tf_talkinghead.models.guide import bent, own_photos, resized
+from tf_talkinghead.models.guide import own_photos, resized, warped
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
 
@@ -116,7 +116,7 @@ class _GuidedBody(Network):
             share = resized(foreground, config.flow_size)[:, None]
             flow = identity + share * (flow - identity)
         flow += resized(residual, config.flow_size)[:, None]
-        photo = bent(guide["photos"], guide, flow, size)
+        photo = warped(guide["photos"], guide, flow, size)
         mask, colour = resized(mask, size), resized(colour, size)
         x_hat = mask * photo + (1.0 - mask) * colour
         x_hat += self._detail(lifted, x_hat, photo)
@@ -157,7 +157,7 @@ class _GuidedBody(Network):
         flow = tf.stack(
             [resized(guide["flow"][:, m], size) for m in range(guide["flow"].shape[1])], 1
         )
-        photo = bent(guide["small"], guide, flow, size)
+        photo = warped(guide["small"], guide, flow, size)
         mean = tf.einsum("bm,bmijc->bijc", guide["shares"], flow)
         far = _FAR * (mean - guidance.grid(size))
         stretch = guidance.stretch(mean) / guidance.STRETCH_LIMIT

@@ -1,13 +1,12 @@
 """Animated WebP of an avatar's film beside the drawing that drives it, marked as AI-generated."""
 
-import json
 import os
 import pathlib
 
 import numpy as np
 from PIL import Image
 
-from tf_talkinghead import provenance
+from tf_talkinghead import files, provenance
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.data.video import read_video
 from tf_talkinghead.driving.expression import express_motion
@@ -35,7 +34,12 @@ def write_moving_picture(film, motion, card, output, quality=70) -> int:
     if output.suffix.lower() != ".webp":
         raise InputError(f"--output={output}: expected a .webp")
     moved = read_motion_file(motion, "--motion")
-    reference = np.array(json.loads(pathlib.Path(card).read_text())["reference_landmarks"])
+    try:
+        reference = np.array(files.read_json(card)["reference_landmarks"])
+    except (files.Damaged, KeyError, OSError) as error:
+        raise InputError(
+            f"--card={card}: expected the card.json of an avatar with reference_landmarks ({error})"
+        ) from error
     source = read_video(film)
     frames = np.stack(list(source.frames))
     numbers = resampled(moved, source.fps)

@@ -6,7 +6,7 @@
     x_hat = pairs.rendered(G, psi_hat, landmarks)    # as the avatar renders, of any landmarks
 
 The paper's generator makes an image from its landmarks, so a pair is an image or a warped copy with
-its landmarks. The guided one bends other images of the person: in its pairs the source is another
+its landmarks. The guided one warps other images of the person: in its pairs the source is another
 of the T images, never the target itself, or a copy of the target in synthetic motion. With one
 image there are only such copies. The target is a real image in either case.
 """
@@ -68,7 +68,7 @@ class DirectPairs:
 
 
 class GuidedPairs:
-    """Every image as a target, with others or moved copies of it as the photos to bend.
+    """Every image as a target, with others or moved copies of it as the photos to warp.
 
     A row draws a random number of its target's other images, so that every ordered pair (source,
     target) occurs; `config.warp` is the share of rows whose photos are moved copies.
@@ -101,7 +101,7 @@ class GuidedPairs:
             index = number % self.count
             draws = rng.standard_normal(still_motion.DRAWS)
             pose = still_motion.moved_landmarks(self.landmarks[index], draws)
-            images.append(still_motion.bend(self.images[index], self.landmarks[index], pose)[None])
+            images.append(still_motion.warp(self.images[index], self.landmarks[index], pose)[None])
             poses.append(np.float32(pose)[None])
             of.append(index)
         return images, poses, np.array(of, int)
@@ -124,7 +124,7 @@ class GuidedPairs:
         return self._guided_row(target, chosen, known, np.float32(rng.random(2)))
 
     def each(self):
-        """One row for each of the T images, with all the others (or moved copies) to bend."""
+        """One row for each of the T images, with all the others (or moved copies) to warp."""
         middle = np.full(2, 0.5, np.float32)
         return [self._guided_row(i, self._sources(i), True, middle) for i in range(self.count)]
 

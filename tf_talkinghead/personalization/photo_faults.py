@@ -57,16 +57,16 @@ def fit_photos(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 def covered_share(images: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Share of each face's pixels that are unlike those of most of the photos, [T].
 
-    Faces are bent to their mean landmarks, smoothed, and brought to the same mean and contrast.
+    Faces are warped to their mean landmarks, smoothed, and brought to the same mean and contrast.
     """
     mean = landmarks.mean(0)
     inside = face_mask(mean[None], _SIZE, margin=0.0)[0]
     faces = []
     for image, points in zip(images, landmarks, strict=True):
         small = cv2.resize(image, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA)
-        bent = warp(small, points, mean).astype(np.float32)
-        bent = cv2.GaussianBlur(bent, (0, 0), _SMOOTHING)
-        face = bent[inside] / 255.0  # [P, 3]
+        warped = warp(small, points, mean).astype(np.float32)
+        warped = cv2.GaussianBlur(warped, (0, 0), _SMOOTHING)
+        face = warped[inside] / 255.0  # [P, 3]
         faces.append(face - np.median(face, axis=0))
     faces = np.stack(faces)
     apart = np.abs(faces - np.median(faces, axis=0)).max(-1)  # [T, P]

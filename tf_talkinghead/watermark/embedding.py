@@ -25,10 +25,10 @@ SMALLEST = 128
 PSNR = 42.15  # dB against the unmarked frame, at least; rounding to uint8 takes 0.1 dB of it
 LUMA = (0.299, 0.587, 0.114)
 
-_FLATNESS = 3.5  # grey levels: the contrast that flat areas count as
+_FLATNESS = 2.0  # grey levels: the contrast that flat areas count as
 _CEILING = 12.0  # grey levels: more contrast hides no more, and would use up the PSNR of the rest
 _DARKNESS = 10.0  # grey levels: darker areas, where SSIM tolerates little, are marked less
-_FLAT_STRENGTH = 0.9  # grey levels, standard deviation of the mark in flat areas, at most
+_FLAT_STRENGTH = 0.5  # grey levels, standard deviation of the mark in flat areas, at most
 # SSIM falls by about the mean of m^2 / (2 c^2 + C2), where C2 is SSIM's constant, (.03 * 255)^2.
 # With this bound on the fall, SSIM was .985 or more on every frame of the clips used to choose it.
 _SSIM_LOSS = 0.0124
