@@ -73,8 +73,9 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "watermark_key",
     None,
-    "File of 16 random bytes or more, the key of the watermark. Default: the public key, with "
-    "which anybody can verify the mark, and remove or forge it.",
+    "File of 16 random bytes or more, the key of the watermark; with --delete, the key that the "
+    "bank is marked with. Default: the public key, with which anybody can verify the mark, and "
+    "remove or forge it.",
 )
 
 
@@ -99,7 +100,8 @@ def main(argv):
 
     if FLAGS.delete:
         follow = _servers_follow if FLAGS.server else None
-        removed = workflow.delete_person(FLAGS.models, FLAGS.delete, follow)
+        key = read_key(FLAGS.watermark_key)
+        removed = workflow.delete_person(FLAGS.models, FLAGS.delete, follow, key)
         print(f"{FLAGS.delete}: removed {', '.join(removed)}")
         if any("versions" in text and "of the bank" in text for text in removed) and not follow:
             print(

@@ -12,13 +12,15 @@ import tensorflow as tf
 from serving import models_config
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar, random_guided_people, weights_sha256
+from tf_talkinghead import config as configs
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import bank, guided_bank, store, workflow
+from tf_talkinghead.export import bank, guided_bank, guided_bank_removal, store, workflow
 from tf_talkinghead.export.guided_bank_signatures import GuidedBankRenderer, GuidedMember
 from tf_talkinghead.export.guided_signatures import GuidedRenderer
 from tf_talkinghead.faces.geometry import turned
 from tf_talkinghead.personalization.avatar import render, save_avatar
 from tf_talkinghead.personalization.photos import resized_photos
+from tf_talkinghead.watermark.keys import key_name
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +28,10 @@ def people():
     return random_guided_people()
 
 
-def publish(models, avatars):
+def publish(models, avatars, key=None):
     first = next(iter(avatars.values()))
     return guided_bank.export_guided_bank(
-        first.config, first.weights, weights_sha256(), models, avatars
+        first.config, first.weights, weights_sha256(), models, avatars, watermark_key=key
     )
 
 
@@ -208,11 +210,31 @@ def test_nothing_is_removed_while_servers_do_not_follow(people, published, tmp_p
         raise InputError("a server does not answer")
 
     with pytest.raises(InputError, match="does not answer"):
-        guided_bank.remove(models, "ann", follow)
+        guided_bank_removal.remove(models, "ann", follow)
     assert store.versions(models, "bank") == [1, 2]
-    assert guided_bank.remove(models, "ann") == [1]  # version 2 never held her: none is made
+    assert guided_bank_removal.remove(models, "ann") == [
+        1
+    ]  # version 2 never held her: none is made
     assert store.versions(models, "bank") == [2]
-    assert guided_bank.remove(models, "ann") == []
+    assert guided_bank_removal.remove(models, "ann") == []
+
+
+def test_a_bank_with_a_private_key_is_published_again_with_that_key_only(people, tmp_path):
+    models, key = tmp_path / "models", b"sixteen secret bytes"
+    larger = configs.replace(
+        people["ann"].config, {"export.size": 128}
+    )  # smaller ones have no mark
+    pair = {name: dataclasses.replace(people[name], config=larger) for name in ("ann", "bob")}
+    publish(models, pair, key)
+    with pytest.raises(InputError, match="marked with the key .*, got public: give --watermark"):
+        workflow.delete_person(models, "bob")
+    assert holding(models, people["bob"])  # nothing was removed
+
+    workflow.delete_person(models, "bob", watermark_key=key)
+    assert store.versions(models, "bank") == [2] and not holding(models, people["bob"])
+    assert card_of(models, 2)["watermark"]["key"] == key_name(key)
+    workflow.delete_person(models, "ann")  # the last member: nothing is published again
+    assert not store.versions(models, "bank")
 
 
 def test_who_cannot_be_a_member_is_told(people, published):

@@ -9,15 +9,14 @@ never given again, so a client that holds a row gets the same person from any ve
 The card holds names and rows: a client needs no file.
 
 A guided avatar contains photographs of the person. They lie in the SavedModel, so every new member
-needs a new version, and deleting a person removes every version that held them. If other members
-remain, `remove` first publishes a version without the person, so that servers keep a bank.
+needs a new version, and deleting a person removes every version that held them
+(guided_bank_removal.py).
 """
 
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -29,14 +28,13 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import card as cards
 from tf_talkinghead.export import store
 from tf_talkinghead.export.bank_members import check_member, member_card
-from tf_talkinghead.export.config_file import replace_in_config
 from tf_talkinghead.export.guided_bank_signatures import (
     NOBODY,
     GuidedBankModule,
     GuidedBankRenderer,
     GuidedMember,
 )
-from tf_talkinghead.export.marking import marking
+from tf_talkinghead.export.marking import check_key, marking
 from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
 from tf_talkinghead.export.store import BANK
 from tf_talkinghead.personalization.avatar import Avatar
@@ -61,7 +59,7 @@ class GuidedBank:
     rows: int  # number of rows given so far
     members: dict[str, GuidedMember]
     cards: dict[str, dict]
-    watermark_key: bytes | None = None  # None: the public one, also of a bank read from disk
+    watermark_key: bytes | None = None  # None: the public one
 
 
 def export_guided_bank(
@@ -108,63 +106,22 @@ def export_guided_bank(
         described,
         watermark_key,
     )
-    return _publish(models_dir, bank)
+    return publish(models_dir, bank)
 
 
-def versions_with(models_dir: str | os.PathLike, person: str) -> list[int]:
-    """The versions of the bank that hold `person`, oldest first."""
-    return [
-        version
-        for version in store.versions(models_dir, BANK)
-        if person in _described(models_dir, version).get("members", {})
-    ]
-
-
-def remove(
-    models_dir: str | os.PathLike,
-    person: str,
-    follow: Callable[[int, list[int]], None] | None = None,
-) -> list[int]:
-    """Removes every version of the bank that holds `person`; returns their numbers.
-
-    Where the newest version holds others too, a version without the person is published first.
-
-    Args:
-      models_dir: folder of all models.
-      person: the member's name.
-      follow: called before the removal with the number of the version that stays and the numbers of
-        those to be removed; it moves the servers' labels, and raises if the servers do not follow.
-        None: the labels of removed versions are taken out of models.config, which every server
-        accepts.
+def read_bank(
+    models_dir: str | os.PathLike, version: int, watermark_key: bytes | None = None
+) -> GuidedBank:
+    """The content of a version, from its own files, to be marked with `watermark_key`.
 
     Raises:
-      InputError: the newest version is damaged.
+      InputError: the files cannot be read, or the version's frames are marked with another key.
     """
-    with store.lock(models_dir, BANK, wait=True):
-        held = versions_with(models_dir, person)
-        if not held:
-            return []
-        newest = store.versions(models_dir, BANK)[-1]
-        if newest in held:
-            bank = read_bank(models_dir, newest)
-            del bank.members[person], bank.cards[person]
-            if bank.members:
-                newest = int(_publish(models_dir, bank).name)
-        left = newest not in held
-        if left and follow is not None:
-            follow(newest, held)
-        replace_in_config(models_dir, BANK, held, newest if left else None)
-        for version in held:
-            store.remove_version(models_dir, BANK, version)
-    return held
-
-
-def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
-    """The content of a version, from its own files; InputError if it cannot be read."""
     folder = pathlib.Path(models_dir) / BANK / str(version)
     try:
-        stored = _described(models_dir, version)
+        stored = read_description(models_dir, version)
         card = files.read_json(folder / cards.CARD_FILE)
+        check_key(card, watermark_key)
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
         shapes = reader.get_variable_to_shape_map()
 
@@ -193,6 +150,7 @@ def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
             stored["rows"],
             members,
             card["members"],
+            watermark_key,
         )
     except (OSError, KeyError, ValueError, IndexError, tf.errors.OpError) as error:
         raise InputError(
@@ -201,8 +159,8 @@ def read_bank(models_dir: str | os.PathLike, version: int) -> GuidedBank:
         ) from error
 
 
-def _publish(models_dir, bank):
-    """Publishes `bank`; the number of rows is recorded first, so that no row is given twice."""
+def publish(models_dir: str | os.PathLike, bank: GuidedBank) -> pathlib.Path:
+    """Publishes `bank` as the next version; the caller holds `store.lock(..., BANK)`."""
     config, sources = bank.config, bank.config.export.bank_sources
     facts = {"trained_weights_sha256": bank.generator}
     digest = files.arrays_sha256(bank.weights)
@@ -258,6 +216,7 @@ def _publish(models_dir, bank):
         (folder / BANK_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
     folder = pathlib.Path(models_dir) / BANK
+    # First, so that no row is given twice.
     files.write_atomically(folder / _LAST_ROW_FILE, f"{bank.rows}\n".encode())
     return store.publish(models_dir, BANK, write)
 
@@ -270,8 +229,8 @@ def _to_one_size(members, most):
         member.photos = dataclasses.replace(member.photos, images=images)
 
 
-def _described(models_dir, version):
-    """The bank.json of a version; {} where it is a bank of direct avatars."""
+def read_description(models_dir: str | os.PathLike, version: int) -> dict:
+    """The bank.json of a version; {} for a bank of direct avatars; InputError if damaged."""
     path = pathlib.Path(models_dir) / BANK / str(version) / BANK_FILE
     if not path.exists():
         return {}
@@ -291,7 +250,7 @@ def _known_rows(models_dir):
     """{name: row} of all versions; a name has the same row in each."""
     found = {}
     for version in store.versions(models_dir, BANK):
-        found |= _described(models_dir, version).get("members", {})
+        found |= read_description(models_dir, version).get("members", {})
     return found
 
 

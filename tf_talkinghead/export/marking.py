@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tf_talkinghead.config import Config
+from tf_talkinghead.errors import InputError
 from tf_talkinghead.watermark.embedding import SMALLEST, Embedder
 from tf_talkinghead.watermark.keys import PUBLIC_KEY, key_name
 from tf_talkinghead.watermark.pattern import make_pattern
@@ -50,3 +51,19 @@ def marking(
     own = {row: avatar_id(described["id"], str(row)) for row in rows}
     described["rows"] = {str(row): f"{number:08x}" for row, number in own.items()}
     return Marking(Embedder(make_pattern(key), [identity, *own.values()], size), described)
+
+
+def check_key(card: dict, key: bytes | None) -> None:
+    """Checks that `key` (None: the public one) is the key of the version that `card` describes.
+
+    A version of the same name marked with another key would no longer be recognised.
+
+    Raises:
+      InputError: it is another; versions without a watermark take any.
+    """
+    expected, given = card.get("watermark", {}).get("key"), key_name(key or PUBLIC_KEY)
+    if expected is not None and expected != given:
+        raise InputError(
+            f"the frames of {card['person']} are marked with the key {expected}, got {given}: give "
+            "--watermark_key=FILE, the file of that key"
+        )

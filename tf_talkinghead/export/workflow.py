@@ -18,7 +18,7 @@ import pathlib
 import shutil
 
 from tf_talkinghead.errors import InputError
-from tf_talkinghead.export import bank, guided_bank, store
+from tf_talkinghead.export import bank, guided_bank_removal, store
 from tf_talkinghead.export.config_file import CONFIG_FILE, remove_config_entry
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.faces.geometry import neutral_frame
@@ -224,7 +224,9 @@ def publish_again(
     )
 
 
-def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[str]:
+def delete_person(
+    models: str | os.PathLike, person: str, follow=None, watermark_key: bytes | None = None
+) -> list[str]:
     """Removes `person` everywhere: versions, work folders, the bank's versions, models.config.
 
     The person's own versions disappear in one rename, so no server finds half of them.
@@ -233,18 +235,21 @@ def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[s
       models: folder of all models.
       person: name of the avatar.
       follow: moves the servers to a version of the bank without the person, as in
-        `guided_bank.remove`.
+        `guided_bank_removal.remove`.
+      watermark_key: the key of the bank's frames; None is the public one.
 
     Returns:
       What was removed, in words.
 
     Raises:
-      InputError: there is no such models folder, or nothing of `person` in it.
+      InputError: there is no such models folder, nothing of `person` in it, or the bank is marked
+        with another key.
     """
     store.check_name(person)
     if not pathlib.Path(models).is_dir():
         raise InputError(f"--models={models}: no such folder")
     with store.lock(models, person):
+        guided_bank_removal.check_removable(models, person, watermark_key)
         removed = []
         # First, while the record of the work folders still exists.
         for place in store.places(models, person):
@@ -254,7 +259,7 @@ def delete_person(models: str | os.PathLike, person: str, follow=None) -> list[s
         removed += store.delete_folders(models, person)
         if bank.leave(models, person):
             removed.append("the vector and card in the bank")
-        held = guided_bank.remove(models, person, follow)
+        held = guided_bank_removal.remove(models, person, follow, watermark_key)
         if held:
             removed.append(f"versions {', '.join(map(str, held))} of the bank")
         if remove_config_entry(models, person):
