@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import tf_talkinghead
+from tests.chromium import Chromium
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "serving" / "README.md"])
@@ -32,6 +33,24 @@ def test_every_page_is_built_and_nothing_is_fetched_from_elsewhere(site):
         loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?://[^\s\">]+)", text)
         assert not loaded, (page.name, loaded)
     assert "personalisation" in (site / "search" / "search_index.json").read_text()
+
+
+def test_search_works_in_a_browser_from_a_folder(site, tmp_path):
+    """Without a server, where browsers start no workers."""
+    with Chromium(tmp_path) as browser:
+        browser.open(site / "index.html")
+        browser.wait("document.readyState == 'complete'")
+        browser.evaluate(
+            """(() => {
+                const field = document.querySelector("input[name=query]");
+                field.focus();
+                field.value = "watermark";
+                field.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }));
+            })()"""
+        )
+        browser.wait("document.querySelector('.md-search-result__item') !== null", 30)
+        found = "[...document.querySelectorAll('.md-search-result__item h1')].map(h => h.innerText)"
+        assert "Responsible use" in browser.evaluate(found)
 
 
 def test_the_api_page_has_the_docstrings(site):
