@@ -1,4 +1,4 @@
-"""The fuzz campaign: mutated input for every parser of foreign bytes, one by one.
+"""The fuzz campaign: mutated input for every parser of foreign bytes.
 
     python -m scripts.benchmark fuzz --option=folder=/tmp/fuzz
     python -m scripts.benchmark fuzz --option=seconds=20 --option=only=png,config_json
@@ -7,9 +7,11 @@ Each parser gets inputs for ten minutes, at most 100,000 and at least 5,000. Inp
 valid ones with recomputed checksums. For parsers in this project's own Python, atheris guides the
 mutations by coverage where it is installed (`pip install atheris`). A parser runs in a process of
 its own with bounded memory. Faults are: an end of that process, ten seconds on one input, and any
-exception other than a refusal. Inputs that caused an exception are kept in FOLDER.
+exception other than a refusal. Inputs that caused an exception are kept in FOLDER. The same command
+with the same folder goes on with the parsers that were not finished.
 """
 
+import concurrent.futures
 import importlib.util
 import json
 import os
@@ -23,6 +25,7 @@ from tests.campaigns.fork_server import ROOT
 from tests.campaigns.fuzz_worker import PLACE
 from tests.campaigns.parsers import PARSERS
 from tf_talkinghead.errors import InputError
+from tf_talkinghead.files import write_atomically
 
 WORKER = ["-m", "tests.campaigns.fuzz_worker"]
 HANG = 10.0  # seconds on one input
@@ -33,6 +36,7 @@ OPTIONS = {
     "inputs": "most inputs for each parser; 100,000 by default",
     "least": "fewest inputs for each parser, in any time; 5,000 by default, 0 with seconds",
     "seed": "seed of the mutations; 0 by default",
+    "together": "parsers fuzzed at the same time; default: one for each core",
     "only": "some of the parsers, comma-separated: " + ",".join(PARSERS),
 }
 
@@ -56,13 +60,21 @@ def run(preset, options):
     seconds, most = float(options.get("seconds", "600")), int(options.get("inputs", "100000"))
     driver = "atheris" if importlib.util.find_spec("atheris") else "own mutations only"
     figures, faults = {"driver_of_python_parsers": driver, "folder": str(folder)}, 0
-    for name in chosen:
-        found = Fuzzed(name, options.get("seed", "0"), folder).go(seconds, least, most)
-        figures |= {f"{name}_{key}": value for key, value in found.items()}
-        faults += int(found["faults"])
-        print(
-            f"{name}: {', '.join(f'{key} {value:g}' for key, value in found.items())}", flush=True
-        )
+
+    def fuzzed(name):
+        tally = folder / name / "tally.json"
+        if not tally.exists():
+            found = Fuzzed(name, options.get("seed", "0"), folder).go(seconds, least, most)
+            write_atomically(tally, json.dumps(found).encode())
+        return name, json.loads(tally.read_text())
+
+    together = int(options.get("together", os.cpu_count()))
+    with concurrent.futures.ThreadPoolExecutor(together) as pool:
+        for name, found in pool.map(fuzzed, chosen):
+            figures |= {f"{name}_{key}": value for key, value in found.items()}
+            faults += int(found["faults"])
+            line = ", ".join(f"{key} {value:g}" for key, value in found.items())
+            print(f"{name}: {line}", flush=True)
     return {**figures, "faults_found": float(faults)}
 
 
