@@ -25,7 +25,7 @@ SMALLEST = 128
 PSNR = 42.15  # dB against the unmarked frame, at least; rounding to uint8 takes 0.1 dB of it
 LUMA = (0.299, 0.587, 0.114)
 
-_FLATNESS = 2.0  # grey levels: the contrast that flat areas count as
+_FLATNESS = 1.3  # grey levels: the contrast that flat areas count as
 _CEILING = 12.0  # grey levels: more contrast hides no more, and would use up the PSNR of the rest
 _DARKNESS = 10.0  # grey levels: darker areas, where SSIM tolerates little, are marked less
 _FLAT_STRENGTH = 0.5  # grey levels, standard deviation of the mark in flat areas, at most
