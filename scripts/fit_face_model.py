@@ -8,10 +8,9 @@ prepared with --where=split=train). Photos (clips of one frame) are ignored.
 
 from absl import flags
 
-from scripts.command import run
+from scripts import command
 from tf_talkinghead import files
 from tf_talkinghead.driving import face_model
-from tf_talkinghead.errors import InputError
 
 _DATA = flags.DEFINE_string("data", None, "Folder of the prepared dataset.")
 _OUTPUT = flags.DEFINE_string("output", None, "File to write; by default the shipped one.")
@@ -19,8 +18,7 @@ flags.mark_flag_as_required("data")
 
 
 def main(argv):
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; every option is a --flag")
+    command.no_arguments(argv)
     from tf_talkinghead.data.dataset import load_dataset
     from tf_talkinghead.driving.face_model_fit import fit_face_model
     from tf_talkinghead.faces.pupils import find_pupils
@@ -50,4 +48,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

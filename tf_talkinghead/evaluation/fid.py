@@ -167,7 +167,7 @@ class InceptionFeatures:
         import keras  # imported here, since most evaluations do not need it
 
         path = pathlib.Path(weights)
-        if weights not in ("imagenet", None) and not path.is_file():
+        if weights != "imagenet" and not path.is_file():
             raise InputError(f"inception weights {weights}: no such file")
         shape = (INCEPTION_SIZE, INCEPTION_SIZE, 3)
         try:
@@ -175,7 +175,7 @@ class InceptionFeatures:
                 include_top=False,
                 pooling="avg",
                 input_shape=shape,
-                weights=None if weights is None else str(weights),
+                weights=str(weights),
             )
         # A download can fail with many kinds of exception.
         except Exception as error:
