@@ -44,9 +44,13 @@ def main(name, seed, first, folder):
     _, past, refused, _ = PLACE.unpack(place)
     bounded = False
 
+    def note_place(number):
+        # Not pack_into, which clears the bytes first: the campaign reads them at any moment.
+        place[:] = PLACE.pack(number, past, refused, time.monotonic())
+
     def attempt(number, data):
         nonlocal past, refused
-        PLACE.pack_into(place, 0, number, past, refused, time.monotonic())
+        note_place(number)
         past += parser.passes(data)
         try:
             parser.parse(data)
@@ -54,7 +58,7 @@ def main(name, seed, first, folder):
             refused += 1
         except Exception as error:
             _note(folder, name, number, data, error)
-        PLACE.pack_into(place, 0, number, past, refused, time.monotonic())
+        note_place(number)
 
     if parser.guided and importlib.util.find_spec("atheris"):
         return _guided(parser, seeds, name, seed, first, folder, attempt)

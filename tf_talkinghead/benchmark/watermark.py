@@ -130,7 +130,11 @@ def _wrong_keys(folder, rows, trials, results):
             residuals = detection.gather(frames)
             keys = [f"wrong key {number} {i}".encode() for i in range(_KEYS)]
             patterns = [make_pattern.__wrapped__(key) for key in keys]
-            searches = np.max([[p.score for p in at] for at in search(residuals, patterns)], 0)
+            found = zip(*search(residuals, patterns), strict=True)  # a key's places at all scales
+            searches = [
+                _search_score(residuals, peaks, pattern)
+                for peaks, pattern in zip(found, patterns, strict=True)
+            ]
             places = [
                 max(
                     sync_score(coefficients(canvas, pattern), pattern)
@@ -148,6 +152,14 @@ def _wrong_keys(folder, rows, trials, results):
             )
             done += _KEYS
         number += 1
+
+
+def _search_score(residuals, peaks, pattern):
+    """The score that a detector would compare with SEARCH_THRESHOLD."""
+    score = max(peak.score for peak in peaks)
+    if score < detection.CANDIDATE:
+        return score
+    return max(peak.score for peak, _ in detection.best_places(residuals, peaks, pattern))
 
 
 def _unmarked(folder, rows, count, results):

@@ -10,13 +10,13 @@ decoded word passes both the CRC and the agreement check (payload.py).
 
 import dataclasses
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.watermark.keys import PUBLIC_KEY
-from tf_talkinghead.watermark.pattern import make_pattern
+from tf_talkinghead.watermark.pattern import Pattern, make_pattern
 from tf_talkinghead.watermark.payload import decode
 from tf_talkinghead.watermark.residual import SMALLEST_SIDE, Residuals
 from tf_talkinghead.watermark.search import (
@@ -28,11 +28,13 @@ from tf_talkinghead.watermark.search import (
     sync_score,
 )
 
-# Score thresholds, in standard deviations: of a likely place, and of the best place of the whole
-# search. Set by 10,000 searches of unmarked clips and photos with wrong keys (`benchmark
-# watermark`): no likely place scored more than 3.9, and one search more than 6.5. False positives
-# of both together must stay below 0.1 %.
-PLACE_THRESHOLD, SEARCH_THRESHOLD = 4.0, 6.5
+# Score thresholds, in standard deviations: of a likely place, and of the refined place of a search.
+# Set by 10,000 searches of unmarked clips and photos with wrong keys (`benchmark watermark`): no
+# likely place scored more than 3.9, and no refined one more than 6.7, where marks reach 8 and more.
+# False positives of both together must stay below 0.1 %.
+PLACE_THRESHOLD, SEARCH_THRESHOLD = 4.0, 7.0
+# Score before refining from which a place counts; one wrong key in 40 gets there.
+CANDIDATE = 5.5
 # Places of the search that are refined and decoded.
 _DECODED = 3
 # A place with a lower score is not decoded.
@@ -104,10 +106,21 @@ def detect_in(residuals: Residuals, key: bytes, everywhere: bool = True) -> Dete
         best.consider(Peak(sync_score(turned, pattern), *place), turned, PLACE_THRESHOLD)
     if not best.present and everywhere and min(residuals.height, residuals.width) >= SMALLEST_SIDE:
         peaks = [peak for (peak,) in search(residuals, [pattern])]
-        for peak in heapq.nlargest(_DECODED, peaks, key=lambda peak: peak.score):
-            _, turned = refined(residuals, peak, pattern)
+        for peak, turned in best_places(residuals, peaks, pattern):
             best.consider(peak, turned, SEARCH_THRESHOLD)
     return best.detection()
+
+
+def best_places(
+    residuals: Residuals, peaks: Iterable[Peak], pattern: Pattern
+) -> Iterator[tuple[Peak, np.ndarray]]:
+    """The best of the places that a search found, and their coefficients after refining.
+
+    A place of a lower score than CANDIDATE keeps its score.
+    """
+    for peak in heapq.nlargest(_DECODED, peaks, key=lambda peak: peak.score):
+        moved, turned = refined(residuals, peak, pattern)
+        yield (moved if peak.score >= CANDIDATE else peak), turned
 
 
 class _Best:
