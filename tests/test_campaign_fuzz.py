@@ -33,6 +33,24 @@ def test_mutations_are_repeatable_and_often_pass_the_first_check(name):
     assert past >= 6  # a tenth
 
 
+def test_the_same_command_goes_on_where_it_stopped(monkeypatch, tmp_path):
+    """Finished parsers are not fuzzed again, unless they had a fault or the budget is another."""
+    fuzzed = []
+
+    class Quick(fuzz.Fuzzed):
+        def go(self, seconds, least, most):
+            fuzzed.append(self.name)
+            return {"inputs": 9.0, "faults": float(self.name == "png" and len(fuzzed) < 3)}
+
+    monkeypatch.setattr(fuzz, "Fuzzed", Quick)
+    options = {"folder": str(tmp_path), "only": "png,jpg", "together": "1"}
+    assert fuzz.run("tiny", options)["faults_found"] == 1
+    assert fuzz.run("tiny", options)["faults_found"] == 0
+    assert fuzzed == ["png", "jpg", "png"]
+    fuzz.run("tiny", options | {"seconds": "5"})
+    assert fuzzed[3:] == ["png", "jpg"]
+
+
 def test_checksums_are_mended():
     picture = io.BytesIO()
     Image.new("RGB", (9, 9)).save(picture, "png")
@@ -69,7 +87,8 @@ def worker(monkeypatch, tmp_path, program):
         "folder = pathlib.Path(sys.argv[4])\n"
         "def begin(number):\n"
         "    place = struct.pack('<qqqd', number, number, 0, time.monotonic())\n"
-        "    (folder / 'place').write_bytes(place)\n" + program
+        "    (folder / 'next').write_bytes(place)\n"
+        "    os.replace(folder / 'next', folder / 'place')\n" + program
     )
     monkeypatch.setattr(fuzz, "WORKER", [str(script)])
     monkeypatch.setattr(fuzz, "HANG", 0.5)

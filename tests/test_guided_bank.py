@@ -226,9 +226,11 @@ def test_a_bank_with_a_private_key_is_published_again_with_that_key_only(people,
     )  # smaller ones have no mark
     pair = {name: dataclasses.replace(people[name], config=larger) for name in ("ann", "bob")}
     publish(models, pair, key)
-    with pytest.raises(InputError, match="marked with the key .*, got public: give --watermark"):
+    work = store.work_dir(models, "bob")
+    save_avatar(people["bob"], work)
+    with pytest.raises(InputError, match="with the key .*, got public: .* --watermark_key=FILE"):
         workflow.delete_person(models, "bob")
-    assert holding(models, people["bob"])  # nothing was removed
+    assert store.versions(models, "bank") == [1] and work.is_dir()  # nothing was removed
 
     workflow.delete_person(models, "bob", watermark_key=key)
     assert store.versions(models, "bank") == [2] and not holding(models, people["bob"])

@@ -136,7 +136,7 @@ def test_where_followed_and_detected_points_differ_the_surer_go_on_and_neither_c
         tracker = tracking.follow_faces([_scene((50, 50, 40))] * 4, model, every=3)
         (track,) = tracker.live
         assert track.face.points[:, 0].min() == left
-        assert track.positions == [0] and track.unsure == 1
+        assert track.positions == [0] and track.unsure == 3  # two since the last confirmed one
 
 
 def test_a_frame_after_differing_points_is_searched_and_counts_again():

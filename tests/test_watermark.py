@@ -56,7 +56,7 @@ def test_flat_and_black_ground_stays_calm():
     ground[1], ground[2] = 0, 255
     shown = mark(ground, ID).astype(int)
     assert np.abs(shown - ground).max() <= 4
-    assert np.std(shown[0] - 128) < 1.1  # under the level at which an 8-bit picture shows noise
+    assert np.std(shown[0] - 128) < 0.7  # under the level at which an 8-bit picture shows noise
     assert np.std(shown[1]) < 0.3
 
 
@@ -86,7 +86,7 @@ def test_the_id_survives(marked, attack):
 
 def test_the_place_is_found_after_cropping(marked):
     found = detect(attacks.cropped(list(marked)))
-    assert found.id == ID
+    assert found.id == ID and found.score >= found.threshold
     # 204 of 256 pixels are left: 36 are gone from the left and 16 from above.
     np.testing.assert_allclose(found.place, (-36, -16, 256), atol=4)
 
@@ -94,7 +94,7 @@ def test_the_place_is_found_after_cropping(marked):
 def test_the_place_is_found_in_a_larger_picture(marked):
     found = detect(attacks.encoded(attacks.pasted(list(marked))))
     side = round(256 * 1.15)
-    assert found.id == ID
+    assert found.id == ID and found.score >= found.threshold
     np.testing.assert_allclose(found.place, (0.6 * side, 0.2 * side, side), atol=5)
 
 

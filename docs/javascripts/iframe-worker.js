@@ -8,6 +8,9 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.append(frame);
       const inner = frame.contentWindow;
+      inner.document.open(); // or the browser may replace the empty document later
+      inner.document.write("<body>");
+      inner.document.close();
       inner.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
       this.waiting = [];
       this.deliver = (data) => this.waiting.push(data);

@@ -8,10 +8,11 @@ valid ones with recomputed checksums. For parsers in this project's own Python, 
 mutations by coverage where it is installed (`pip install atheris`). A parser runs in a process of
 its own with bounded memory. Faults are: an end of that process, ten seconds on one input, and any
 exception other than a refusal. Inputs that caused an exception are kept in FOLDER. The same command
-with the same folder goes on with the parsers that were not finished.
+with the same folder goes on: parsers finished without a fault are not fuzzed again.
 """
 
 import concurrent.futures
+import contextlib
 import importlib.util
 import json
 import os
@@ -19,6 +20,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from tests.campaigns.fork_server import ROOT
@@ -61,15 +63,26 @@ def run(preset, options):
     driver = "atheris" if importlib.util.find_spec("atheris") else "own mutations only"
     figures, faults = {"driver_of_python_parsers": driver, "folder": str(folder)}, 0
 
+    budget = {
+        "seed": options.get("seed", "0"),
+        "seconds": seconds,
+        "least": least,
+        "inputs": most,
+    }
+    stop = threading.Event()
+
     def fuzzed(name):
         tally = folder / name / "tally.json"
-        if not tally.exists():
-            found = Fuzzed(name, options.get("seed", "0"), folder).go(seconds, least, most)
-            write_atomically(tally, json.dumps(found).encode())
-        return name, json.loads(tally.read_text())
+        known = json.loads(tally.read_text()) if tally.exists() else {}
+        if known.get("budget") == budget and not known["found"]["faults"]:
+            return name, known["found"]
+        found = Fuzzed(name, budget["seed"], folder, stop).go(seconds, least, most)
+        if not stop.is_set():
+            write_atomically(tally, json.dumps({"budget": budget, "found": found}).encode())
+        return name, found
 
     together = int(options.get("together", os.cpu_count()))
-    with concurrent.futures.ThreadPoolExecutor(together) as pool:
+    with concurrent.futures.ThreadPoolExecutor(together) as pool, _set_at_exit(stop):
         for name, found in pool.map(fuzzed, chosen):
             figures |= {f"{name}_{key}": value for key, value in found.items()}
             faults += int(found["faults"])
@@ -78,11 +91,21 @@ def run(preset, options):
     return {**figures, "faults_found": float(faults)}
 
 
-class Fuzzed:
-    """The fuzzing of one parser: worker processes, one after the other."""
+@contextlib.contextmanager
+def _set_at_exit(event):
+    """Sets the event when the block ends, also by Ctrl-C, so that what waits for it can end."""
+    try:
+        yield
+    finally:
+        event.set()
 
-    def __init__(self, name, seed, folder):
+
+class Fuzzed:
+    """The fuzzing of one parser: worker processes, one after the other, until `stop` is set."""
+
+    def __init__(self, name, seed, folder, stop=None):
         self.name, self.seed, self.folder = name, seed, folder / name
+        self.stop = stop or threading.Event()
         self.folder.mkdir(exist_ok=True)
         (self.folder / "faults.jsonl").unlink(missing_ok=True)
         (self.folder / "place").write_bytes(PLACE.pack(0, 0, 0, 0.0))
@@ -122,11 +145,14 @@ class Fuzzed:
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
             stdout=log,
             stderr=log,
+            start_new_session=True,  # Ctrl-C is the campaign's, not an end of the worker
         )
         started = time.monotonic()
         try:
             while worker.poll() is None:
                 time.sleep(0.1)
+                if self.stop.is_set():
+                    return None
                 now, (number, _, _, at) = time.monotonic(), self._place()
                 if at < started and now - started > START:
                     return "did not start"

@@ -78,7 +78,7 @@ def run(preset, options):
 
 def summary(rows: list[dict]) -> dict:
     """The figures of measurements: shares with their 95 % interval, as text."""
-    trials = [row for row in rows if row["kind"] == "trials"]
+    trials = [row for row in rows if row["kind"] == "wrong_keys"]
     places = np.concatenate([row["places"] for row in trials] or [[]])
     searches = np.concatenate([row["searches"] for row in trials] or [[]])
     figures = {"wrong_key_trials": float(len(searches))}
@@ -121,8 +121,8 @@ def share(count: int, total: int) -> str:
 
 
 def _wrong_keys(folder, rows, trials, results):
-    done = sum(len(row["searches"]) for row in results.rows if row["kind"] == "trials")
-    number = sum(row["kind"] == "trials" for row in results.rows)
+    done = sum(len(row["searches"]) for row in results.rows if row["kind"] == "wrong_keys")
+    number = sum(row["kind"] == "wrong_keys" for row in results.rows)
     while done < trials:
         row, residuals = rows[number % len(rows)], None
         frames = _square_frames(folder / row["file"], _READ // 2)
@@ -144,7 +144,7 @@ def _wrong_keys(folder, rows, trials, results):
             ]
             results.add(
                 {
-                    "kind": "trials",
+                    "kind": "wrong_keys",
                     "file": row["file"],
                     "searches": np.round(searches, 3).tolist(),
                     "places": np.round(places, 3).tolist(),

@@ -62,8 +62,13 @@ def check_key(card: dict, key: bytes | None) -> None:
       InputError: it is another; versions without a watermark take any.
     """
     expected, given = card.get("watermark", {}).get("key"), key_name(key or PUBLIC_KEY)
+    if expected == "public" != given:
+        raise InputError(
+            f"the frames of {card['person']} are marked with the public key, got {given}: leave "
+            "--watermark_key out"
+        )
     if expected is not None and expected != given:
         raise InputError(
-            f"the frames of {card['person']} are marked with the key {expected}, got {given}: give "
-            "--watermark_key=FILE, the file of that key"
+            f"the frames of {card['person']} are marked with the key {expected}, got {given}: run "
+            "scripts.export with --watermark_key=FILE, the file of that key"
         )

@@ -65,7 +65,10 @@ class Track:
             self.confirmed, self.misses = len(self.points), 0
 
     def cut_to_confirmed(self):
+        """Drops the frames after the last confirmed one; returns how many."""
+        dropped = len(self.points) - self.confirmed
         del self.positions[self.confirmed :], self.points[self.confirmed :]
+        return dropped
 
 
 class FaceTracker:
@@ -139,12 +142,14 @@ class FaceTracker:
             if match is not None:
                 gap = np.linalg.norm(face.points - match.points, axis=-1).mean() / match.square.side
                 different = gap > _DIFFERENT
-                surer = match.spread <= face.spread + _SURER
-                taken = match if gap > _WRONG or (different and surer) else face
                 # After a sudden move only the followed points of this frame are wrong.
-                drifted = different and _same(track.face, face, _LEAPT, _SWOLLEN)
+                leapt = not _same(track.face, face, _LEAPT, _SWOLLEN)
+                surer = match.spread <= face.spread + _SURER
+                taken = match if different and (leapt or surer or gap > _WRONG) else face
+                drifted = different and not leapt
                 if drifted:
-                    track.cut_to_confirmed()
+                    track.unsure += track.cut_to_confirmed()
+                    track.misses = 0
                 track.add(self.frames, taken, confirmed=not drifted, believed=not drifted)
                 settled = settled and not drifted
             else:
