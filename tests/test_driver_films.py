@@ -72,10 +72,11 @@ def turned_head(portrait, yaw):
 
 
 def test_a_face_turned_away_holds_its_pose_until_it_comes_back(portrait, tmp_path):
-    yaws = [0.0] * 6 + [*np.linspace(10, 90, 9)] + [90.0] * 6 + [0.0] * 8
+    yaws = [0.0] * 6 + [*np.linspace(10, 90, 9)] + [90.0] * 6 + [0.0] * 10
     frames = [placed(turned_head(portrait, yaw), 20) for yaw in yaws]
     motion = driven(film(tmp_path / "away.mp4", frames))
-    assert motion.seen[:6].all() and not motion.seen[15:21].any() and motion.seen[26:].all()
+    # What is followed in its place is given up after some misses, then the face is detected anew.
+    assert motion.seen[:6].all() and not motion.seen[15:21].any() and motion.seen[29:].all()
     last = int(np.flatnonzero(motion.seen[:15])[-1])
     for t in range(last + 1, 21):
         np.testing.assert_array_equal(motion.landmarks[t], motion.landmarks[last])
