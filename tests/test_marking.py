@@ -11,13 +11,16 @@ from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar, random_guided_avatar, weights_sha256
 from tf_talkinghead.config import replace
 from tf_talkinghead.disclosure.verification import known_avatars
+from tf_talkinghead.errors import InputError
 from tf_talkinghead.export.bank import export_bank
 from tf_talkinghead.export.bank_files import VECTORS_FILE, read_member
 from tf_talkinghead.export.guided_bank import export_guided_bank
+from tf_talkinghead.export.marking import check_key
 from tf_talkinghead.export.saved_model import export_person
 from tf_talkinghead.personalization.avatar import render
 from tf_talkinghead.provenance import watermark_sentence
 from tf_talkinghead.watermark.detection import detect
+from tf_talkinghead.watermark.keys import PUBLIC_KEY, key_name
 
 POINTS = COLLINS + np.random.default_rng(0).normal(0, 0.02, (4, 68, 2)).astype(np.float32)
 OWN_KEY = bytes(range(32))
@@ -132,3 +135,18 @@ def test_without_a_mark_the_card_says_so(direct, tmp_path):
     small = export_person(random_avatar("tiny")[0], tmp_path, "bea")
     assert "32 px" in watermark_sentence(card_of(small))
     assert "exported before" in watermark_sentence({"person": "a card of version 0.2"})
+
+
+def test_another_key_than_the_versions_own_is_refused_with_what_to_do():
+    of_private, of_public = (
+        {"person": "bank", "watermark": {"key": key_name(key)}} for key in (OWN_KEY, PUBLIC_KEY)
+    )
+    check_key(of_private, OWN_KEY)
+    check_key(of_public, None)
+    check_key({"person": "bank"}, OWN_KEY)  # a version without a watermark takes any
+    with pytest.raises(
+        InputError, match="got public: run scripts.export with --watermark_key=FILE"
+    ):
+        check_key(of_private, None)
+    with pytest.raises(InputError, match="the key public, got .*: leave --watermark_key out"):
+        check_key(of_public, OWN_KEY)

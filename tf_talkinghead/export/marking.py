@@ -62,13 +62,11 @@ def check_key(card: dict, key: bytes | None) -> None:
       InputError: it is another; versions without a watermark take any.
     """
     expected, given = card.get("watermark", {}).get("key"), key_name(key or PUBLIC_KEY)
-    if expected == "public" != given:
-        raise InputError(
-            f"the frames of {card['person']} are marked with the public key, got {given}: leave "
-            "--watermark_key out"
-        )
-    if expected is not None and expected != given:
-        raise InputError(
-            f"the frames of {card['person']} are marked with the key {expected}, got {given}: run "
-            "scripts.export with --watermark_key=FILE, the file of that key"
-        )
+    if expected in (None, given):
+        return
+    advice = "run scripts.export with --watermark_key=FILE, the file of that key"
+    if expected == "public":
+        advice = "leave --watermark_key out"
+    raise InputError(
+        f"the frames of {card['person']} are marked with the key {expected}, got {given}: {advice}"
+    )
