@@ -63,6 +63,9 @@ _HOLDOUT = flags.DEFINE_integer(
 _GAP = flags.DEFINE_integer(
     "gap", _DEFAULT.gap, "Frames between the training and the scored frames.", lower_bound=0
 )
+_SMOOTH = flags.DEFINE_boolean(
+    "smooth", _DEFAULT.smooth, "Drive by landmarks smoothed as scripts.drive smooths them."
+)
 _CROSS = flags.DEFINE_integer(
     "cross_shots",
     _DEFAULT.cross_shots,
@@ -84,6 +87,11 @@ _INCEPTION = flags.DEFINE_string(
     "auto",
     "Weights for FID and KID: auto (Keras's cached file, if any), imagenet (may download), "
     "a file, or none.",
+)
+_LPIPS = flags.DEFINE_string(
+    "lpips",
+    None,
+    "Frozen graph of an LPIPS network, such as lpips-tensorflow's net-lin_alex_v0.1.pb.",
 )
 _VGG19 = flags.DEFINE_string(
     "vgg19_weights",
@@ -114,6 +122,7 @@ def main(argv):
         shots=tuple(_shots(_SHOTS.value)),
         holdout=_HOLDOUT.value,
         gap=_GAP.value,
+        smooth=_SMOOTH.value,
         cross_shots=_CROSS.value,
         seed=_SEED.value,
     )
@@ -139,6 +148,7 @@ def main(argv):
         vgg19_weights=_VGG19.value,
         vggface_weights=_VGGFACE.value,
         direct_weights=_DIRECT.value,
+        lpips=_LPIPS.value,
         command=shlex.join(["python", "-m", "scripts.evaluate", *_given()]),
     )
     measured = len({row.person for row in report.results})

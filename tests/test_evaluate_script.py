@@ -9,6 +9,7 @@ import pytest
 
 from tests.moving_portrait import clip
 from tests.script_runner import run_script
+from tests.test_lpips import difference, frozen
 from tf_talkinghead.config import replace
 from tf_talkinghead.data import video
 from tf_talkinghead.evaluation.protocol import resized
@@ -48,16 +49,18 @@ def test_from_videos_to_report_and_wrong_flags(videos, vgg_weights, tmp_path):
         "--gap=2",
         "--size=96",
     ]
+    perceptual = f"--lpips={frozen(tmp_path / 'lpips.pb', difference)}"
     good, again, *bad = run_script(
         "evaluate",
-        some,
-        [*some, "--limit=1"],
+        [*some, perceptual],
+        [*some, perceptual, "--limit=1"],
         [*some[:2], "--mode=best"],
         [*some[:2], "--mode=vector"],
         [*some, "--shots=0,8"],
         [*some, "--people=eve"],
         [*some, "--face_embedding=nowhere:f"],
         [*some, "--inception=nowhere.h5"],
+        [*some, "--lpips=nowhere.pb"],
         [*some[1:], f"--data={tmp_path / 'nowhere'}"],
         [*some, f"--weights={tmp_path}"],
         [*some, "extra"],
@@ -72,6 +75,9 @@ def test_from_videos_to_report_and_wrong_flags(videos, vgg_weights, tmp_path):
         ("truth", None),
         *((m, T) for m in ("nearest", "warp") for T in (1, 2)),
     }
+    by = {(row["method"], row["T"]): row["lpips"] for row in report["results"]}
+    assert 0 < by["warp", 2] < by["nearest", 2] and by["truth", None] is None
+    assert "| LPIPS |" in (output / "report.md").read_text()
     # the second run left bob out
     assert report["problems"] == [] and (output / "user_study" / "index.html").exists()
     assert "--shots=1,2" in report["command"] and "nowhere" not in report["command"]
@@ -82,6 +88,7 @@ def test_from_videos_to_report_and_wrong_flags(videos, vgg_weights, tmp_path):
         "eve",
         "--face_embedding",
         "nowhere.h5",
+        "nowhere.pb",
         "nowhere",
         "--size",
         "extra",

@@ -246,6 +246,7 @@ class EvaluationConfig(_Section):
     learn_share: float = 0.6
     max_frames: int = 600  # of a video, from its start; ours
     gallery_people: int = 40  # other people, at least, that rank-1 identification picks from; ours
+    smooth: bool = True  # avatars are driven by landmarks smoothed as `drive` smooths them; ours
     cross_shots: int = 8  # T of cross-person driving, 0 leaves it out; ours
     pictures: int = 8  # scored frames kept as pictures, per person and method; ours
     seed: int = 0

@@ -42,7 +42,8 @@ def drivers(sources, size, config):
             continue
         learned = clip.landmarks[chosen.learn]
         reference = learned[neutral_frame(learned)]
-        found.append(Driver(source.person, clip.landmarks[chosen.holdout], reference))
+        driving = clip.driving(config.smooth)[chosen.holdout]
+        found.append(Driver(source.person, driving, reference))
     return found
 
 

@@ -14,6 +14,7 @@ LIKENESS = {
     "l1_face": ("L1 face", 4),
     "sharpness": ("sharpness", 2),
     "detail": ("detail", 2),
+    "lpips": ("LPIPS", 3),
     "csim": ("CSIM", 3),
     "face_distance": ("distance", 3),
     "same_person": ("< 0.6", 2),
@@ -43,13 +44,14 @@ _LEGEND = """\
 SSIM: Gaussian window of 11x11, sigma 1.5, RGB, range 255. "face": only inside the hull of the
 landmarks, grown by 10 %. L1: share of full range. sharpness: mean image gradient divided by that of
 the true frame; noise raises it. detail: correlation with the true frame of the fine detail, which a
-Gaussian blur of 1/128 of the side removes; noise lowers it. CSIM: cosine of the face vectors of
+Gaussian blur of 1/128 of the side removes; noise lowers it. LPIPS: learned distance, by the file
+named above; low is like. CSIM: cosine of the face vectors of
 result and true frame, after subtracting a fixed mean over many people; 0 for strangers. distance:
 between these vectors, by dlib; below 0.6 is the same person. rank-1: share of frames whose nearest
 person in the gallery is the right one. beats nearest: people whose SSIM is above that of the
 nearest of the T images. landmark error: distance between the landmarks found on the result and
-those that drove it, a share of the eye distance. blink, mouth: agreement (Lin's concordance) of eye
-and mouth opening. jitter: motion of the found landmarks that the driving landmarks do not have.
+those of the true frame, a share of the eye distance. blink, mouth: agreement (Lin's concordance) of
+eye and mouth opening. jitter: motion of the found landmarks that the driving landmarks do not have.
 flicker: change of the error from frame to frame inside the face. The row "truth" has the figures of
 the true frames: they show the detector's own error; CSIM, distance and rank-1 compare them with the
 person's T images."""
@@ -90,9 +92,9 @@ def markdown(report):
 
 
 def _about(about, done):
-    named = ("weights", "data", "command", "embedding", "inception", "gallery", "step", "sha256")
     lines = [f"{len(done)} people, {about.size or '?'} px."]
-    for name in (*named, "people_trained_on"):
+    named = "weights", "data", "command", "embedding", "inception", "lpips", "gallery", "step"
+    for name in (*named, "sha256", "people_trained_on"):
         if getattr(about, name) is not None:
             lines.append(f"- {name.replace('_', ' ')}: {getattr(about, name)}")
     return lines

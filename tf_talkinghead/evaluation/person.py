@@ -57,6 +57,7 @@ class Task:
     embed: Callable = recognition.face_vectors  # (images, landmarks) -> [B,D]; what CSIM compares
     centre: np.ndarray | None = None  # subtracted from the vectors; None: the shipped mean
     inception: Callable | None = None  # images -> [B,2048], for FID and KID
+    lpips: Callable | None = None  # (true frames, results) -> [B]
     about: About = dataclasses.field(default_factory=About)
 
 
@@ -185,6 +186,7 @@ def _key(task, source):
         "steps": task.about.steps,
         "embedding": task.about.embedding,
         "inception": task.inception is not None,
+        "lpips": task.about.lpips,
         "gallery": sorted(person.person for person in task.gallery),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -22,6 +22,8 @@ import numpy as np
 from tf_talkinghead.config import EvaluationConfig, PreparationConfig
 from tf_talkinghead.data import listing, video
 from tf_talkinghead.data.dataset import INDEX_NAME, load_dataset
+from tf_talkinghead.driving.driver import STILL_FPS
+from tf_talkinghead.driving.smoothing import smooth
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces import crops
 
@@ -32,6 +34,11 @@ class PersonClip:
 
     images: np.ndarray  # uint8 RGB [n,size,size,3]
     landmarks: np.ndarray  # float32 [n,68,2], fractions of the crop
+    fps: float = STILL_FPS
+
+    def driving(self, smoothed: bool) -> np.ndarray:
+        """The landmarks [n,68,2] as they drive an avatar: smoothed as in `drive`, or unchanged."""
+        return smooth(self.landmarks, self.fps) if smoothed else self.landmarks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +161,8 @@ def _from_dataset(dataset):
 def _of_record(record, positions, size):
     positions = list(positions)
     images = [resized(image, size) for image in record.images(positions)]
-    return PersonClip(np.stack(images), np.float32(record.landmarks[positions]))
+    landmarks = np.float32(record.landmarks[positions])
+    return PersonClip(np.stack(images), landmarks, record.fps or STILL_FPS)
 
 
 def _from_videos(folder, data_config, manifest, where):
@@ -175,7 +183,8 @@ def _from_videos(folder, data_config, manifest, where):
             found = crops.face_crops(
                 lambda: itertools.islice(video.read_video(path).frames, limit), size, data_config
             )
-            return PersonClip(found.images, found.landmarks)
+            fps = video.read_video(path).fps or STILL_FPS
+            return PersonClip(found.images, found.landmarks, fps)
 
         def few(size, count):
             found = crops.face_crops(list(video.read_video(path, count).frames), size, data_config)

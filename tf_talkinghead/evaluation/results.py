@@ -36,6 +36,7 @@ class Measures:
     l1_face: float | None = None
     sharpness: float | None = None  # image gradient over the true frame's, 0 and up
     detail: float | None = None  # correlation of high-pass detail with the true frame's, -1..1
+    lpips: float | None = None  # learned perceptual distance to the true frame, 0 and up
     csim: float | None = None  # centred cosine of face vectors, -1..1
     face_distance: float | None = None  # dlib's
     same_person: float | None = None  # share of frames whose distance is below 0.6
@@ -155,6 +156,7 @@ class About:
     inception: str | None = None  # which InceptionV3, or why there is none
     gallery: str | None = None
     size: int | None = None  # pixels
+    lpips: str | None = None  # the file of the LPIPS network
     steps: int | None = None  # of fine-tuning, where the command named them
     step: int | None = None  # of the weights
     sha256: str | None = None  # of the weights

@@ -14,6 +14,7 @@ from tf_talkinghead.config import EvaluationConfig, PreparationConfig
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, person, protocol, user_study
 from tf_talkinghead.evaluation.fid import InceptionFeatures, cached_inception
+from tf_talkinghead.evaluation.lpips import Lpips
 from tf_talkinghead.evaluation.report import write_report
 from tf_talkinghead.evaluation.results import About
 from tf_talkinghead.faces import recognition
@@ -44,6 +45,7 @@ def run_evaluation(
     vgg19_weights=None,
     vggface_weights=None,
     direct_weights=None,
+    lpips=None,
 ):
     """Evaluates methods on the people of `data` and writes the report into `output`.
 
@@ -68,6 +70,7 @@ def run_evaluation(
       vgg19_weights, vggface_weights: files of the content loss, where the paths stored in the run
         do not exist on this machine.
       direct_weights: weights of the method "direct", like `weights`.
+      lpips: file of an LPIPS network, see `lpips.py`; without it LPIPS is left out.
 
     Returns:
       The Report.
@@ -97,6 +100,7 @@ def run_evaluation(
         command=command,
         embedding=face_embedding or "dlib, centred by the shipped mean",
         inception=inception_note,
+        lpips=lpips,
         gallery=f"{len(others)} people",
         size=size,
         steps=steps,
@@ -114,6 +118,7 @@ def run_evaluation(
         embed=embed,
         centre=centre,
         inception=features,
+        lpips=Lpips(lpips) if lpips else None,
         about=about,
     )
     results = person.evaluate(task)

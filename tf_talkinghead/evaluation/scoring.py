@@ -25,14 +25,18 @@ class Scorer:
 
     def __init__(self, task, clip: PersonClip, chosen: Split, model, gallery):
         self.task, self.model, self.gallery = task, model, gallery
-        self.truth, self.driving = clip.images[chosen.holdout], clip.landmarks[chosen.holdout]
+        self.truth, self.landmarks = clip.images[chosen.holdout], clip.landmarks[chosen.holdout]
+        self.driving = clip.driving(task.config.smooth)[chosen.holdout]  # what avatars are given
         self.consecutive = chosen.consecutive
-        self.mask = metrics.face_mask(self.driving, task.size)
-        self.vectors = task.embed(self.truth, self.driving)
+        self.mask = metrics.face_mask(self.landmarks, task.size)
+        self.vectors = task.embed(self.truth, self.landmarks)
         self.known = task.embed(clip.images[chosen.learn], clip.landmarks[chosen.learn]).mean(0)
 
     def driven_by_themselves(self, rendered):
-        """Compares frames rendered from the held-out landmarks with the true frames.
+        """Compares frames rendered from `driving` with the true frames.
+
+        The landmarks found on them are compared with those of the true frames, and their jitter is
+        the motion that `driving` does not have.
 
         Args:
           rendered: uint8 [B,H,W,3].
@@ -52,7 +56,9 @@ class Scorer:
             "detail": metrics.detail(self.truth, rendered),
             "flicker": motion.flicker(rendered, self.truth, self.mask, self.consecutive),
         }
-        of_motion, vectors = self._motion(rendered, self.driving)
+        if self.task.lpips:
+            figures["lpips"] = self.task.lpips(self.truth, rendered)
+        of_motion, vectors = self._motion(rendered, self.landmarks, self.driving)
         figures |= of_motion | self._identity(vectors, self.vectors)
         return _means(figures), [round(float(value), 4) for value in ssim], vectors
 
@@ -68,24 +74,27 @@ class Scorer:
 
     def true_frames(self):
         """Figures of the true frames: the detector's floor, and their likeness to the T images."""
-        figures, vectors = self._motion(self.truth, self.driving)
+        figures, vectors = self._motion(self.truth, self.landmarks, self.landmarks)
         figures |= self._identity(vectors, self.known)
         del figures["same_person"]
         return _means(figures)
 
-    def _motion(self, rendered, driving):
-        """(figures of landmarks found on the frames, face vectors of the faces found there)."""
+    def _motion(self, rendered, landmarks, driving=None):
+        """(figures of landmarks found on the frames, face vectors of the faces found there).
+
+        landmarks: those that should be found; driving: those given, where jitter is measured.
+        """
         found = motion.find_landmarks(rendered, self.model)
         seen = np.isfinite(found).all((1, 2))
-        # Where no face is found, the face vector is computed at the driving landmarks.
-        vectors = self.task.embed(rendered, np.where(seen[:, None, None], found, driving))
+        # Where no face is found, the face vector is computed at the landmarks wanted.
+        vectors = self.task.embed(rendered, np.where(seen[:, None, None], found, landmarks))
         figures = {
-            "landmark_error": motion.landmark_error(found, driving),
+            "landmark_error": motion.landmark_error(found, landmarks),
             "faces_found": seen,
-            "blink": motion.agreement(motion.eye_opening(found), motion.eye_opening(driving)),
-            "mouth": motion.agreement(motion.mouth_opening(found), motion.mouth_opening(driving)),
+            "blink": motion.agreement(motion.eye_opening(found), motion.eye_opening(landmarks)),
+            "mouth": motion.agreement(motion.mouth_opening(found), motion.mouth_opening(landmarks)),
         }
-        if len(found) == len(self.driving):
+        if driving is not None:
             figures["jitter"] = motion.landmark_jitter(found, driving, self.consecutive)
         return figures, vectors
 
