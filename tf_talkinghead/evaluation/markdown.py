@@ -53,8 +53,8 @@ nearest of the T images. landmark error: distance between the landmarks found on
 those of the true frame, a share of the eye distance. blink, mouth: agreement (Lin's concordance) of
 eye and mouth opening. jitter: motion of the found landmarks that the driving landmarks do not have.
 flicker: change of the error from frame to frame inside the face. The row "truth" has the figures of
-the true frames: they show the detector's own error; CSIM, distance and rank-1 compare them with the
-person's T images."""
+the true frames, measured like any result: they show the detector's own error; CSIM, distance and
+rank-1 compare them with the person's T images."""
 _CROSS_LEGEND = """\
 There are no true frames: CSIM compares with the person's T images, landmark error and agreement
 with the driving landmarks. adapt: "relative" applies the driver's motion to the avatar's face

@@ -73,8 +73,8 @@ class Scorer:
         return _means(figures | self._identity(vectors, self.known))
 
     def true_frames(self):
-        """Figures of the true frames: the detector's floor, and their likeness to the T images."""
-        figures, vectors = self._motion(self.truth, self.landmarks, self.landmarks)
+        """Figures of the true frames: those of a perfect result, and likeness to the T images."""
+        figures, vectors = self._motion(self.truth, self.landmarks, self.driving)
         figures |= self._identity(vectors, self.known)
         del figures["same_person"]
         return _means(figures)
