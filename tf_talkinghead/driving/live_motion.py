@@ -15,6 +15,7 @@ from tf_talkinghead.config import PreparationConfig
 from tf_talkinghead.driving import adaptation
 from tf_talkinghead.driving.expression import Expression, read_motion
 from tf_talkinghead.driving.face_model import GAZE
+from tf_talkinghead.driving.framing import kept_in_frame
 from tf_talkinghead.driving.gaze import shrunk, with_gaze
 from tf_talkinghead.driving.retargeting import AvatarFace, steered
 from tf_talkinghead.driving.smoothing import FACE, OneEuro
@@ -110,7 +111,9 @@ class LiveMotion:
             return self._posed(self._base), self._tag
 
     def _posed(self, base):
-        return steered(base, self._face.points, self._steering, self._more, self._face.gaze)[0]
+        face = self._face
+        points = steered(base, face.points, self._steering, self._more, face.gaze)
+        return kept_in_frame(points, face.points)[0]
 
     def _adapted(self, found, pupils, now):
         if self._box is None:

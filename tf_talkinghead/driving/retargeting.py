@@ -13,6 +13,7 @@ import numpy as np
 from tf_talkinghead.driving import adaptation
 from tf_talkinghead.driving.driver import STILL_FPS, DriverMotion
 from tf_talkinghead.driving.expression import Expression, express_motion, read_motion
+from tf_talkinghead.driving.framing import kept_in_frame
 from tf_talkinghead.driving.gaze import steady_gaze, with_gaze
 from tf_talkinghead.driving.motion_file import Motion, resampled
 from tf_talkinghead.driving.scripted_motion import scripted_motion
@@ -57,7 +58,8 @@ def on_avatar(
       motion: the driver's; `motion.neutral` maps to the avatar's reference.
       face: the avatar's; None, where it is not known, only with mode "none".
       steering: strengths of pose, eyes, lips and brows.
-      mode: "relative" or "none", see `adaptation.adapt`.
+      mode: "relative" or "none", see `adaptation.adapt`; with "relative" the face is kept in the
+        picture.
 
     Returns:
       float32 [T, 68, 2], or [T, 70, 2] where the avatar takes pupils and the driver's are known.
@@ -68,7 +70,8 @@ def on_avatar(
         gaze = steady_gaze(motion.landmarks, motion.pupils, motion.neutral, motion.fps)
         if gaze is not None:
             landmarks = with_gaze(landmarks, still, gaze)
-    return steered(landmarks, still, steering)
+    points = steered(landmarks, still, steering)
+    return points if mode == "none" else kept_in_frame(points, still)
 
 
 def expressed_on_avatar(
@@ -82,7 +85,7 @@ def expressed_on_avatar(
     points = express_motion(face.points, resampled(motion, fps))
     if not (face.gaze and np.isfinite(points[:, 68:]).any()):
         points = points[:, :68]
-    return steered(points, face.points, steering)
+    return kept_in_frame(steered(points, face.points, steering), face.points)
 
 
 def steered(
