@@ -11,6 +11,7 @@ interruption.
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -34,7 +35,7 @@ from tf_talkinghead.watermark.search import coefficients, search, sync_score
 OPTIONS = {
     "pieces": "marked pieces of the reported half; default: 300",
     "trials": "wrong-key trials on the unmarked clips and photos of the other half; default: 10000",
-    "unmarked": "unmarked clips and photos searched for the right key; default: 400",
+    "unmarked": "unmarked clips and photos searched for the right key; default: all",
     "seconds": "length of a piece; default: 10",
     "attacks": f"comma-separated, of {', '.join(ATTACKS)}; default: {', '.join(REQUIRED)}",
     "results": "file of JSON lines that measurements are kept in and continued from",
@@ -70,7 +71,8 @@ def run(preset, options):
         raise InputError(f"--option=attacks: no attack {', '.join(unknown)}; {OPTIONS['attacks']}")
 
     _wrong_keys(folder, halves[True], int(options.get("trials", 10_000)), results)
-    _unmarked(folder, halves[True] + halves[False], int(options.get("unmarked", 400)), results)
+    everything = halves[True] + halves[False]
+    _unmarked(folder, everything, int(options.get("unmarked", len(everything))), results)
     clips = [row for row in halves[False] if row["kind"] == "video"]
     _pieces(folder, clips, int(options.get("pieces", 300)), seconds, attacks, results)
     return {**summary(results.rows), **_cost()}
@@ -276,11 +278,13 @@ def _manifest():
         )
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    # Clips and photos alternate, in an order that does not depend on the names' alphabet.
+    # Clips and photos alternate while there are both, in an order that does not depend on the
+    # names' alphabet.
     rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).digest())
     clips = [row for row in rows if row["kind"] == "video"]
     photos = [row for row in rows if row["kind"] != "video"]
-    return folder, [row for pair in zip(clips, photos) for row in pair]
+    pairs = itertools.zip_longest(clips, photos)
+    return folder, [row for pair in pairs for row in pair if row is not None]
 
 
 class _Results:
