@@ -142,6 +142,42 @@ def test_damaged_shard(tmp_path):
         list(records.read_records(tmp_path / "shard"))
 
 
+def test_checksum_is_that_of_tensorflow(tmp_path):
+    records.write_shard(tmp_path / "shard", [b"abc", b"", bytes(300)])
+    data = (tmp_path / "shard").read_bytes()
+    assert data[8:12] == records.checksum(data[:8])
+    assert data[15:19] == records.checksum(b"abc")
+    assert data[-4:] == records.checksum(bytes(300))
+
+
+def test_a_flipped_bit_is_found_in_direct_reading(tmp_path):
+    made = make_dataset(tmp_path, [[make_record()]])
+    shard, entry = tmp_path / "clips-0.tfrecord", made.clips[0]
+    whole = shard.read_bytes()
+    for place in (entry.offset, entry.offset + entry.length // 2, entry.offset + entry.length):
+        data = bytearray(whole)
+        data[place] ^= 1
+        shard.write_bytes(data)
+        with pytest.raises(InputError, match="the record of anna/été 1.mp4 is damaged"):
+            made.read(entry)
+
+
+def test_frames_of_several_sizes_are_refused():
+    other = make_record(size=24).frames[:1]
+    record = dataclasses.replace(make_record(), frames=make_record().frames[:3] + other)
+    with pytest.raises(InputError, match="frames of several sizes"):
+        record.images()
+
+
+@pytest.mark.parametrize("offset", [2**64, -1, 0, 11])
+def test_impossible_offsets_are_refused(tmp_path, offset):
+    made = make_dataset(tmp_path, [[make_record()]])
+    moved = dataclasses.replace(made, clips=[dataclasses.replace(made.clips[0], offset=offset)])
+    (tmp_path / dataset.INDEX_NAME).write_text(dataset.to_json(moved))
+    with pytest.raises(InputError, match="impossible offset"):
+        dataset.load_dataset(tmp_path)
+
+
 def test_dataset_round_trip_and_direct_reading(tmp_path):
     groups = [
         [make_record("a.mp4"), make_record("b.mp4", seed=1)],

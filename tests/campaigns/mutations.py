@@ -54,11 +54,11 @@ def tree(rng, value):
         nodes = []
         _collect(value, nodes)
         if not nodes:
-            return rng.choice(ODD)
+            return _odd(rng)
         parent, key = rng.choice(nodes)
         kind = rng.randrange(6)
         if kind <= 2:
-            parent[key] = rng.choice(ODD)
+            parent[key] = _odd(rng)
         elif kind == 3:
             del parent[key]
         elif kind == 4 and isinstance(parent, list):
@@ -67,8 +67,13 @@ def tree(rng, value):
             parent[f"{key}x"] = parent.pop(key)
         else:
             other, name = rng.choice(nodes)
-            parent[key] = copy.deepcopy(other[name]) if name in _keys(other) else rng.choice(ODD)
+            parent[key] = copy.deepcopy(other[name]) if name in _keys(other) else _odd(rng)
     return value
+
+
+def _odd(rng):
+    # A copy: the next change may be made inside it.
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def _keys(value):

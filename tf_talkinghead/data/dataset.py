@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tf_talkinghead.data import records
-from tf_talkinghead.data.records import HEADER, READABLE, RECORD_SCHEMA, Record
+from tf_talkinghead.data.records import FOOTER, HEADER, READABLE, RECORD_SCHEMA, Record
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.files import read_json
 
@@ -80,16 +80,19 @@ class Dataset:
         return sorted({identity for identity, _ in self.videos})
 
     def read(self, entry: Entry) -> Record:
-        """Reads the record of one clip; InputError where the shard does not match the index."""
+        """Reads the record of one clip; InputError where it is damaged or not at its place."""
         path = self.folder / self.shards[entry.shard]
         try:
             with open(path, "rb") as file:
                 file.seek(entry.offset - HEADER)
-                head, content = file.read(HEADER), file.read(entry.length)
+                parts = [file.read(count) for count in (HEADER, entry.length, FOOTER)]
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
+        head, content, foot = parts
         if len(head) < HEADER or struct.unpack("<Q", head[:8])[0] != entry.length:
             raise InputError(f"{path}: does not match {INDEX_NAME}: {_REMEDY}")
+        if foot != records.checksum(content):
+            raise InputError(f"{path}: the record of {entry.clip} is damaged: {_REMEDY}")
         return records.parse(content)
 
     def records(self) -> Iterator[Record]:
@@ -167,7 +170,8 @@ def _parsed(folder, tree):
         known = all(type(count) is int for count in counts) and isinstance(entry.clip, str)
         if not (known and 0 <= entry.video < len(videos) and 0 <= entry.shard < len(shards)):
             raise ValueError(f"clip {entry.clip!r}: no such video or shard")
-        if entry.offset < HEADER or not 0 < entry.length < 1 << 32 or entry.frames < 1:
+        placed = HEADER <= entry.offset < 1 << 62 and 0 < entry.length < 1 << 32
+        if not placed or entry.frames < 1:
             raise ValueError(f"clip {entry.clip!r}: impossible offset, length or frame count")
     settings, rejected = dict(tree["settings"]), tree["counts"]["rejected"]
     if type(settings["size"]) is not int or type(rejected) is not int:

@@ -18,10 +18,12 @@ declared below. The index of the records is in `dataset.py`.
 """
 
 import pathlib
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
+import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -50,9 +52,16 @@ class Record:
     pupils: np.ndarray | None = None  # float32 [T, 2, 2], NaN where unknown
 
     def images(self, positions: Iterable[int] | None = None) -> np.ndarray:
-        """Decodes all frames or those at `positions`, uint8 RGB [N, size, size, 3]."""
+        """Decodes all frames or those at `positions`, uint8 RGB [N, size, size, 3].
+
+        Raises:
+          InputError: a frame cannot be decoded, or the frames are of several sizes.
+        """
         positions = range(len(self.frames)) if positions is None else positions
-        return np.stack([decode_frame(self.frames[position]) for position in positions])
+        decoded = [decode_frame(self.frames[position]) for position in positions]
+        if len({image.shape for image in decoded}) > 1:
+            raise InputError("record: frames of several sizes: prepare the dataset anew")
+        return np.stack(decoded)
 
 
 def serialize(record: Record) -> bytes:
@@ -199,6 +208,12 @@ def decode_frame(encoded: bytes) -> np.ndarray:
     if picture is None:
         raise InputError("record: a frame is damaged: prepare the dataset anew")
     return picture[..., ::-1]
+
+
+def checksum(data: bytes) -> bytes:
+    """The 4 bytes that follow `data` in a TFRecord file: its masked CRC-32C."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def write_shard(path, serialized: Iterable[bytes]) -> list[tuple[int, int]]:
