@@ -15,7 +15,7 @@ from tf_talkinghead.models import guidance
 
 
 def test_every_variant_names_parts_that_exist():
-    for changes, patches in ablation.VARIANTS.values():
+    for changes, patches in (*ablation.VARIANTS.values(), *ablation.SWITCHED.values()):
         assert all(hasattr(owner, attribute) for owner, attribute, _ in patches)
         assert set(changes) <= {
             "model.foreground",
@@ -33,12 +33,31 @@ def test_without_the_spline_photos_stay_as_they_are():
 
 
 def test_missing_options_are_named():
-    with pytest.raises(InputError, match="--option=data=DATASET"):
-        ablation.run("guided", {})
+    for options in ({}, {"people": "b"}, {"people": "b", "data": "a", "weights": "guided"}):
+        with pytest.raises(InputError, match="--option=data=DATASET"):
+            ablation.run("guided", options)
+    with pytest.raises(InputError, match="got no_discriminator"):
+        given = {"weights": "guided", "people": "b", "variants": "no_discriminator"}
+        ablation.run("guided", given)
+    with pytest.raises(InputError, match="not guided"):
+        ablation.run("guided", {"weights": "demo", "people": "b"})
     with pytest.raises(InputError, match="got half"):
         ablation.run("guided", {"data": "a", "people": "b", "variants": "whole,half"})
     with pytest.raises(InputError, match="with a guided generator"):
         ablation.run("tiny", {"data": "a", "people": "b"})
+
+
+@pytest.mark.slow
+def test_parts_of_trained_weights_are_switched_off(tmp_path):
+    record = person("a", 0, size=64)
+    many = dataclasses.replace(
+        record, frames=record.frames * 10, landmarks=np.tile(record.landmarks, (10, 1, 1))
+    )
+    make_dataset(tmp_path, [[many]], size=64)
+    options = {"weights": "guided", "people": tmp_path, "shots": "1"}
+    figures = ablation.run("demo", options)
+    scores = {figures[f"{name}_l1"] for name in ablation.SWITCHED}
+    assert len(scores) == len(ablation.SWITCHED), figures
 
 
 @pytest.mark.slow

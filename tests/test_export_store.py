@@ -1,5 +1,8 @@
 """A version appears whole or not at all, also when the publisher is killed."""
 
+import concurrent.futures
+import errno
+import functools
 import os
 import pathlib
 import shutil
@@ -203,6 +206,34 @@ def test_atomic_write_replaces_or_keeps(tmp_path):
     assert path.read_bytes() == b"two" and [entry.name for entry in path.parent.iterdir()] == [
         "file.json"
     ]
+
+
+def test_what_a_killed_writer_left_is_taken_over(tmp_path):
+    (tmp_path / ".file.json.partial").write_bytes(b"half of a long content")
+    files.write_atomically(tmp_path / "file.json", b"whole")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+    assert (tmp_path / "file.json").read_bytes() == b"whole"
+
+
+def test_writers_of_one_path_wait_for_each_other(tmp_path):
+    """After any number of writes at once one whole content is there, and nothing else."""
+    path, contents = tmp_path / "file", [bytes([number]) * 100_000 for number in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            list(pool.map(functools.partial(files.write_atomically, path), contents))
+            assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(files, "flush", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_versions_digests_name_the_file_that_changed(tmp_path):

@@ -2,16 +2,17 @@
 
 A write is atomic: the content goes to a file with a hidden name in the same folder, is flushed to
 the disk, and the file is renamed. After a crash or on a full disk the path holds either the old
-file or the new one. Archives of arrays (.npz) and JSON may come from other people, so they may be
+file or the new one. What a killed writer left is taken over by the next one of the same path.
+Archives of arrays (.npz) and JSON may come from other people, so they may be
 damaged or malicious: whatever numpy, zipfile or json raise, the error here is `Damaged`.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -124,26 +125,42 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
       InputError: the folder cannot be written to or the disk is full; nothing has changed then.
     """
     path = pathlib.Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            flush(file)
-        os.chmod(temporary, 0o644)
-        os.rename(temporary, path)
-    except BaseException as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"{path}: cannot write ({error.strerror}); nothing is lost: make room or allow "
-                "writing there, and start again"
-            ) from error
-        raise
+        with _locked(temporary) as file:
+            try:
+                file.write(content)
+                flush(file)
+                os.chmod(temporary, 0o644)
+                os.rename(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write ({error.strerror}); nothing is lost: make room or allow "
+            "writing there, and start again"
+        ) from error
     fsync(path.parent)
+
+
+def _locked(path):
+    """The file `path`, open for writing, empty and locked; waits for another writer of it."""
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        file = os.fdopen(descriptor, "wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                    file.truncate(0)
+                    return file
+            file.close()  # the other writer has renamed it
+        except BaseException:
+            file.close()
+            raise
 
 
 def flush(file) -> None:

@@ -1,13 +1,17 @@
-"""Ablation of the guided generator: short training runs, each without one part of it.
+"""Ablation of the guided generator: what each of its parts contributes.
 
     python -m scripts.benchmark ablation --preset=guided --option=data=TRAIN --option=people=CHOOSE
+    python -m scripts.benchmark ablation --option=weights=guided --option=people=CHOOSE
 
-Each variant is trained from random weights for the same number of updates on the same episodes, and
-then renders people it was not trained on from T photos, without fine-tuning. Short runs show which
-parts help early; a part that needs long training may contribute more than they show.
+The first form trains each variant, which lacks one part, from random weights for the same number of
+updates on the same episodes. Short runs show which parts help early; a part that needs long
+training may contribute more than they show. The second form trains nothing: it switches a part of
+trained weights off, which shows how much the rest depends on it. Both render people who were not
+trained on from T photos, without fine-tuning.
 """
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import tempfile
@@ -29,7 +33,8 @@ from tf_talkinghead.training.run import meta_train
 from tf_talkinghead.weights.store import load_trained
 
 OPTIONS = {
-    "data": "prepared dataset to train on; needed",
+    "data": "prepared dataset to train on; needed, but not with weights",
+    "weights": "trained guided weights: parts of them are switched off, nothing is trained",
     "people": "prepared dataset of other people, who are rendered; needed",
     "steps": "updates of each run; default: 400",
     "shots": "T, photos of each person; default: 8",
@@ -47,6 +52,16 @@ def _no_spline(landmarks, source_landmarks, size):
 
 def _no_detail(self, lifted, x_hat, photo):
     return tf.zeros_like(x_hat)
+
+
+def _no_foreground(body):
+    """`_body` with a foreground of 1: everything moves with the head."""
+
+    def everything(*arguments):
+        lifted, mask, colour, foreground, residual = body(*arguments)
+        return lifted, mask, colour, tf.ones_like(foreground), residual
+
+    return everything
 
 
 def _no_vector(embed):
@@ -67,13 +82,16 @@ VARIANTS = {
     "no_discriminator": ({"losses.adversarial": 0.0, "losses.feature_matching": 0.0}, ()),
     "no_detail_head": ({}, tuple((G, "_detail", lambda _: _no_detail) for G in _GENERATORS)),
 }
+# The same for trained weights; a loss cannot be switched off after training.
+SWITCHED = {name: variant for name, variant in VARIANTS.items() if name != "no_discriminator"}
+SWITCHED["no_foreground"] = ({}, tuple((G, "_body", _no_foreground) for G in _GENERATORS))
 
 
 def run(preset, options):
-    """Trains and measures each variant, see the module docstring.
+    """Measures each variant, see the module docstring.
 
     Args:
-      preset: a preset with a guided generator.
+      preset: a preset with a guided generator; not used with the option `weights`.
       options: as in OPTIONS.
 
     Returns:
@@ -82,14 +100,53 @@ def run(preset, options):
     Raises:
       InputError: data or people are not given, or there is no such variant.
     """
-    if not {"data", "people"} <= options.keys():
-        raise InputError("ablation needs --option=data=DATASET and --option=people=DATASET")
-    names = options.get("variants", ",".join(VARIANTS)).split(",")
-    if unknown := set(names) - VARIANTS.keys():
+    if "people" not in options or len({"data", "weights"} & options.keys()) != 1:
         raise InputError(
-            f"--option=variants: expected names of {', '.join(VARIANTS)}, got {', '.join(unknown)}"
+            "ablation needs --option=people=DATASET and either --option=data=DATASET or "
+            "--option=weights=WEIGHTS"
         )
-    steps, shots = int(options.get("steps", 400)), int(options.get("shots", 8))
+    variants = SWITCHED if "weights" in options else VARIANTS
+    names = options.get("variants", ",".join(variants)).split(",")
+    if unknown := set(names) - variants.keys():
+        raise InputError(
+            f"--option=variants: expected names of {', '.join(variants)}, got {', '.join(unknown)}"
+        )
+    shots = int(options.get("shots", 8))
+    with contextlib.ExitStack() as stack:
+        if "weights" in options:
+            make = _switching(options["weights"])
+            figures = {"weights": options["weights"]}
+        else:
+            steps = int(options.get("steps", 400))
+            folder = options.get("runs") or stack.enter_context(tempfile.TemporaryDirectory())
+            make = _training(preset, steps, options["data"], pathlib.Path(folder))
+            figures = {"steps": float(steps)}
+        figures["photos"] = float(shots)
+        for name in names:
+            changes, patches = variants[name]
+            with contextlib.ExitStack() as patched:
+                for owner, attribute, replacement in patches:
+                    new = replacement(getattr(owner, attribute))
+                    patched.enter_context(mock.patch.object(owner, attribute, new))
+                scores = _scores(make(name, changes), options["people"], shots)
+            figures |= {f"{name}_{key}": value for key, value in scores.items()}
+    return figures
+
+
+def _switching(weights):
+    """Function (name, configuration changes) -> the trained weights with these changes."""
+    trained = load_trained(weights)
+    if trained.config.model.generator != "guided":
+        raise InputError(f"--option=weights={weights}: these weights are not guided")
+
+    def make(name, changes):
+        return dataclasses.replace(trained, config=configs.replace(trained.config, changes))
+
+    return make
+
+
+def _training(preset, steps, data, folder):
+    """Function (name, configuration changes) -> weights trained with these changes."""
     base = configs.replace(
         configs.preset(preset),
         {"meta.steps": steps, "losses.adversarial_start": steps // 4, "meta.ema_decay": 0.98},
@@ -98,20 +155,12 @@ def run(preset, options):
         raise InputError(
             f"--preset={preset}: expected a preset with a guided generator, such as guided"
         )
-    figures = {"steps": float(steps), "photos": float(shots)}
-    with contextlib.ExitStack() as stack:
-        folder = options.get("runs") or stack.enter_context(tempfile.TemporaryDirectory())
-        for name in names:
-            changes, patches = VARIANTS[name]
-            with contextlib.ExitStack() as patched:
-                for owner, attribute, replacement in patches:
-                    new = replacement(getattr(owner, attribute))
-                    patched.enter_context(mock.patch.object(owner, attribute, new))
-                run_dir = pathlib.Path(folder) / name
-                meta_train(configs.replace(base, changes), options["data"], run_dir)
-                scores = _scores(load_trained(run_dir), options["people"], shots)
-            figures |= {f"{name}_{key}": value for key, value in scores.items()}
-    return figures
+
+    def make(name, changes):
+        meta_train(configs.replace(base, changes), data, folder / name)
+        return load_trained(folder / name)
+
+    return make
 
 
 def _scores(trained, people, shots):
