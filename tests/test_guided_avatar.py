@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.face_points import COLLINS
 from tests.random_avatars import random_generator, tiny_guided
 from tests.xmp import xmp_mark
 from tf_talkinghead import provenance
+from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import saved_model
 from tf_talkinghead.faces.geometry import expressed, turned
 from tf_talkinghead.faces.warping import warp
@@ -84,6 +86,16 @@ def test_a_saved_avatar_renders_the_same(avatar, tmp_path):
     again = load_avatar(tmp_path)
     np.testing.assert_array_equal(again.photos.pupils, avatar.photos.pupils)
     assert worst(render(again, motion(3)), render(avatar, motion(3))) <= 1
+
+
+def test_an_avatar_whose_description_is_damaged_is_refused(avatar, tmp_path):
+    """Found by fuzzing: facts that are no dictionary."""
+    save_avatar(avatar, tmp_path)
+    description = json.loads((tmp_path / "avatar.json").read_text())
+    for changed in ({**description, "facts": "text"}, {**description, "config": 3}, {"mode": "x"}):
+        (tmp_path / "avatar.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="personalise again"):
+            load_avatar(tmp_path)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

@@ -27,7 +27,7 @@ from tf_talkinghead.personalization.rendering import render_direct, render_guide
 ARRAYS_FILE = "avatar.npz"
 FACTS_FILE = "avatar.json"
 # Exceptions of reading damaged arrays or JSON.
-UNREADABLE = (OSError, KeyError, TypeError, ValueError)
+UNREADABLE = (AttributeError, OSError, KeyError, TypeError, ValueError)
 # Modes that leave the generator unchanged, so that the person fits into the bank.
 SHARED_MODES = ("feed_forward", "vector")
 
