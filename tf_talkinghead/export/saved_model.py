@@ -121,8 +121,23 @@ def write_saved_model(
       config: its export section holds the batching parameters.
       card: the card as JSON text.
       example: one row of each input of serving_default; the warm-up repeats it.
+
+    Raises:
+      InputError: TensorFlow cannot write there, as on a full disk.
     """
-    tf.saved_model.save(module, str(folder), signatures=dict(module.endpoints))
+    try:
+        tf.saved_model.save(module, str(folder), signatures=dict(module.endpoints))
+        _write_beside(folder, name, config, card, example)
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2].partition(" [Op:")[0]
+        raise InputError(
+            f"{folder.parent / name}: cannot write a version ({reason}); nothing is published: "
+            "make room or allow writing there, and start again"
+        ) from error
+
+
+def _write_beside(folder, name, config, card, example):
+    """Writes everything but the graph and its variables."""
     (folder / cards.CARD_FILE).write_text(card)
     (folder / "batching_params.pbtxt").write_text(batching_params(config.export))
     extra = folder / "assets.extra"
