@@ -184,7 +184,8 @@ def test_nothing_of_a_member_stays_after_leaving(shared, tmp_path):
     reference = (COLLINS * 0.9).astype(np.float32)
     ann = dataclasses.replace(ann, reference_landmarks=reference)
     version = publish(tmp_path, {"annabel": ann, "bob": bob})
-    (version / ".vectors.npz-killed").write_bytes((version / "vectors.npz").read_bytes())
+    for killed in (".vectors.npz.partial", ".vectors.npz-killed"):  # the latter by version 0.1
+        (version / killed).write_bytes((version / "vectors.npz").read_bytes())
     staging = tmp_path / ".publishing-bank-killed"
     staging.mkdir()
     (staging / "vectors.npz").write_bytes((version / "vectors.npz").read_bytes())

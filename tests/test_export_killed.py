@@ -115,7 +115,7 @@ def test_killed_before_each_change(made, tmp_path, what):
         assert not list(models.glob(".publishing-*")) and not list(models.glob(".deleted-*"))
         if what == "delete":
             assert not [path for path in models.rglob("*") if path.name.startswith("ann")]
-            assert not list(models.rglob(".vectors.npz-*"))
+            assert not list(models.rglob(".vectors.npz*"))
             for path in models.rglob("vectors.npz"):
                 assert b"ann" not in path.read_bytes()
             assert '"ann"' not in (models / store.CONFIG_FILE).read_text()

@@ -187,7 +187,7 @@ def leave(models_dir: str | os.PathLike, person: str) -> bool:
         return False
     store.remove_unfinished(root, BANK)
     with _unchanging(root):
-        for partial in (root / BANK).glob(f"*/.{VECTORS_FILE}-*"):
+        for partial in (root / BANK).glob(f"*/.{VECTORS_FILE}*"):  # as `write_atomically` names it
             partial.unlink()
         found = False
         for path in _member_files(root):
