@@ -25,6 +25,7 @@ def write(folder, atomically):
                 file.flush()
                 time.sleep(0.005)
         time.sleep(0.005)
+    time.sleep(0.3)  # a signal right after the last change, and late, must still find the process
 
 
 def check(_server, folder, done):
