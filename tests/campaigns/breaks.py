@@ -1,6 +1,6 @@
 """Faulty environments for the commands of commands.py: disks, the clock, damaged files.
 
-    full_disk   a small tmpfs, so that the disk is full at each of many writes
+    full_disk   a small tmpfs, full after any number of pages, so that each write finds it full once
     read_only   the folder's disk is read-only
     clock       time.time() jumps by a day and more, back and forth; Python's clock only
     damaged     checkpoints, records, weights, SavedModels, avatars: truncated, or a bit flipped
@@ -14,7 +14,6 @@ printed.
 import contextlib
 import os
 import pathlib
-import random
 import shutil
 import subprocess
 
@@ -22,29 +21,24 @@ from tests.campaigns import damages
 from tests.campaigns.commands import commands
 
 PARTS = ("read_only", "clock", "full_disk", "damaged")
-FULL = 8  # numbers of free bytes that are tried, per command
+PAGE = 4096  # bytes; what a tmpfs is filled in
+FULL = 90  # numbers of free pages that are tried, per command: all, where it writes no more
 ROOMY = 256 << 20  # bytes
-_PEAKS = {}  # by command: (bytes before it, most bytes while it runs)
 
 
 def steps(server, made, folder, chosen, seed, results):
     """Functions of no argument, one per broken run that `results` does not hold yet."""
     listed, place = [], folder / "broken"
-    known = {"read_only": (_read_only, 1), "clock": (_clock, 1), "full_disk": (_full_disk, FULL)}
-    for part in [part for part in known if part in chosen]:
-        function, count = known[part]
-        if function is not _clock and not _can_mount(folder):
+    mountable = _can_mount(folder)
+    for part in [part for part in PARTS if part in chosen and part != "damaged"]:
+        if part != "clock" and not mountable:
             print(f"{part}: not run, since a tmpfs cannot be mounted here")
             continue
-        listed += [
-            (
-                f"{part} {name}",
-                number,
-                lambda f=function, c=command, n=number: f(server, c, n, place),
-            )
-            for name, command in commands(made).items()
-            for number in range(count)
-        ]
+        for name, command in commands(made).items():
+            listed += [
+                (f"{part} {name}", number, function)
+                for number, function in enumerate(_broken(part, server, command, place))
+            ]
     if "damaged" in chosen:
         listed += damages.cases(server, made, folder, seed)
     return [
@@ -67,23 +61,31 @@ def one_line(job):
     return f"ended with {job.code}: {job.stderr[-1500:]}"
 
 
-def _full_disk(server, command, number, place):
-    """Runs the command on a disk with room for a part of what it writes; returns the result."""
-    if command.name not in _PEAKS:
-        _PEAKS[command.name] = _peak(server, command, place)
-    laid, peak = _PEAKS[command.name]
+def _broken(part, server, command, place):
+    """Functions of no argument, one per broken run of `command`."""
+    if part == "read_only":
+        return [lambda: _read_only(server, command, place)]
+    if part == "clock":
+        return [lambda: _clock(server, command, place)]
+    laid, peak = _peak(server, command, place)
+    pages = max(8, (peak - laid) // PAGE)  # 8: a short peak is not seen
+    count = min(pages, FULL)
+    rooms = [pages * number // count * PAGE for number in range(count)]
+    return [lambda room=room: _full_disk(server, command, laid, room, place) for room in rooms]
+
+
+def _full_disk(server, command, laid, room, place):
+    """Runs the command on a disk with `room` bytes beyond the `laid` ones; returns the result."""
     with _tmpfs(place) as mount:
         command.lay(place)
-        draw = random.Random(f"{command.name} {number}").random()
-        room = int((peak - laid) * (number + draw) / FULL) >> 12 << 12
-        mount(f"size={max(4096, laid + room)}")
+        mount(f"size={max(PAGE, laid + room)}")
         output = place.parent / "broken-output"
         job = server.run(command.call, command.arguments(place), output)
         wrong = one_line(job)
         said = _said(job)
         mount(f"size={ROOMY}")
         wrong = wrong or _then(server, command, place, job)
-    return {"room": room, "of": peak - laid, "said": said, "wrong": wrong}
+    return {"room": room, "said": said, "wrong": wrong}
 
 
 def _peak(server, command, place):
@@ -99,7 +101,7 @@ def _peak(server, command, place):
     return laid, peak
 
 
-def _read_only(server, command, number, place):
+def _read_only(server, command, place):
     with _tmpfs(place) as mount:
         command.lay(place)
         mount("ro")
@@ -111,7 +113,7 @@ def _read_only(server, command, number, place):
     return {"said": said, "wrong": wrong}
 
 
-def _clock(server, command, number, place):
+def _clock(server, command, place):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     command.lay(place)
