@@ -189,19 +189,38 @@ def test_damaged_records(tmp_path):
     assert [record.clip for record in records.read_records(path)] == [good.clip]
 
 
-def test_names_that_no_file_can_have(tmp_path):
+def test_names_that_no_file_can_have_and_links_out(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.png").write_bytes(b"x")
     (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
     names = ["x.png", "../secret.png", "/etc/passwd", "/dev/zero", "x" * 300 + ".png", "a\0.png"]
+    names += ["link.png", "up/secret.png"]
     (tmp_path / "people.csv").write_text(
         "file,person_id\n" + "".join(f"{name},ann\n" for name in names)
     )
     clips, rejected = list_clips(tmp_path / "in", tmp_path / "people.csv")
-    assert [clip.name for clip in clips] == ["x.png"] and len(rejected) == 5
+    assert [clip.name for clip in clips] == ["x.png"] and len(rejected) == 7
+    leading_out = [item.file for item in rejected if "a link that leads outside" in item.reason]
+    assert leading_out == ["link.png", "up/secret.png"]
     for name in ("../ann", "a/b", "a\0b", "/dev/zero", ".hidden", "", "x" * 65, "bank", "ann."):
         with pytest.raises(InputError):
             store.check_name(name)
+
+
+def test_a_shard_that_is_a_link_out_of_the_dataset(tmp_path):
+    (tmp_path / "data").mkdir()
+    make_dataset(tmp_path / "data", [[make_record()]])
+    shard = tmp_path / "data" / "clips-0.tfrecord"
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="a shard outside the folder: 'clips-0.tfrecord'"):
+        load_dataset(tmp_path / "data")
+    (tmp_path / "linked").symlink_to(tmp_path / "data")  # the folder itself may be a link
+    shard.unlink()
+    (tmp_path / "elsewhere").rename(shard)
+    assert len(load_dataset(tmp_path / "linked").clips) == 1
 
 
 def test_motion_without_end():

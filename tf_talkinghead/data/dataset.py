@@ -155,6 +155,13 @@ def load_dataset(folder) -> Dataset:
         raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); {_REMEDY}") from error
 
 
+def _is_inside(folder, name):
+    """Whether `name` is a file's name, and the file, links followed, lies in `folder` itself."""
+    if pathlib.PurePath(name).name != name or "\0" in name:
+        return False
+    return (folder / name).resolve().parent == folder.resolve()
+
+
 def _parsed(folder, tree):
     """The Dataset in dataset.json's tree; KeyError, ValueError etc. where it is inconsistent."""
     columns = tree["clip_columns"]
@@ -162,7 +169,7 @@ def _parsed(folder, tree):
     entries = [dataclasses.replace(entry, angles=tuple(entry.angles)) for entry in entries]
     videos = [(str(identity), str(video)) for identity, video in tree["videos"]]
     shards = [str(name) for name in tree["shards"]]
-    outside = [name for name in shards if pathlib.PurePath(name).name != name or "\0" in name]
+    outside = [name for name in shards if not _is_inside(folder, name)]
     if outside:
         raise ValueError(f"a shard outside the folder: {outside[0]!r}")
     for entry in entries:

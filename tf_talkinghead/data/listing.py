@@ -115,7 +115,7 @@ def _from_manifest(root, path, where):
         rows = [row for row in rows if row[column] == value]
         if not rows:
             raise InputError(f"--where={where}: no row of {path} has that value")
-    clips, rejected, seen = [], [], set()
+    clips, rejected, seen, inside = [], [], set(), root.resolve()
     for row in rows:
         name, person = (
             pathlib.PurePosixPath(row["file"] or "").as_posix(),
@@ -129,6 +129,8 @@ def _from_manifest(root, path, where):
             rejected.append(Rejection(name, "listed twice in the manifest"))
         elif not os.path.isfile(root / name):  # False, too, for a name that no file can have
             rejected.append(Rejection(name, "listed in the manifest, but there is no such file"))
+        elif not (root / name).resolve().is_relative_to(inside):
+            rejected.append(Rejection(name, "a link that leads outside the input folder"))
         elif not video.is_media(name):
             rejected.append(Rejection(name, "not a video or photo by its name"))
         else:
