@@ -1,10 +1,12 @@
 """A version appears whole or not at all, also when the publisher is killed."""
 
 import concurrent.futures
+import contextlib
 import errno
 import functools
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,9 +15,11 @@ import time
 
 import pytest
 
+from tests.random_avatars import random_avatar
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.export import config_file, store
+from tf_talkinghead.export.saved_model import export_person
 
 
 def _write(text):
@@ -234,6 +238,29 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left on device"):
         files.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """No file may grow beyond `size` bytes: a write that does fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [2_000, 20_000])
+def test_a_full_disk_is_one_line_and_publishes_nothing(tmp_path, size):
+    """TensorFlow has errors of its own for a disk; found by the fault campaign."""
+    avatar, _ = random_avatar()
+    with largest_file(size), pytest.raises(InputError, match="cannot write a version") as refusal:
+        export_person(avatar, tmp_path, "ann")
+    assert "\n" not in str(refusal.value) and "File too large" in str(refusal.value)
+    assert [path.name for path in tmp_path.glob("[!.]*")] == []
+    assert not list(tmp_path.glob(".publishing-*"))
+    assert export_person(avatar, tmp_path, "ann").name == "1"
 
 
 def test_a_versions_digests_name_the_file_that_changed(tmp_path):

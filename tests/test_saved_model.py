@@ -1,9 +1,7 @@
 """What is exported renders what was trained, by every way a client or server loads it."""
 
-import contextlib
 import io
 import json
-import resource
 
 import numpy as np
 import pytest
@@ -278,29 +276,6 @@ def test_refusals(tmp_path, published):
     with pytest.raises(InputError, match="float64"):
         saved_model.export_person(avatar, tmp_path, "ann", dtype="float64")
     assert not list(tmp_path.iterdir())
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """No file may grow beyond `size` bytes: a write that does fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.parametrize("size", [2_000, 20_000])
-def test_a_full_disk_is_one_line_and_publishes_nothing(tmp_path, size):
-    """TensorFlow has errors of its own for a disk; found by the fault campaign."""
-    avatar, _ = random_avatar()
-    with largest_file(size), pytest.raises(InputError, match="cannot write a version") as refusal:
-        saved_model.export_person(avatar, tmp_path, "ann")
-    assert "\n" not in str(refusal.value) and "File too large" in str(refusal.value)
-    assert [path.name for path in tmp_path.glob("[!.]*")] == []
-    assert not list(tmp_path.glob(".publishing-*"))
-    assert saved_model.export_person(avatar, tmp_path, "ann").name == "1"
 
 
 def test_avatar_survives_the_disk_and_refuses_another_schema(tmp_path, published):

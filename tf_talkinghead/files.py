@@ -3,8 +3,9 @@
 A write is atomic: the content goes to a file with a hidden name in the same folder, is flushed to
 the disk, and the file is renamed. After a crash or on a full disk the path holds either the old
 file or the new one. What a killed writer left is taken over by the next one of the same path.
-Archives of arrays (.npz) and JSON may come from other people, so they may be
-damaged or malicious: whatever numpy, zipfile or json raise, the error here is `Damaged`.
+
+Archives of arrays (.npz) and JSON may come from other people, so they may be damaged or malicious:
+whatever numpy, zipfile or json raise, the error here is `Damaged`.
 """
 
 import contextlib
@@ -120,6 +121,8 @@ def _one_line(error):
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Replace `path` by `content` in one rename; folders above it are made.
+
+    Waits for another process or thread that is writing the same path.
 
     Raises:
       InputError: the folder cannot be written to or the disk is full; nothing has changed then.
