@@ -1,12 +1,10 @@
 """A version appears whole or not at all, also when the publisher is killed."""
 
 import concurrent.futures
-import contextlib
 import errno
 import functools
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +13,7 @@ import time
 
 import pytest
 
+from tests.full_disk import largest_file
 from tests.random_avatars import random_avatar
 from tf_talkinghead import files
 from tf_talkinghead.errors import InputError
@@ -238,17 +237,6 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left on device"):
         files.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
-
-
-@contextlib.contextmanager
-def largest_file(size):
-    """No file may grow beyond `size` bytes: a write that does fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [2_000, 20_000])
