@@ -63,7 +63,6 @@ def random_guided_avatar(seed=0, size=64):
     """A guided avatar of random weights, with two photos of noise whose pupils are known."""
     config = tiny_guided(size)
     generator = random_generator(config, seed)
-    generator.detail_gain.gain.assign(0.5)
     coarse = np.random.default_rng(seed).integers(0, 255, (2, 8, 8, 3)).astype(np.uint8)
     landmarks = np.float32([COLLINS, turned(COLLINS, yaw=12.0)])
     pupils = np.stack([landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)], 1)

@@ -236,6 +236,13 @@ def test_a_config_of_version_0_1_still_loads():
         from_json(json.dumps(stored))
 
 
+def test_a_config_of_a_generator_with_a_detail_head_still_loads():
+    """So that `personalize --refresh` reads avatars that were made before the head was removed."""
+    tree = json.loads(to_json(preset("guided")))
+    tree["model"]["detail_channels"] = 16
+    assert from_json(json.dumps(tree)) == preset("guided")
+
+
 def test_the_shipped_demo_config_loads():
     text = (ROOT / "tf_talkinghead/weights/demo/config.json").read_text()
     assert from_json(text).model == preset("demo").model

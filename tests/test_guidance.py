@@ -1,6 +1,4 @@
-"""Guidance: the spline against scipy's, sampling against scipy's, and a choice of
-photos that is continuous.
-"""
+"""Guidance: the spline against scipy's, sampling against scipy's."""
 
 import numpy as np
 import pytest
@@ -15,13 +13,6 @@ from tf_talkinghead.models import gaze, guidance
 
 def points(*faces):
     return tf.constant(np.stack(faces), tf.float32)
-
-
-def moved(face, degrees=20.0, scale=1.2, shift=(0.05, -0.03)):
-    """The face after a similarity about the picture's centre."""
-    angle = np.deg2rad(degrees)
-    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (face - 0.5) @ matrix.T + 0.5 + shift
 
 
 def test_spline_is_the_thin_plate_spline_of_scipy():
@@ -68,11 +59,9 @@ def test_equal_faces_leave_the_picture_where_it_is():
     [np.full((68, 2), 0.5), np.stack([np.linspace(0, 1, 68)] * 2, -1), COLLINS * 6 - 3],
     ids=["one point", "collinear", "far outside"],
 )
-def test_degenerate_landmarks_give_finite_flows_and_shares(face):
-    sources = points(COLLINS, turned(COLLINS, yaw=10.0))
-    rows, shares = guidance.choose(points(face), sources)
-    flow = guidance.spline(points(face), tf.gather(sources, rows), 16)
-    assert np.isfinite(flow).all() and np.isfinite(shares).all()
+def test_degenerate_landmarks_give_finite_flows(face):
+    flow = guidance.spline(points(face), points(COLLINS, turned(COLLINS, yaw=10.0))[None], 16)
+    assert np.isfinite(flow).all()
     assert np.isfinite(guidance.stretch(flow[:, 0])).all()
 
 
@@ -89,67 +78,6 @@ def test_sampling_is_bilinear_and_repeats_the_border(dtype):
                 pictures[row, ..., channel].astype(float), places, order=1, mode="nearest"
             )
             np.testing.assert_allclose(got[b, ..., channel], expected, atol=1e-3)
-
-
-def test_place_size_and_roll_count_little_in_the_choice():
-    """A face 10 degrees and a tenth off is nearer than one with closed eyes and an open mouth."""
-    near, other = moved(COLLINS, 10.0, 1.1, (0.03, -0.02)), expressed(COLLINS, 0.8, 0.7, 0.0)
-    far = guidance.distances(points(COLLINS), points(near, other))[0].numpy()
-    assert far[0] < far[1]
-    # By plain distance the choice would be the other way round, by a factor of five.
-    plain = [np.linalg.norm(face - COLLINS, axis=-1).mean() for face in (near, other)]
-    assert plain[0] > 5 * plain[1]
-
-
-@pytest.mark.parametrize("shift", [(0.1, 0.0), (-0.03, 0.04), (0.0, 0.3)])
-def test_a_shift_counts_a_twentieth_of_its_square(shift):
-    """By hand: aligned, the faces are equal, so that only the plain distance remains."""
-    far = guidance.distances(points(COLLINS), points(COLLINS + shift))[0, 0].numpy()
-    expected = np.sqrt(0.05) * np.hypot(*shift) / eye_distance(COLLINS)
-    np.testing.assert_allclose(far, expected, rtol=1e-3)
-
-
-def test_shares_are_continuous_along_a_way_past_all_sources():
-    sources = [
-        turned(COLLINS, yaw=yaw, pitch=pitch)
-        for yaw, pitch in ((-15, 0), (0, 4), (12, -3), (14, 2))
-    ]
-    way = points(*(turned(COLLINS, yaw=yaw) for yaw in np.linspace(-18, 18, 721)))
-    rows, shares = (np.asarray(part) for part in guidance.choose(way, points(*sources)))
-    np.testing.assert_allclose(shares.sum(1), 1.0, atol=1e-6)
-    weight = np.zeros((len(rows), len(sources)))
-    for m in (0, 1):
-        weight[np.arange(len(rows)), rows[:, m]] += shares[:, m]
-    assert np.abs(np.diff(weight, axis=0)).max() < 0.2  # of 0.05 degrees each; a switch would be 1
-    assert (weight.argmax(1)[[0, -1]] == [0, 3]).all() and len(set(weight.argmax(1))) >= 3
-
-
-def _blended(first, second, between):
-    """Share of the way `between` two sources on which both are seen."""
-    shares = guidance.choose(points(*between), points(first, second))[1].numpy()
-    return (shares[:, 1] > 0.05).mean()
-
-
-def test_sources_with_other_lids_or_lips_are_blended_on_a_short_way_only():
-    steps = np.linspace(0.0, 1.0, 401)
-    for amounts in ((1.0, 0.0), (0.0, 1.0)):  # lids, mouth
-        faces = [expressed(COLLINS, *(s * np.array(amounts)), 0.0) for s in steps]
-        assert 0.0 < _blended(faces[0], faces[-1], faces) < 0.05
-    faces = [turned(COLLINS, yaw=8.0 * s - 4.0) for s in steps]
-    assert _blended(faces[0], faces[-1], faces) > 0.08
-
-
-def test_only_the_allowed_sources_are_chosen():
-    sources = points(turned(COLLINS, yaw=20.0), COLLINS)[None]
-    rows, shares = guidance.choose(points(COLLINS), sources, tf.constant([1]))
-    assert rows.numpy()[0, 0] == 0 and shares.numpy()[0, 0] == pytest.approx(1.0)
-    rows, _ = guidance.choose(points(COLLINS), sources, tf.constant([2]))
-    assert rows.numpy()[0, 0] == 1
-
-
-def test_one_source_is_enough():
-    rows, shares = guidance.choose(points(COLLINS), points(turned(COLLINS, yaw=5.0)))
-    assert rows.numpy().tolist() == [[0, 0]] and shares.numpy().tolist() == [[1.0, 0.0]]
 
 
 def test_stretch_is_the_logarithm_of_the_area():

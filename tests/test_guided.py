@@ -14,10 +14,10 @@ from tf_talkinghead.config import ConfigError, ModelConfig
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.errors import InputError
 from tf_talkinghead.faces.geometry import expressed, turned
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import guidance, source_choice
 from tf_talkinghead.models.generators import make_folded_generator, make_generator
 from tf_talkinghead.models.growing import grows_into, take_weights
-from tf_talkinghead.models.guide import make_guide
+from tf_talkinghead.models.guide import make_guide, photo_of
 from tf_talkinghead.models.layers import converge_spectral_norms
 
 CONFIG = tiny_guided().model
@@ -28,8 +28,7 @@ TARGET = np.float32([turned(COLLINS, yaw=8.0), expressed(COLLINS, 0.0, 0.5, 0.0)
 def generator():
     tf.keras.utils.set_random_seed(0)
     made = make_generator(CONFIG)
-    for gain in (made.flow_gain, made.detail_gain):  # at rest they hide what is behind them
-        gain.gain.assign(0.5)
+    made.flow_gain.gain.assign(0.5)  # at rest it hides what is behind it
     return made
 
 
@@ -41,14 +40,13 @@ def photos():
 
 def guide_of(landmarks, photos, **more):
     sources = tf.constant([COLLINS, turned(COLLINS, yaw=15.0)], tf.float32)
-    rows, shares = guidance.choose(tf.constant(landmarks, tf.float32), sources)
+    choice = source_choice.choose(tf.constant(landmarks, tf.float32), sources)
     return make_guide(
         CONFIG,
         tf.constant(landmarks, tf.float32),
         tf.constant(photos),
         sources,
-        rows,
-        shares,
+        choice,
         **more,
     )
 
@@ -117,14 +115,54 @@ def test_landmarks_nobody_has_give_a_picture(generator, photos):
 
 def test_the_photo_shows_through_where_the_face_is_as_in_the_photo(generator, photos):
     generator.flow_gain.gain.assign(0.0)
-    generator.detail_gain.gain.assign(0.0)
     try:
         x_hat = call(generator, np.float32([COLLINS]), photos).numpy()[0]
     finally:
         generator.flow_gain.gain.assign(0.5)
-        generator.detail_gain.gain.assign(0.5)
     photo = photos[0].reshape(64, 2, 64, 2, 3).mean((1, 3)) / 127.5 - 1
     assert np.corrcoef(x_hat.ravel(), photo.ravel())[0, 1] > 0.7
+
+
+def blend_of(first, second, shares, fine):
+    """`photo_of` two photos [128, 128, 3] that are not warped, levels of 255."""
+    photos = np.stack([first, second]).astype(np.uint8)
+    guide = {
+        "photos": tf.constant(photos),
+        "small": tf.constant(photos.reshape(2, 64, 2, 64, 2, 3).mean((2, 4)), tf.float32),
+        "rows": tf.constant([[0, 1]]),
+        "shares": tf.constant([shares], tf.float32),
+        "fine": tf.constant([fine], tf.float32),
+    }
+    still = np.broadcast_to(guidance.grid(16), (1, 2, 16, 16, 2))
+    return (photo_of(guide, tf.constant(still), 128)[0].numpy() + 1.0) * 127.5
+
+
+def test_coarse_structure_is_blended_by_shares_and_detail_by_those_of_fine():
+    plain = np.ones((128, 128, 3))
+    detail = 20.0 * (-1.0) ** np.add.outer(np.arange(128), np.arange(128))[..., None]  # 2 px wide
+    first, second = 100.0 * plain + detail, 200.0 * plain
+    for fine in ((1.0, 0.0), (0.0, 1.0), (0.25, 0.75), (0.5, 0.0)):
+        expected = 0.7 * 100 + 0.3 * 200 + fine[0] * detail * plain
+        shown = blend_of(first, second, (0.7, 0.3), fine)
+        inner = slice(4, -4)  # beyond the grid's outermost centres the flow is flat
+        np.testing.assert_allclose(shown[inner, inner], expected[inner, inner], atol=0.6)
+
+
+def test_one_photo_is_shown_as_it_is(photos):
+    shown = blend_of(photos[0], photos[1], (1.0, 0.0), (1.0, 0.0))
+    np.testing.assert_allclose(shown, photos[0], atol=0.01)
+
+
+def test_a_blend_has_the_contrast_of_photos_whose_detail_correlates():
+    """Three patterns of 4 px that do not correlate, one of them in both photos, by ALIKE."""
+    rng = np.random.default_rng(0)
+    patterns = rng.choice([-1.0, 1.0], (3, 32, 32, 1)).repeat(4, 1).repeat(4, 2)
+    alike, rest = np.sqrt(source_choice.ALIKE), np.sqrt(1.0 - source_choice.ALIKE)
+    common, one, other = 14.0 * patterns * np.reshape([alike, rest, rest], (3, 1, 1, 1))
+    photo = 128.0 + (common + one) * np.ones(3)
+    blend = blend_of(photo, 128.0 + (common + other) * np.ones(3), (0.5, 0.5), (0.5, 0.5))
+    alone = blend_of(photo, photo, (1.0, 0.0), (0.5, 0.5))
+    assert blend.std() == pytest.approx(alone.std(), rel=0.05)
 
 
 def test_black_and_white_photos_give_black_and_white_frames(generator, photos):
@@ -139,10 +177,10 @@ def test_black_and_white_photos_give_black_and_white_frames(generator, photos):
 def test_the_background_stays_where_the_foreground_is_zero(generator, photos):
     """With the foreground shut the photo shows as it is, whatever pose is asked for."""
     turned_away = np.float32([turned(COLLINS, yaw=20.0)])
-    gains = generator.flow_gain.gain, generator.detail_gain.gain, generator.foreground_gain.gain
+    gains = generator.flow_gain.gain, generator.foreground_gain.gain
     before = [gain.numpy() for gain in gains]
     kernel, bias = generator.foreground.kernel.numpy(), generator.foreground.bias.numpy()
-    for gain, value in zip(gains, (0.0, 0.0, 1.0), strict=True):
+    for gain, value in zip(gains, (0.0, 1.0), strict=True):
         gain.assign(value)
     mean = {}
     try:
@@ -163,8 +201,7 @@ def test_a_generator_without_foreground_grows_into_one_with(photos):
     before = dataclasses.replace(CONFIG, foreground=False)
     assert grows_into(before, CONFIG) and not grows_into(CONFIG, before)
     earlier, grown = make_generator(before), make_generator(CONFIG)
-    for gain in (earlier.flow_gain, earlier.detail_gain):
-        gain.gain.assign(0.5)
+    earlier.flow_gain.gain.assign(0.5)
     take_weights(grown, earlier)
     grown.foreground.bias.assign([20.0])  # everything moves, as before
     converge_spectral_norms(grown)

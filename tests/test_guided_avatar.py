@@ -33,7 +33,6 @@ def trained():
     made = empty(tiny_guided())
     made.generator.set_weights(random_generator(tiny_guided()).get_weights())
     made.generator.flow_gain.gain.assign(0.5)
-    made.generator.detail_gain.gain.assign(0.5)
     made.provenance = {"sha256": "5" * 64}
     return made
 
@@ -92,7 +91,8 @@ def test_an_avatar_whose_description_is_damaged_is_refused(avatar, tmp_path):
     """Found by fuzzing: facts that are no dictionary."""
     save_avatar(avatar, tmp_path)
     description = json.loads((tmp_path / "avatar.json").read_text())
-    for changed in ({**description, "facts": "text"}, {**description, "config": 3}, {"mode": "x"}):
+    for part in ("facts", "config", "mode"):
+        changed = {**description, part: "text"} if part != "mode" else {"mode": "feed_forward"}
         (tmp_path / "avatar.json").write_text(json.dumps(changed))
         with pytest.raises(InputError, match="personalise again"):
             load_avatar(tmp_path)

@@ -49,6 +49,17 @@ def test_a_covered_photo_is_left_out(photos):
     np.testing.assert_array_equal(chosen.images, np.delete(photos, 2, 0))
 
 
+def test_of_photos_that_hardly_differ_the_sharpest_is_chosen(photos):
+    softer = cv2.GaussianBlur(photos[1], (0, 0), 0.7)
+    nearly = POSES[1] + np.float32([0.004, 0.0])  # moved by a pixel
+    images = np.concatenate([photos, softer[None]])
+    chosen = choose_photos(images, np.concatenate([POSES, nearly[None]]), most=32)
+    np.testing.assert_array_equal(chosen.images, photos)
+    images[[1, 6]] = images[[6, 1]]
+    chosen = choose_photos(images, np.concatenate([POSES, nearly[None]]), most=32)
+    np.testing.assert_array_equal(chosen.images, np.delete(images, 1, 0))
+
+
 def test_a_blurred_photo_is_left_out(photos):
     photos[4] = cv2.GaussianBlur(photos[4], (0, 0), 3.0)
     assert np.flatnonzero(~fit_photos(photos, POSES)).tolist() == [4]

@@ -55,6 +55,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 PRESETS = tuple(OVERRIDES)
+_GONE = {"detail_channels"}  # fields of the section `model` in earlier versions
 _PREPARATION = {item.name for item in dataclasses.fields(PreparationConfig)}
 
 
@@ -142,10 +143,11 @@ def from_json(text: str | bytes) -> Config:
     """The configuration in a text that `to_json` wrote.
 
     Files of version 0.1 are read too. Their section `data` holds fields of data preparation that
-    say nothing about the data used: these are ignored. Fields that a file lacks because they were
-    added later get default values: those of the preset in the sections `personalize` and `export`,
-    and the paper's (the dataclass's) in all others, since the weights were trained with these terms
-    off.
+    say nothing about the data used: these are ignored. So is the size of the detail head that the
+    guided generator once had: its avatars can be read, and made anew from their kept crops. Fields
+    that a file lacks because they were added later get default values: those of the preset in the
+    sections `personalize` and `export`, and the paper's (the dataclass's) in all others, since the
+    weights were trained with these terms off.
 
     Raises:
       ConfigError: not JSON, another schema, an unknown field or an impossible value.
@@ -158,6 +160,8 @@ def from_json(text: str | bytes) -> Config:
         found = tree.get("schema") if isinstance(tree, dict) else tree
         raise ConfigError(f"schema: expected {SCHEMA_VERSION}, got {found!r}")
     del tree["schema"]
+    if isinstance(tree.get("model"), dict):
+        tree["model"] = {name: v for name, v in tree["model"].items() if name not in _GONE}
     if isinstance(tree.get("data"), dict):
         tree["data"] = {name: v for name, v in tree["data"].items() if name not in _PREPARATION}
     return build(Config, _completed(tree))

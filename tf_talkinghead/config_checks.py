@@ -30,7 +30,6 @@ RANGES = {
     "model.instance_norm_eps": (1e-12, 1),
     "model.flow_size": (4, 1024),
     "model.residual_flow": (0, 1),
-    "model.detail_channels": (1, 1024),
     "losses.vgg19": _WEIGHT,
     "losses.vggface": _WEIGHT,
     "losses.pixel": _WEIGHT,

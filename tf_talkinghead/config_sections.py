@@ -44,7 +44,6 @@ class ModelConfig(_Section):
     flow_size: int = 64  # guided: side of the grid on which the photos' flow is computed, in cells
     # guided: largest learned correction of the flow, a share of the picture's side
     residual_flow: float = 0.1
-    detail_channels: int = 16  # guided: channels of the detail head, which works at full size
     # guided: whether G learns what moves with the head, so that the background stays
     foreground: bool = False
 
@@ -227,7 +226,9 @@ class ExportConfig(_Section):
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95
     watermark: bool = True  # invisible mark in every frame of 128 px and more
-    sources: int = 32  # photos that a guided avatar carries at most: 0.2 MB each at 256 px
+    # Photos that a guided avatar carries at most, 0.2 MB each at 256 px. With more than eight, which
+    # is as many as are blended, a turn is less even.
+    sources: int = 8
     # side of a guided avatar's frames in pixels: the model's, or twice that, which needs no
     # training; 0: the model's
     size: int = 0

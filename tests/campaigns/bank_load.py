@@ -9,7 +9,6 @@ from tests.campaigns import servers
 from tests.face_points import COLLINS
 from tests.random_avatars import random_avatar, random_guided_avatar, weights_sha256
 from tf_talkinghead.export import bank, guided_bank
-from tf_talkinghead.personalization.photos import Photos
 
 SIZE, SOURCES = 256, 2  # of a guided member
 
@@ -78,9 +77,7 @@ def _guided(count):
     random, people = np.random.default_rng(0), {}
     shape = (SOURCES, SIZE, SIZE, 3)
     for number in range(count):
-        photos = Photos(
-            random.integers(0, 256, shape, np.uint8), shared.photos.landmarks, shared.photos.pupils
-        )
+        photos = dataclasses.replace(shared.photos, images=random.integers(0, 256, shape, np.uint8))
         people[f"p{number:04d}"] = dataclasses.replace(shared, config=config, photos=photos)
     return people
 

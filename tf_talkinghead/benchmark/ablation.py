@@ -27,7 +27,7 @@ from tf_talkinghead.errors import InputError
 from tf_talkinghead.evaluation import methods, protocol
 from tf_talkinghead.models import guidance
 from tf_talkinghead.models.guided import FoldedGuidedGenerator, GuidedGenerator
-from tf_talkinghead.personalization import feed_forward
+from tf_talkinghead.personalization import feed_forward, rendering
 from tf_talkinghead.training import synthesis
 from tf_talkinghead.training.run import meta_train
 from tf_talkinghead.weights.store import load_trained
@@ -50,16 +50,12 @@ def _no_spline(landmarks, source_landmarks, size):
     return tf.broadcast_to(tf.constant(guidance.grid(size)), shape)
 
 
-def _no_detail(self, lifted, x_hat, photo):
-    return tf.zeros_like(x_hat)
-
-
 def _no_foreground(body):
     """`_body` with a foreground of 1: everything moves with the head."""
 
     def everything(*arguments):
-        lifted, mask, colour, foreground, residual = body(*arguments)
-        return lifted, mask, colour, tf.ones_like(foreground), residual
+        mask, colour, foreground, residual = body(*arguments)
+        return mask, colour, tf.ones_like(foreground), residual
 
     return everything
 
@@ -67,6 +63,11 @@ def _no_foreground(body):
 def _no_vector(embed):
     """Replaces the embedding by zeros: AdaIN has the same parameters for everybody."""
     return lambda *arguments: 0.0 * embed(*arguments)
+
+
+def _no_morphing(offsets_between):
+    """Replaces the offsets between photos by zeros: hair stays where each photo shows it."""
+    return lambda *arguments: tf.zeros_like(offsets_between(*arguments))
 
 
 _EMBEDDINGS = ((synthesis, "embed_context"), (feed_forward, "embed"))
@@ -80,10 +81,10 @@ VARIANTS = {
     "no_residual_flow": ({"model.residual_flow": 0.0}, ()),
     "no_adain": ({}, tuple((*place, _no_vector) for place in _EMBEDDINGS)),
     "no_discriminator": ({"losses.adversarial": 0.0, "losses.feature_matching": 0.0}, ()),
-    "no_detail_head": ({}, tuple((G, "_detail", lambda _: _no_detail) for G in _GENERATORS)),
 }
 # The same for trained weights; a loss cannot be switched off after training.
 SWITCHED = {name: variant for name, variant in VARIANTS.items() if name != "no_discriminator"}
+SWITCHED["no_morphing"] = ({}, ((rendering, "offsets_between", _no_morphing),))
 SWITCHED["no_foreground"] = ({}, tuple((G, "_body", _no_foreground) for G in _GENERATORS))
 
 

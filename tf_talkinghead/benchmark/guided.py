@@ -27,7 +27,6 @@ from tf_talkinghead.faces.geometry import neutral_frame, turned
 from tf_talkinghead.faces.warping import warp
 from tf_talkinghead.personalization.avatar import Avatar, render
 from tf_talkinghead.personalization.personalize import personalize
-from tf_talkinghead.personalization.photos import Photos
 from tf_talkinghead.weights.store import load_trained
 
 OPTIONS = {
@@ -90,7 +89,7 @@ def continuity(avatar: Avatar) -> float:
     way = np.float32([turned(reference, yaw=a) for a in np.linspace(-TURN, TURN, _TURN_FRAMES)])
     photos = avatar.photos
     own = [neutral_frame(photos.landmarks)]
-    held = Photos(photos.images[own], photos.landmarks[own], photos.pupils[own])
+    held = photos.chosen(own)
     of_one = dataclasses.replace(avatar, photos=held)
     return float(_largest_change(avatar, way) / _largest_change(of_one, way))
 

@@ -43,13 +43,15 @@ def warp(images, landmarks, driving):
 def warp_aligned(images, landmarks, driving):
     """The reference image that a guided avatar would choose, warped as `warp` does.
 
-    The choice is by `models.guidance.distances`. uint8 [B,H,W,3].
+    The choice is by `models.source_choice.distances`. uint8 [B,H,W,3].
     """
     import tensorflow as tf
 
-    from tf_talkinghead.models import guidance
+    from tf_talkinghead.models import source_choice
 
-    far = guidance.distances(tf.constant(driving, tf.float32), tf.constant(landmarks, tf.float32))
+    far = source_choice.distances(
+        tf.constant(driving, tf.float32), tf.constant(landmarks, tf.float32)
+    )
     return _warped(images, landmarks, driving, far.numpy().argmin(1))
 
 

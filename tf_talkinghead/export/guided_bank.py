@@ -38,7 +38,7 @@ from tf_talkinghead.export.marking import check_key, marking
 from tf_talkinghead.export.saved_model import check_dtype, write_saved_model
 from tf_talkinghead.export.store import BANK
 from tf_talkinghead.personalization.avatar import Avatar
-from tf_talkinghead.personalization.photos import Photos, choose_photos, resized_photos
+from tf_talkinghead.personalization.photos import Photos, chosen_rows, resized_photos
 
 BANK_FILE = "bank.json"
 _LAST_ROW_FILE = ".last_row"
@@ -88,7 +88,7 @@ def export_guided_bank(
         if name not in rows:
             rows[name], count = count, count + 1
         every, most = avatar.photos, config.export.bank_sources
-        photos = choose_photos(every.images, every.landmarks, most, every.pupils)
+        photos = every.chosen(chosen_rows(every.images, every.landmarks, most))
         reference = np.float32(avatar.reference_landmarks)
         members[name] = GuidedMember(rows[name], np.float32(avatar.psi_hat), photos, reference)
         described[name] = (
@@ -130,15 +130,16 @@ def read_bank(
 
         count = sum(name.startswith("renderer/kernels/") for name in shapes)
         weights = [np.float32(array(f"kernels/{number}")) for number in range(count)]
-        names = ("photos", "photo_landmarks", "photo_pupils", "counts", "psi_hats", "references")
-        found = {name: array(name) for name in (*names, "slots")}
+        parts = ("photos", "photo_landmarks", "photo_pupils")
+        names = (*parts, "photo_offsets", "counts", "psi_hats", "references", "slots")
+        found = {name: array(name) for name in names}
         sources = len(found["photos"]) // len(found["counts"])
         members = {}
         for name, row in stored["members"].items():
             slot = int(found["slots"][row])
-            first = slot * sources
-            own = slice(first, first + int(found["counts"][slot]))
-            photos = [found[part][own] for part in ("photos", "photo_landmarks", "photo_pupils")]
+            first, own = slot * sources, int(found["counts"][slot])
+            photos = [found[part][first : first + own] for part in parts]
+            photos.append(found["photo_offsets"][slot, :own, :own])
             vector, reference = found["psi_hats"][slot], found["references"][slot]
             members[name] = GuidedMember(row, vector, Photos(*photos), reference)
         return GuidedBank(

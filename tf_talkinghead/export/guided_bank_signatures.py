@@ -19,9 +19,10 @@ import tensorflow as tf
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.export.guided_signatures import LANDMARKS, POINTS, without_gaze
 from tf_talkinghead.export.signatures import ServedGenerator, describe_signature, signature
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import source_choice
 from tf_talkinghead.models.generator import adain_size
 from tf_talkinghead.models.guide import make_guide
+from tf_talkinghead.models.morphing import offsets_between
 from tf_talkinghead.personalization.photos import Photos, resized_photos
 from tf_talkinghead.personalization.rendering import has_face
 
@@ -98,6 +99,7 @@ class GuidedBankRenderer(ServedGenerator):
         self.photo_pupils = constant(
             np.concatenate([each.pupils for each in photos]), "photo_pupils"
         )
+        self.photo_offsets = constant(np.stack([each.offsets for each in photos]), "photo_offsets")
         self.counts = constant(
             np.int32([len(member.photos) for member in everybody]), "photo_counts"
         )
@@ -130,19 +132,17 @@ class GuidedBankRenderer(ServedGenerator):
 
     def _rendered(self, landmarks, pupils, slot):
         own = tf.reshape(self.photo_landmarks, [-1, self._sources, LANDMARKS, 2])
-        rows, shares = guidance.choose(
-            landmarks, tf.gather(own, slot), tf.gather(self.counts, slot)
-        )
+        choice = source_choice.choose(landmarks, tf.gather(own, slot), tf.gather(self.counts, slot))
         guide = make_guide(
             self._config,
             landmarks,
             self.photos,
             self.photo_landmarks,
-            slot[:, None] * self._sources + rows,
-            shares,
+            choice._replace(rows=slot[:, None] * self._sources + choice.rows),
             pupils,
             self.photo_pupils,
             self.small,
+            offsets_between(tf.gather(self.photo_offsets, slot), choice.rows),
         )
         y = draw_landmarks(landmarks, self._config.working_size)
         return self._generate(y, guide, tf.gather(self.psi_hats, slot), size=self._size)
@@ -151,7 +151,7 @@ class GuidedBankRenderer(ServedGenerator):
 def _padded(photos, count):
     """The photos, padded to `count` with the first one; `counts` holds their true number."""
     chosen = [*range(len(photos)), *[0] * (count - len(photos))]
-    return Photos(photos.images[chosen], photos.landmarks[chosen], photos.pupils[chosen])
+    return photos.chosen(chosen)
 
 
 class GuidedBankModule(tf.Module):

@@ -43,6 +43,7 @@ class GuidedRenderer(ServedGenerator):
         self.small = constant(resized_photos(photos.images, config.working_size), "small_photos")
         self.photo_landmarks = constant(np.float32(photos.landmarks), "photo_landmarks")
         self.photo_pupils = constant(np.float32(photos.pupils), "photo_pupils")
+        self.photo_offsets = constant(photos.offsets, "photo_offsets")
 
     def frames(self, points, psi_hat):
         """points [B, 70, 2], psi_hat [A] -> frames uint8 [B, S, S, 3], ok bool [B]."""
@@ -66,6 +67,7 @@ class GuidedRenderer(ServedGenerator):
             self.photo_landmarks,
             pupils,
             self.photo_pupils,
+            self.photo_offsets,
         )
         return self._as_frames(x_hat, rows), ok[:rows]
 

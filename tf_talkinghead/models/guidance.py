@@ -1,7 +1,6 @@
 """Guidance of the guided generator: a person's own photos, warped by landmarks to the target pose.
 
     landmarks l_t [B, 68, 2], sources x_s [N, S, S, 3] with l_s [N, 68, 2]
-      choose          the sources nearest to l_t, two of them blended, continuously in l_t
       spline          thin-plate spline (Bookstein, PAMI 1989) through the points, target ->
                       source, on a coarse grid: the flow
       sample          the sources' pixels under that flow
@@ -19,17 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 LANDMARKS, PUPILS = 68, 2
-BLENDED = 2  # sources that are blended in a frame
 STRETCH_LIMIT = 3.0  # bound of `stretch`, the logarithm of an area ratio
-# Weight of the plain squared distance beside the aligned one, see `distances`.
-_PLACE = 0.05
-# Two sources are blended where their distances differ by less than this share of the nearer one.
-_BLEND_WITHIN = 0.15
-# Sources whose eyes or lips differ in opening by this, in eye distances, are hardly blended: an
-# open eye would show through a shut one. The points above and below each gap: eyes, eyes, lips.
-_GAPS_APART = np.array([0.03, 0.03, 0.05], np.float32)
-_OPENINGS = ((37, 38, 43, 44, 61, 62, 63), (41, 40, 47, 46, 67, 66, 65))
-_CLOSE = 0.005  # eye distances, added to that range, so that it is not 0 for an exact match
 # Smoothing of the spline: points that coincide on one side (closed lips) cannot all be matched.
 STIFFNESS = 2e-5
 _REACH = 0.6  # share of the distance to the border by which a point of the outline moves at most
@@ -55,88 +44,6 @@ _BORDER = np.concatenate(
         np.stack([0 * _STEPS, 1 - _STEPS], -1),
     ]
 ).astype(np.float32)  # [16, 2]: stays in place
-
-# Weights of points in `distances`: eyes and mouth count double, since warping renders them worst.
-_COMPARED = np.ones(LANDMARKS, np.float32)
-_COMPARED[36:68] = 2.0
-_COMPARED /= _COMPARED.sum()
-
-
-def distances(landmarks, source_landmarks):
-    """Distance of each source's face from the target face; place, size and roll count little.
-
-    Shift, scale and rotation in the plane do not harm the face of a warped photo, but they move
-    hair and background too. So `_PLACE` of the squared plain distance, a weight chosen on twelve
-    people, is added to the squared distance of the aligned points.
-
-    Args:
-      landmarks: float32 [B, 68, 2].
-      source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2].
-
-    Returns:
-      float32 [B, N]: root mean square distance of the aligned points (eyes and mouth weighed
-      double) over the target's eye distance.
-    """
-    target = tf.complex(landmarks[..., 0], landmarks[..., 1])[:, None]  # [B, 1, 68]
-    source = tf.complex(source_landmarks[..., 0], source_landmarks[..., 1])
-    source = source if source.shape.rank == 3 else source[None]  # [B or 1, N, 68]
-    weights = tf.constant(_COMPARED, tf.complex64)
-    plain = tf.reduce_sum(_COMPARED * tf.square(tf.abs(target - source)), -1)
-    eyes = tf.abs(tf.reduce_mean(target[..., 42:48], -1) - tf.reduce_mean(target[..., 36:42], -1))
-    target -= tf.reduce_sum(weights * target, -1, keepdims=True)
-    source -= tf.reduce_sum(weights * source, -1, keepdims=True)
-    # In the plane rotation and scale are one complex number a: least squares of target - a source.
-    product = tf.reduce_sum(weights * tf.math.conj(source) * target, -1)  # [B, N]
-    power = tf.reduce_sum(_COMPARED * tf.square(tf.abs(source)), -1)
-    rest = tf.reduce_sum(_COMPARED * tf.square(tf.abs(target)), -1)
-    rest -= tf.square(tf.abs(product)) / tf.maximum(power, 1e-9)
-    return tf.sqrt(tf.maximum(rest, 0.0) + _PLACE * plain) / tf.maximum(eyes, 1e-3)
-
-
-def choose(landmarks, source_landmarks, allowed=None):
-    """The sources to use for each frame, and their shares, continuous in the landmarks.
-
-    The nearest source is used alone unless the second is almost as near. The share of the second is
-    one half where both are equally near and falls to 0 at `_BLEND_WITHIN`, and also before a third
-    comes as near as the second. Sources whose lids or lips are open differently are blended less.
-
-    Args:
-      landmarks: float32 [B, 68, 2].
-      source_landmarks: float32 [N, 68, 2] or [B, N, 68, 2], N >= 1.
-      allowed: int32 [B]; only the first so many sources may be chosen. None: all.
-
-    Returns:
-      (rows int32 [B, 2], shares float32 [B, 2] that add up to 1).
-    """
-    far = distances(landmarks, source_landmarks)  # [B, N]
-    count = source_landmarks.shape[-3]
-    if allowed is not None:
-        far = tf.where(tf.range(count)[None] < allowed[:, None], far, far + 1e3)
-    spare = max(0, BLENDED + 1 - count)
-    far = tf.pad(far, [[0, 0], [0, spare]], constant_values=1e6)
-    nearest, rows = tf.math.top_k(-far, BLENDED + 1)
-    first, second, third = tf.unstack(-nearest, BLENDED + 1, axis=1)
-    rows = tf.minimum(rows[:, :BLENDED], count - 1)
-    reach = _BLEND_WITHIN * first + _CLOSE
-    reach = tf.minimum(reach * _blendable(source_landmarks, rows), third - first)
-    share = 0.5 * tf.nn.relu(1.0 - (second - first) / tf.maximum(reach, 1e-6))
-    return rows, tf.stack([1.0 - share, share], -1)
-
-
-def _blendable(source_landmarks, rows):
-    """Factor [B] for the range of blending: 1 where both sources' lids and lips are equally open.
-
-    It is smaller where they differ, at least 0.15, so that the change of source is quick but not a
-    jump.
-    """
-    upper, lower = (tf.gather(source_landmarks, points, axis=-2) for points in _OPENINGS)
-    eyes = tf.reduce_mean(source_landmarks[..., 42:48, :], -2)
-    eyes -= tf.reduce_mean(source_landmarks[..., 36:42, :], -2)
-    gaps = tf.norm(upper - lower, axis=-1) / (tf.norm(eyes, axis=-1, keepdims=True) + 1e-3)
-    gaps = tf.stack([tf.reduce_mean(part, -1) for part in tf.split(gaps, [2, 2, 3], -1)], -1)
-    gaps = tf.gather(gaps, rows, batch_dims=gaps.shape.rank - 2)  # [B, 2, 3]
-    apart = (gaps[:, 0] - gaps[:, 1]) / _GAPS_APART
-    return 0.15 + 0.85 * tf.exp(-tf.reduce_sum(tf.square(apart), -1))
 
 
 def control_points(landmarks):

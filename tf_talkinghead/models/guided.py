@@ -5,12 +5,13 @@
 E, P, psi_hat and D are the paper's. G's blocks with AdaIN work at w = S / 2 and predict, instead of
 a picture alone, how to correct the warped photo:
 
-    x_hat = mask * sample(photos, flow + residual) + (1 - mask) * colour + detail
+    x_hat = mask * sample(photos, flow + residual) + (1 - mask) * colour
 
-flow is the thin-plate spline of guidance.py; residual is a learned displacement (64 x 64, bounded);
-mask and colour have size w and are upsampled; detail comes from a small head at size S. The body
-learns to draw what photos do not show: the inside of a mouth, shut lids, what a turn uncovers. With
-`config.foreground` it also predicts, on the grid of the flow, what moves with the head:
+Several photos are sampled and blended (`guide.photo_of`). flow is the thin-plate spline of
+guidance.py; residual is a learned displacement (64 x 64, bounded); mask and colour have size w and
+are upsampled. The body learns to draw what photos do not show: the inside of a mouth, shut lids,
+what a turn uncovers. With `config.foreground` it also predicts, on the grid of the flow, what moves
+with the head:
 
     flow = identity + foreground * (spline - identity)
 
@@ -25,14 +26,13 @@ from tf_talkinghead.models.blocks import AdaptiveInstanceNormalization, Gain, co
 from tf_talkinghead.models.checks import checked, checked_drawing
 from tf_talkinghead.models.colour import as_colourful
 from tf_talkinghead.models.generator import Projection, adain_size, adain_sizes, copy_folded
-from tf_talkinghead.models.guide import own_photos, resized, warped
+from tf_talkinghead.models.guide import own_photos, photo_of, resized, warped
 from tf_talkinghead.models.layers import PACKAGE
 from tf_talkinghead.models.network import Network, add_block, down_part
 
 # Input channels: y, warped photo, displacement, stretch, inside, gaze of target and photo.
 _GUIDANCE = 3 + 3 + 2 + 1 + 1 + 2
 _STILL = 3  # further input channels with `config.foreground`: the photo without warping
-_LIFTED = 8  # channels of the body's output that the detail head sees
 _TRUSTED = 2.0  # added to the mask before the sigmoid: at first the photo is shown
 _MOVING = 4.0  # added to the foreground before the sigmoid: at first everything moves
 _FAR = 4.0  # scale of displacements as an input: 1/4 of the picture becomes 1
@@ -67,7 +67,7 @@ class _GuidedBody(Network):
         self.closing_norm = AdaptiveInstanceNormalization(
             config.instance_norm_eps, dtype=self.dtype_policy, name="closing_norm"
         )
-        self.closing = self._convolution(1 + 3 + _LIFTED, 3, inputs, "closing")
+        self.closing = self._convolution(1 + 3, 3, inputs, "closing")
         self.closing_gain = self._gain(1.0, "closing_gain")
         widths = list(reversed(channels))
         sizes = [config.working_size >> (len(channels) - 1 - n) for n in range(len(channels))]
@@ -78,9 +78,6 @@ class _GuidedBody(Network):
         if config.foreground:
             self.foreground = self._convolution(1, 3, widths[self.flow_level], "foreground")
             self.foreground_gain = self._gain(1.0, "foreground_gain")
-        self.lift = self._convolution(config.detail_channels, 3, _LIFTED + 3 + 3, "lift")
-        self.detail = self._convolution(3, 3, config.detail_channels, "detail")
-        self.detail_gain = self._gain(0.0, "detail_gain")
 
     def _block(self, size, inputs, outputs, name, resample):
         shape = (None, size, size, inputs)
@@ -102,29 +99,27 @@ class _GuidedBody(Network):
         heads = [self.closing, self.closing_gain, self.flow, self.flow_gain]
         if self.config.foreground:
             heads += [self.foreground, self.foreground_gain]
-        heads += [self.lift, self.detail, self.detail_gain]
         parts = [*self.down, *self.residual, *self.up, *self.skips, *heads]
         return [leaf for part in parts for leaf in part._flatten_layers()]
 
     def _render(self, y, guide, psi_hat, size):
         """x_hat [B, size, size, 3] float32."""
         config = self.config
-        lifted, mask, colour, foreground, residual = self._body(y, guide, psi_hat)
+        mask, colour, foreground, residual = self._body(y, guide, psi_hat)
         flow = guide["flow"]
         if config.foreground:
             identity = guidance.grid(config.flow_size)
             share = resized(foreground, config.flow_size)[:, None]
             flow = identity + share * (flow - identity)
         flow += resized(residual, config.flow_size)[:, None]
-        photo = warped(guide["photos"], guide, flow, size)
+        photo = photo_of(guide, flow, size)
         mask, colour = resized(mask, size), resized(colour, size)
         x_hat = mask * photo + (1.0 - mask) * colour
-        x_hat += self._detail(lifted, x_hat, photo)
         return tf.clip_by_value(as_colourful(x_hat, guide["small"], guide["rows"]), -1.0, 1.0)
 
     def _body(self, y, guide, psi_hat):
-        """(lifted [B, w, w, 8], mask [B, w, w, 1], colour [B, w, w, 3], foreground [B, f, f, 1]
-        or None, residual flow [B, f, f, 2]).
+        """(mask [B, w, w, 1], colour [B, w, w, 3], foreground [B, f, f, 1] or None, residual flow
+        [B, f, f, 2]).
         """
         config, size = self.config, self.config.working_size
         parts = iter(tf.split(psi_hat, adain_sizes(config), axis=-1))
@@ -148,16 +143,14 @@ class _GuidedBody(Network):
                     share = self.foreground_gain(tf.cast(self.foreground(active), tf.float32))
                     foreground = tf.sigmoid(share + _MOVING)
         h = self.closing(tf.nn.relu(self.closing_norm(h, next(parts))))
-        mask, colour, lifted = tf.split(
-            self.closing_gain(tf.cast(h, tf.float32)), [1, 3, _LIFTED], -1
-        )
-        return lifted, tf.sigmoid(mask + _TRUSTED), tf.tanh(colour), foreground, residual
+        mask, colour = tf.split(self.closing_gain(tf.cast(h, tf.float32)), [1, 3], -1)
+        return tf.sigmoid(mask + _TRUSTED), tf.tanh(colour), foreground, residual
 
     def _guidance(self, y, guide, size):
         flow = tf.stack(
             [resized(guide["flow"][:, m], size) for m in range(guide["flow"].shape[1])], 1
         )
-        photo = warped(guide["small"], guide, flow, size)
+        photo = warped(guide["small"], guide["rows"], guide["shares"], flow, size)
         mean = tf.einsum("bm,bmijc->bijc", guide["shares"], flow)
         far = _FAR * (mean - guidance.grid(size))
         stretch = guidance.stretch(mean) / guidance.STRETCH_LIMIT
@@ -168,14 +161,6 @@ class _GuidedBody(Network):
             still = tf.reduce_sum(shares * own_photos(guide), 1)
             inputs.append(still / 127.5 - 1.0)
         return tf.concat(inputs, -1)
-
-    def _detail(self, lifted, x_hat, photo):
-        """Output of the detail head at full size, [B, S, S, 3]; upsampled for larger pictures."""
-        size, finest = x_hat.shape[1], self.config.image_size
-        inputs = [resized(part, finest) for part in (lifted, x_hat, photo)]
-        h = tf.cast(tf.concat(inputs, -1), self.compute_dtype)
-        detail = self.detail(tf.nn.relu(self.lift(h)))
-        return resized(self.detail_gain(tf.cast(detail, tf.float32)), size)
 
     def _checked(self, y, guide):
         size, count = self.config.working_size, guide["flow"].shape[1]

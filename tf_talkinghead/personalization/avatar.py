@@ -105,6 +105,7 @@ class Avatar:
             small=tf.constant(resized_photos(photos.images, config.working_size)),
             photo_landmarks=tf.constant(photos.landmarks),
             photo_pupils=tf.constant(photos.pupils),
+            offsets=tf.constant(photos.offsets),
         )
 
 

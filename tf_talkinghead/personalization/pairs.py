@@ -15,11 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from tf_talkinghead.data import still_motion
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import source_choice
 from tf_talkinghead.models.guide import make_guide
 from tf_talkinghead.personalization.photos import resized_photos
 from tf_talkinghead.personalization.rendering import render_direct, render_guided
 from tf_talkinghead.personalization.warps import training_pairs
+
+_COPIES = 2  # most copies in synthetic motion that one pair's target is rendered from
 
 
 def make_pairs(model, images, landmarks, config, pupils=None, gaze_dropout=0.0):
@@ -92,7 +94,7 @@ class GuidedPairs:
         self._photo_landmarks = tf.constant(np.concatenate([self.landmarks, *poses]))
         gone = np.full((len(self._of), 2, 2), np.nan, np.float32)
         self._photo_pupils = tf.constant(np.concatenate([self.pupils, gone]))
-        self._most = max(self.count - 1, guidance.BLENDED)
+        self._most = max(self.count - 1, _COPIES)
 
     def _moved_copies(self, config):
         """([uint8 [1, S, S, 3]], [float32 [1, 68, 2]], index of the image each was made of)."""
@@ -116,7 +118,7 @@ class GuidedPairs:
         target = rng.integers(self.count)
         copies = self.count + np.flatnonzero(self._of == target)
         if len(copies) and rng.random() < self._moved_share:
-            chosen = rng.permutation(copies)[: guidance.BLENDED]
+            chosen = rng.permutation(copies)[:_COPIES]
         else:
             chosen = rng.permutation(self._others(target))
         chosen = chosen[: rng.integers(1, len(chosen) + 1)]
@@ -151,14 +153,13 @@ class GuidedPairs:
         """x_hat of a batch `part` of rows."""
         context = part["context"]
         offered = tf.gather(self._photo_landmarks, context)  # [B, C, 68, 2]
-        rows, shares = guidance.choose(part["landmarks"], offered, part["sources"])
+        choice = source_choice.choose(part["landmarks"], offered, part["sources"])
         guide = make_guide(
             self.model,
             part["landmarks"],
             self._photos,
             self._photo_landmarks,
-            tf.gather(context, rows, batch_dims=1),
-            shares,
+            choice._replace(rows=tf.gather(context, choice.rows, batch_dims=1)),
             part["pupils"],
             self._photo_pupils,
             self._small,

@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import source_choice
 from tf_talkinghead.models.guide import make_guide
+from tf_talkinghead.models.morphing import offsets_between
 
 _LEAST_EYES, _LEAST_SIDE = 0.01, 0.02  # of the crop: smaller faces cannot be rendered
 _FARTHEST = 1.0  # how far beyond the crop's edge a face's middle may lie, in crops
@@ -25,6 +26,7 @@ def render_guided(
     photo_landmarks,
     pupils=None,
     photo_pupils=None,
+    offsets=None,
 ):
     """x_hat [B, S, S, 3] by `network(y, guide, psi_hat)`, photos chosen by the landmarks.
 
@@ -35,10 +37,13 @@ def render_guided(
       photos: uint8 [N, S', S', 3]; small: the same at the working size, uint8.
       photo_landmarks: float32 [N, 68, 2].
       pupils: float32 [B, 2, 2] or None; photo_pupils: float32 [N, 2, 2] or None; NaN where unknown.
+      offsets: float16 [N, N, g, g, 2] between the photos, or None.
     """
-    rows, shares = guidance.choose(landmarks, photo_landmarks)
+    choice = source_choice.choose(landmarks, photo_landmarks)
+    if offsets is not None:
+        offsets = offsets_between(offsets, choice.rows)
     guide = make_guide(
-        config, landmarks, photos, photo_landmarks, rows, shares, pupils, photo_pupils, small
+        config, landmarks, photos, photo_landmarks, choice, pupils, photo_pupils, small, offsets
     )
     return network(draw_landmarks(landmarks, config.working_size), guide, psi_hat)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_talkinghead.data.drawing import draw_landmarks
 from tf_talkinghead.images import to_float
-from tf_talkinghead.models import guidance
+from tf_talkinghead.models import guidance, source_choice
 from tf_talkinghead.models.guide import make_guide
 
 
@@ -69,15 +69,14 @@ def _guide(part, config):
     """The guide of a batch: the first `part["sources"]` context frames serve as the photos."""
     images, landmarks = part["context_images"], part["context_landmarks"]
     shots = images.shape[1]
-    rows, shares = guidance.choose(part["landmarks"], landmarks, part["sources"])
-    rows += shots * tf.range(tf.shape(rows)[0])[:, None]
+    choice = source_choice.choose(part["landmarks"], landmarks, part["sources"])
+    first = shots * tf.range(tf.shape(landmarks)[0])[:, None]
     return make_guide(
         config,
         part["landmarks"],
         tf.reshape(images, [-1, *images.shape[2:]]),
         tf.reshape(landmarks, [-1, *landmarks.shape[2:]]),
-        rows,
-        shares,
+        choice._replace(rows=first + choice.rows),
         part["pupils"],
         tf.reshape(part["context_pupils"], [-1, guidance.PUPILS, 2]),
     )
