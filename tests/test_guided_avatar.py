@@ -91,8 +91,7 @@ def test_an_avatar_whose_description_is_damaged_is_refused(avatar, tmp_path):
     """Found by fuzzing: facts that are no dictionary."""
     save_avatar(avatar, tmp_path)
     description = json.loads((tmp_path / "avatar.json").read_text())
-    for part in ("facts", "config", "mode"):
-        changed = {**description, part: "text"} if part != "mode" else {"mode": "feed_forward"}
+    for changed in ({**description, "facts": "text"}, {**description, "config": 3}, {"mode": "x"}):
         (tmp_path / "avatar.json").write_text(json.dumps(changed))
         with pytest.raises(InputError, match="personalise again"):
             load_avatar(tmp_path)
