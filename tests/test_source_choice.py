@@ -54,10 +54,10 @@ def shifted(shift):
 
 @pytest.mark.parametrize("way", [0.0, 0.1, 0.3, 0.5, 0.8, 1.0])
 def test_on_a_line_the_weights_are_those_of_linear_interpolation(way):
-    """By hand: (1 - way, way) of the two neighbours, nothing of those beyond, to the power 1.3."""
+    """By hand: (1 - way, way) of the two neighbours, nothing of those beyond, to the power 1.5."""
     sources = points(shifted(0.0), shifted(-4.0), shifted(4.0), shifted(8.0))
     choice = source_choice.choose(points(shifted(4.0 * way)), sources)
-    expected = np.power([1.0 - way, 0.0, way, 0.0], 1.3)
+    expected = np.power([1.0 - way, 0.0, way, 0.0], 1.5)
     got = weights_of(choice, choice.shares, 4)[0]
     np.testing.assert_allclose(got, expected / expected.sum(), atol=0.02)
 
@@ -94,9 +94,9 @@ def test_shares_are_continuous_along_a_way_past_all_sources():
 
 
 def test_a_blend_of_two_has_the_contrast_of_one():
-    """By hand: half of each of two patterns that correlate by 0.7 has variance 0.85."""
+    """By hand: half of each of two patterns that correlate by 1/2 has variance 3/4."""
     choice = source_choice.choose(points(COLLINS), points(COLLINS, COLLINS))
-    np.testing.assert_allclose(choice.fine[0], 0.5 / np.sqrt(0.85), rtol=1e-3)
+    np.testing.assert_allclose(choice.fine[0], 0.5 / np.sqrt(0.75), rtol=1e-3)
 
 
 def test_between_many_equal_sources_there_is_no_fine_detail():

@@ -19,9 +19,9 @@ BLENDED, FINE = 8, 2  # sources that are blended in a frame, and those whose fin
 _PLACE = 0.05
 # Exponent of the kriging weights: a larger one shows more of the nearest source, and a turn is less
 # even. Chosen on the group `choose`, as `NUGGET`.
-POWER = 1.3
+POWER = 1.5
 # Correlation of the fine detail of two photos after warping: a blend has less contrast than one.
-ALIKE = 0.7
+ALIKE = 0.5
 _SURE = 0.7  # sum of the weights of fine detail below which they are not full shares
 # Variance of a source's own pose, in the units of `distances`: sources that nearly coincide share
 # their weight, and the equations stay solvable.

@@ -13,7 +13,7 @@ from tf_talkinghead.models import guidance
 
 GRID = 32  # side of a field of offsets
 _SIDE = 128  # pixels of the pictures that are compared
-_FARTHEST = 0.08  # of the picture: what seems to have moved farther is no match
+_FARTHEST = 0.06  # of the picture: what seems to have moved farther is no match
 _SMOOTH = 2.0  # pixels, standard deviation: hair moves as a whole, not strand by strand
 _EDGE = 3.0  # pixels, how softly the offsets end at the face and at the photo's border
 
