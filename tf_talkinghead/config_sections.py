@@ -226,8 +226,8 @@ class ExportConfig(_Section):
     batch_timeout_micros: int = 2000  # how long the server waits for a batch to fill
     jpeg_quality: int = 95
     watermark: bool = True  # invisible mark in every frame of 128 px and more
-    # Photos that a guided avatar carries at most, 0.2 MB each at 256 px. With more than eight, which
-    # is as many as are blended, a turn is less even.
+    # Photos that a guided avatar carries at most, 0.2 MB each at 256 px. With more than eight, as
+    # many as are blended, a turn is less even.
     sources: int = 8
     # side of a guided avatar's frames in pixels: the model's, or twice that, which needs no
     # training; 0: the model's
